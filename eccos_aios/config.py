@@ -1,0 +1,101 @@
+"""EccosConfig: every knob with its unit and default, the ``scheduler.eccos`` section of AIOS's config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eccos_aios.core import Manifest, read_manifest, read_yaml
+from eccos_aios.errors import ABSENT, ConfigError, from_validation
+
+SECTION = "scheduler.eccos"
+CONFIG_IN_CHECKOUT = Path("aios") / "config" / "config.yaml"
+
+
+class EccosConfig(BaseModel):
+    """The ``scheduler.eccos`` section.
+
+    Attributes
+    ----------
+    manifest : Path
+        The core manifest; relative to the config's folder, or absolute.
+    history : Path or None
+        What past calls taught. None: every core starts from the same prior.
+    quality_target : float
+        Mean quality that the scheduled calls must reach, 0 to 1.
+    max_wait_s : float
+        Seconds that a call may wait for a busy core that is planned for it while another core is free.
+    gather_ms : float
+        Milliseconds that a round waits for more calls once the first has arrived.
+    grace_s : float
+        Seconds that `stop` gives the calls it holds before it answers the rest with an error.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    manifest: Path
+    history: Path | None = None
+    quality_target: Annotated[float, Field(ge=0, le=1)] = 0.8
+    max_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    gather_ms: Annotated[float, Field(ge=0, le=1000)] = 2.0
+    grace_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+
+    def read_manifest(self) -> Manifest:
+        """The manifest that the section names.
+
+        Raises
+        ------
+        ConfigError
+            As `eccos_aios.core.read_manifest`.
+        """
+        return read_manifest(self.manifest)
+
+
+def eccos_config(section: Any, config_file: Path) -> EccosConfig:
+    """Validate a ``scheduler.eccos`` section; relative paths start at the config's folder.
+
+    Parameters
+    ----------
+    section : Any
+        What stands at ``scheduler.eccos`` (None where nothing does).
+    config_file : Path
+        The file that it stands in.
+
+    Raises
+    ------
+    ConfigError
+        A key is unknown, absent or holds a wrong value, or a named file does not exist.
+    """
+    if section is None:
+        raise ConfigError(str(config_file), SECTION, ABSENT, "required by scheduler_type: eccos, but absent")
+    try:
+        config = EccosConfig.model_validate(section)
+    except ValidationError as error:
+        raise from_validation(ConfigError, str(config_file), error, within=SECTION) from error
+    folder = config_file.parent
+    config = config.model_copy(
+        update={
+            "manifest": folder / config.manifest,
+            "history": None if config.history is None else folder / config.history,
+        }
+    )
+    for key, path in (("manifest", config.manifest), ("history", config.history)):
+        if path is not None and not path.is_file():
+            raise ConfigError(str(config_file), f"{SECTION}.{key}", str(path), "there is no such file")
+    return config
+
+
+def read_eccos_config(config_file: str | Path) -> EccosConfig:
+    """Read the ``scheduler.eccos`` section of an AIOS config file.
+
+    Raises
+    ------
+    ConfigError
+        The file or the section is wrong; names file, key, value and what is allowed.
+    """
+    config_file = Path(config_file)
+    scheduler = read_yaml(config_file).get("scheduler")
+    section = scheduler.get("eccos") if isinstance(scheduler, dict) else None
+    return eccos_config(section, config_file)

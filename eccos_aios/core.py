@@ -1,0 +1,151 @@
+"""A core, and the manifest that lists the cores: name, quota, price, limits."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from eccos_aios.errors import ABSENT, ConfigError, from_validation
+
+DEFAULT_QUOTA = 4  # concurrent calls; what a core of unknown strength can safely hold
+TOKENS_PER_PRICE_UNIT = 1_000_000  # prices are US dollars per million tokens
+
+Ability = Literal["tools", "json", "vision"]
+ABILITIES: frozenset[Ability] = frozenset({"tools", "json", "vision"})
+
+
+class Price(BaseModel):
+    """US dollars per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    output: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+class Core(BaseModel):
+    """One LLM core: a model behind some backend, as AIOS's ``llms.models[]`` names it.
+
+    Attributes
+    ----------
+    name : str
+        Equals ``llms.models[].name`` in AIOS's config.
+    quota : int or None
+        Calls that it may hold at once; None where the manifest leaves it out.
+    price : Price or None
+        None where the manifest leaves it out; `resolved_price` then asks litellm's price map.
+    context_window : int or None
+        Tokens; a longer call is never sent there. None: unlimited.
+    supports : frozenset of {"tools", "json", "vision"}
+        What calls to it may need. Default: everything.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1)]
+    quota: Annotated[int, Field(ge=1, strict=True)] | None = None
+    price: Price | None = None
+    context_window: Annotated[int, Field(ge=1, strict=True)] | None = None
+    supports: frozenset[Ability] = ABILITIES
+
+    @property
+    def slots(self) -> int:
+        """Calls that it may hold at once in a kernel."""
+        return DEFAULT_QUOTA if self.quota is None else self.quota
+
+    @property
+    def resolved_price(self) -> Price:
+        """The manifest's price, else litellm's where it is installed and knows the name, else 0."""
+        return self.price if self.price is not None else _litellm_price(self.name)
+
+
+class Manifest(BaseModel):
+    """The cores that ECCOS may send calls to, in the manifest's order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cores: Annotated[tuple[Core, ...], Field(min_length=1)]
+
+    @field_validator("cores")
+    @classmethod
+    def _names_are_unique(cls, cores: tuple[Core, ...]) -> tuple[Core, ...]:
+        seen: set[str] = set()
+        for core in cores:
+            if core.name in seen:
+                raise ValueError(f"every core needs a name of its own, {core.name!r} stands twice")
+            seen.add(core.name)
+        return cores
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(core.name for core in self.cores)
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Read a core manifest (YAML).
+
+    Raises
+    ------
+    ConfigError
+        The file is absent or not YAML, or a value in it is wrong; names file, key and value.
+    """
+    path = Path(path)
+    content = read_yaml(path)
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        raise from_validation(ConfigError, str(path), error) from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file whose top level is a mapping.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, is not YAML, or is not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(str(path), "", ABSENT, f"cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = " ".join(str(error).split())
+        raise ConfigError(str(path), "", ABSENT, f"is not YAML: {where}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(str(path), "", content, "must be a mapping of keys to values")
+    return content
+
+
+def _litellm_price(name: str) -> Price:
+    info = _litellm_price_map().get(name, {})
+    return Price(
+        input=(info.get("input_cost_per_token") or 0.0) * TOKENS_PER_PRICE_UNIT,
+        output=(info.get("output_cost_per_token") or 0.0) * TOKENS_PER_PRICE_UNIT,
+    )
+
+
+@cache
+def _litellm_price_map() -> dict[str, dict[str, Any]]:
+    """litellm's prices: the live map where litellm runs already, else the file that it ships.
+
+    Importing litellm takes seconds and asks the network, so that is never done from here.
+    """
+    loaded = sys.modules.get("litellm")
+    if loaded is not None:
+        live: dict[str, dict[str, Any]] = loaded.model_cost
+        return live
+    spec = importlib.util.find_spec("litellm")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        shipped = Path(folder) / "model_prices_and_context_window_backup.json"
+        if shipped.is_file():
+            content: dict[str, dict[str, Any]] = json.loads(shipped.read_text(encoding="utf-8"))
+            return content
+    return {}
