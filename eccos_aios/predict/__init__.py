@@ -1,0 +1,40 @@
+"""Stage 1: calls -> quality and tokens on every core, as arrays of shape (calls, cores)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from eccos_aios.predict.estimate import Estimates
+from eccos_aios.predict.predictor import Predictor
+from eccos_aios.predict.text import CallText, call_text, has_images, query_text, record_text
+
+if TYPE_CHECKING:
+    from eccos_aios.predict.embed import Embedder, TfidfEmbedder
+    from eccos_aios.predict.retrieval import RetrievalPredictor
+
+# FAISS, SciPy and scikit-learn take a second to import; who only reads a call's text does not wait for them.
+_LAZY = {
+    "Embedder": "embed",
+    "TfidfEmbedder": "embed",
+    "RetrievalPredictor": "retrieval",
+}
+
+__all__ = [
+    "CallText",
+    "Embedder",
+    "Estimates",
+    "Predictor",
+    "RetrievalPredictor",
+    "TfidfEmbedder",
+    "call_text",
+    "has_images",
+    "query_text",
+    "record_text",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
