@@ -13,8 +13,6 @@ CHARACTERS_PER_TOKEN = 4.0  # of English prose in the common tokenizers
 TOKENS_PER_IMAGE = 765.0  # what OpenAI counts for one of 1024 x 1024 in high detail
 EMBEDDED_CHARACTERS = 4_000  # of the messages, and as many of the tools: enough to tell what is asked
 TOOL_MARK = "\n\x1f "  # before every tool in the embedded text; a control character, no user writes it
-    "\n\x1f "  # stands before every tool in the embedded text; a control character, so no user writes it
-)
 IMAGE_TYPES = frozenset({"image", "image_url", "input_image"})
 
 
