@@ -1,8 +1,42 @@
 """Cores that replay recorded answers on the loopback interface, and the embedded kernel."""
 
+from eccos_aios.sandbox.adapter import EmbeddedAdapter, LLMConfig
 from eccos_aios.sandbox.fault import FAULT_KINDS, Fault, FaultKind
+from eccos_aios.sandbox.fifo import FifoScheduler
+from eccos_aios.sandbox.kernel import EmbeddedKernel, StandIn
+from eccos_aios.sandbox.query import (
+    LLMQuery,
+    LLMResponse,
+    MemoryQuery,
+    Query,
+    Response,
+    StorageQuery,
+    ToolQuery,
+)
 from eccos_aios.sandbox.replay import Replay
 from eccos_aios.sandbox.reply import Reply
 from eccos_aios.sandbox.server import SandboxCore
+from eccos_aios.sandbox.syscall import Syscall, SyscallExecutor
 
-__all__ = ["FAULT_KINDS", "Fault", "FaultKind", "Replay", "Reply", "SandboxCore"]
+__all__ = [
+    "FAULT_KINDS",
+    "EmbeddedAdapter",
+    "EmbeddedKernel",
+    "Fault",
+    "FaultKind",
+    "FifoScheduler",
+    "LLMConfig",
+    "LLMQuery",
+    "LLMResponse",
+    "MemoryQuery",
+    "Query",
+    "Replay",
+    "Reply",
+    "Response",
+    "SandboxCore",
+    "StandIn",
+    "StorageQuery",
+    "Syscall",
+    "SyscallExecutor",
+    "ToolQuery",
+]
