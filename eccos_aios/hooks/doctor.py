@@ -1,0 +1,200 @@
+"""``eccos-aios doctor``: is everything in place for ECCOS to schedule this AIOS, and what is to be mended?"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import sysconfig
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from eccos_aios.config import CONFIG_IN_CHECKOUT, EccosConfig, eccos_config
+from eccos_aios.core import Manifest
+from eccos_aios.errors import EccosError
+from eccos_aios.history import Record, read_history
+from eccos_aios.hooks.activate import asks_for_router, asks_for_scheduler
+from eccos_aios.hooks.checkout import read_checkout_config, require_checkout
+from eccos_aios.hooks.serve import NEEDED
+from eccos_aios.hooks.setup import check
+
+REACH_TIMEOUT_S = 3.0  # seconds; a core that needs longer to list its models will not serve calls well either
+FEW_RECORDS = 50  # below this many outcomes a core's estimates lean on the prior
+DEFAULT_OLLAMA = "http://localhost:11434"
+KEY_VARIABLES = {
+    "openai": "OPENAI_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+    "groq": "GROQ_API_KEY",
+    "anthropic": "ANTHROPIC_API_KEY",
+    "novita": "NOVITA_API_KEY",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    level : {"ok", "warn", "fail"}
+    subject : str
+        What was looked at.
+    message : str
+        What was found.
+    remedy : str
+        What to do about it; empty where nothing is to be done.
+    """
+
+    level: Literal["ok", "warn", "fail"]
+    subject: str
+    message: str
+    remedy: str = ""
+
+
+def diagnose(aios: Path) -> list[Finding]:
+    """Look at the checkout, its config, the manifest, the history, this environment and the cores.
+
+    Nothing is changed, and nothing is sent to a core but the question which models it has.
+    """
+    try:
+        aios = require_checkout(aios)
+        content = read_checkout_config(aios)
+    except EccosError as error:
+        return [Finding("fail", "AIOS", str(error), "pass the AIOS checkout with --aios DIR")]
+    findings = [Finding("ok", "AIOS", f"checkout at {aios}")]
+    findings += _environment()
+    findings += _section(aios / CONFIG_IN_CHECKOUT, content)
+    findings += [_reach(model, content) for model in _models(content)]
+    return findings
+
+
+def _environment() -> Iterator[Finding]:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        yield Finding(
+            "warn",
+            "environment",
+            f"{sys.executable} lacks {', '.join(missing)}, so this is not AIOS's environment",
+            "install eccos-aios into the environment that runs AIOS, and run doctor there",
+        )
+    pth = Path(sysconfig.get_paths()["purelib"]) / "eccos-aios.pth"
+    if pth.is_file():
+        yield Finding("ok", "activation", f"start-up hook at {pth}")
+    else:
+        yield Finding(
+            "warn",
+            "activation",
+            f"there is no {pth}",
+            "reinstall eccos-aios, or start AIOS with eccos-aios serve",
+        )
+
+
+def _section(config_file: Path, content: Mapping[str, Any]) -> Iterator[Finding]:
+    scheduler = content.get("scheduler") or {}
+    try:
+        scheduling = asks_for_scheduler(scheduler, config_file)
+        if not scheduling and not asks_for_router(content.get("llms")):
+            yield Finding(
+                "warn",
+                "config",
+                f"{config_file} does not switch ECCOS on: scheduler_type is {scheduler.get('scheduler_type')!r}",
+                "set scheduler.scheduler_type: eccos",
+            )
+        config = eccos_config(scheduler.get("eccos"), config_file)
+        yield Finding("ok", "config", f"quality target {config.quality_target}")
+        manifest = check(config, [str(model.get("name")) for model in _models(content)])
+        yield Finding("ok", "manifest", f"{len(manifest.cores)} cores: {', '.join(manifest.names)}")
+        yield from _prices(manifest)
+        yield from _history(config, manifest)
+    except EccosError as error:
+        yield Finding(
+            "fail", "config", str(error), "mend that value; the kernel would stop at start with this message"
+        )
+
+
+def _prices(manifest: Manifest) -> Iterator[Finding]:
+    free = [core.name for core in manifest.cores if not any(core.resolved_price.model_dump().values())]
+    if free:
+        yield Finding(
+            "warn",
+            "prices",
+            f"{', '.join(free)}: no price in the manifest and none known to litellm, so they count as free",
+            "give each a price in the manifest (0 is fine for your own hardware)",
+        )
+
+
+def _history(config: EccosConfig, manifest: Manifest) -> Iterator[Finding]:
+    if config.history is None:
+        yield Finding(
+            "warn",
+            "history",
+            "none: every core starts from the same prior",
+            "name one at scheduler.eccos.history",
+        )
+        return
+    records = read_history(config.history)
+    yield Finding("ok", "history", f"{len(records)} records in {config.history}")
+    for name, known in _outcomes(records, manifest).items():
+        if known < FEW_RECORDS:
+            yield Finding(
+                "warn",
+                "history",
+                f"{known} outcomes of core {name!r}: its estimates lean on the prior",
+                f"record at least {FEW_RECORDS} outcomes of it",
+            )
+
+
+def _outcomes(records: list[Record], manifest: Manifest) -> dict[str, int]:
+    counts = dict.fromkeys(manifest.names, 0)
+    for record in records:
+        for outcome in record.outputs:
+            if outcome.model_name in counts:
+                counts[outcome.model_name] += 1
+    return counts
+
+
+def _models(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    llms = content.get("llms") or {}
+    return [model for model in llms.get("models") or [] if isinstance(model, dict)]
+
+
+def _reach(model: Mapping[str, Any], content: Mapping[str, Any]) -> Finding:
+    name, backend = model.get("name"), model.get("backend")
+    subject = f"core {name}"
+    if backend in ("vllm", "sglang"):
+        return _asked(subject, f"{str(model.get('hostname')).rstrip('/')}/models")
+    if backend == "ollama":
+        return _asked(subject, f"{str(model.get('hostname') or DEFAULT_OLLAMA).rstrip('/')}/api/tags")
+    if backend in KEY_VARIABLES:
+        configured = (content.get("api_keys") or {}).get(backend) or model.get("api_key")
+        if configured or os.environ.get(KEY_VARIABLES[backend]):
+            return Finding("ok", subject, f"{backend}: a key is set (not tried)")
+        return Finding(
+            "fail",
+            subject,
+            f"{backend}: no API key",
+            f"set api_keys.{backend} in AIOS's config or {KEY_VARIABLES[backend]}",
+        )
+    return Finding("ok", subject, f"{backend}: not tried")
+
+
+def _asked(subject: str, url: str) -> Finding:
+    if not url.startswith(("http://", "https://")):
+        return Finding("fail", subject, f"{url} is no address", "set hostname to the server's http address")
+    try:
+        with urllib.request.urlopen(url, timeout=REACH_TIMEOUT_S) as response:
+            response.read(1)
+    except urllib.error.HTTPError as error:
+        return Finding(
+            "warn", subject, f"{url} answered {error.code}", "check the hostname and the key of this core"
+        )
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        return Finding(
+            "fail", subject, f"{url} cannot be reached: {reason}", "start that server or mend its hostname"
+        )
+    return Finding("ok", subject, f"{url} answers")

@@ -1,0 +1,102 @@
+"""EccosRouting: a router strategy for AIOS's LLM adapter, routing without quotas."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from eccos_aios.assign import WAITS, AssignmentProblem, solve
+from eccos_aios.config import EccosConfig
+from eccos_aios.core import Core
+from eccos_aios.hooks.setup import kernel_config, prepare
+from eccos_aios.predict import call_text, has_images
+from eccos_aios.schedule import Needs, allowed_cores
+
+logger = logging.getLogger(__name__)
+
+
+class EccosRouting:
+    """``llms.router.strategy: eccos``: each batch to the cheapest cores that reach the quality target.
+
+    Parameters
+    ----------
+    llm_configs : list
+        AIOS's cores, each with a ``name``; AIOS replaces the attribute of the same name when it registers
+        a core later.
+    config : EccosConfig, optional
+        Default: the ``scheduler.eccos`` section of AIOS's config.
+
+    Raises
+    ------
+    ConfigError, HistoryError
+        The configuration, the manifest or the history is wrong.
+    """
+
+    def __init__(self, llm_configs: list[Any], config: EccosConfig | None = None) -> None:
+        self.llm_configs = llm_configs
+        config = config or kernel_config()
+        self._quality_target = config.quality_target
+        self._setup = prepare(config, [llm.name for llm in llm_configs])
+        self._failed_before = False
+
+    def get_model_idxs(
+        self, selected_llm_lists: list[list[dict[str, Any]]], queries: list[list[dict[str, Any]]]
+    ) -> list[int]:
+        """The index in `llm_configs` of the core of each query.
+
+        Parameters
+        ----------
+        selected_llm_lists : list of list of dict
+            The cores that each query may go to, each with a ``name``.
+        queries : list of list of dict
+            The messages of each query.
+        """
+        if not queries:
+            return []
+        names = [llm.name for llm in self.llm_configs]
+        allowed = self._named(selected_llm_lists, names)
+        try:
+            return self._route(allowed, queries, names)
+        except Exception:
+            # AIOS leaves the whole batch waiting for ever when its router raises.
+            if not self._failed_before:
+                logger.exception("routing failed: calls go to their first core (told once)")
+            self._failed_before = True
+            return [min(map(names.index, cores), default=0) for cores in allowed]
+
+    def _named(
+        self, selected_llm_lists: list[list[dict[str, Any]]], names: list[str]
+    ) -> list[frozenset[str]]:
+        """Where each query may go: AIOS lists every core where the agent named none."""
+        manifest = frozenset(core.name for core in self._setup.cores)
+        everything = frozenset(names)
+        named = [frozenset(llm["name"] for llm in selected) & everything for selected in selected_llm_lists]
+        return [manifest if cores in (everything, frozenset()) else cores for cores in named]
+
+    def _route(
+        self, allowed: Sequence[frozenset[str]], queries: list[list[dict[str, Any]]], names: list[str]
+    ) -> list[int]:
+        known = {core.name: core for core in self._setup.cores}
+        cores = [known.get(name, Core(name=name)) for name in names]
+        texts = [call_text(messages) for messages in queries]
+        needs = [
+            Needs(text.input_tokens, frozenset({"vision"} if has_images(messages) else ()), named)
+            for text, messages, named in zip(texts, queries, allowed, strict=True)
+        ]
+        estimates = self._setup.predictor.predict(texts, names)
+        assignment = solve(
+            AssignmentProblem(
+                cost=estimates.cost(cores),
+                quality=estimates.quality,
+                quota=np.full(len(cores), len(queries), dtype=np.int64),
+                target=self._quality_target,
+                allowed=allowed_cores(needs, cores),
+            )
+        )
+        return [
+            min(map(names.index, named)) if column == WAITS else column
+            for column, named in zip(assignment.core.tolist(), allowed, strict=True)
+        ]

@@ -1,0 +1,311 @@
+"""EccosScheduler: takes the place of AIOS's FIFOScheduler and RRScheduler."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty
+from typing import Any
+
+from eccos_aios.config import EccosConfig
+from eccos_aios.core import Core
+from eccos_aios.errors import EccosError, NoCoreError
+from eccos_aios.hooks.setup import Setup, kernel_config, prepare
+from eccos_aios.hooks.syscall import (
+    MakeErrorResponse,
+    SuspendedCalls,
+    Syscall,
+    answer,
+    cerebrum_response,
+    named_cores,
+    needs_of,
+    text_of,
+)
+from eccos_aios.schedule import Call, CallResult, Executed, Scheduler, StoppedError
+
+logger = logging.getLogger(__name__)
+
+TIME_SLICE_S = 1.0  # seconds; what AIOS's RRScheduler grants a call when the context manager is on
+STOPPED = "the scheduler is stopped and takes no more calls"
+REGISTRATION_THREADS = 2  # each asks an Ollama server, which may take seconds; they are rare
+
+GetSyscall = Callable[[], Any]
+
+
+class EccosScheduler:
+    """AIOS's scheduler interface over the clockwork.
+
+    The parameters up to `get_tool_syscall` are those of AIOS's own schedulers.
+
+    Parameters
+    ----------
+    llm : LLMAdapter
+        Executes an LLM call on a core: ``execute_llm_syscall(index, syscall)``.
+    memory_manager, storage_manager, tool_manager
+        Each has ``address_request(syscall)``.
+    log_mode : str
+        Kept for AIOS; ECCOS logs through `logging`.
+    get_llm_syscall, get_memory_syscall, get_storage_syscall, get_tool_syscall : callable
+        Return the next syscall or raise `queue.Empty` after a moment.
+    config : EccosConfig, optional
+        Default: the ``scheduler.eccos`` section of AIOS's config.
+    response : callable, optional
+        Makes the error response to a syscall of a kind (``llm``, ``memory``, ``storage``, ``tool``) from
+        an error and a status code; default: Cerebrum's classes.
+    predecessor : EccosScheduler, optional
+        The running scheduler whose place this one takes at `start`: its calls are carried on, and no core
+        holds more than its quota meanwhile.
+
+    Raises
+    ------
+    ConfigError, HistoryError
+        The configuration, the manifest or the history is wrong.
+    """
+
+    def __init__(
+        self,
+        llm: Any,
+        memory_manager: Any,
+        storage_manager: Any,
+        tool_manager: Any,
+        log_mode: str,
+        get_llm_syscall: GetSyscall,
+        get_memory_syscall: GetSyscall,
+        get_storage_syscall: GetSyscall,
+        get_tool_syscall: GetSyscall,
+        *,
+        config: EccosConfig | None = None,
+        response: MakeErrorResponse | None = None,
+        predecessor: EccosScheduler | None = None,
+    ) -> None:
+        self.llm = llm
+        self.memory_manager = memory_manager
+        self.storage_manager = storage_manager
+        self.tool_manager = tool_manager
+        self.log_mode = log_mode
+        self.get_llm_syscall = get_llm_syscall
+        self.get_memory_syscall = get_memory_syscall
+        self.get_storage_syscall = get_storage_syscall
+        self.get_tool_syscall = get_tool_syscall
+        self.active = False
+        self._stopped = False
+        self.config = config or kernel_config()
+        self._response = response
+        self._setup: Setup = prepare(self.config, llm.available_llm_names)
+        self._open_cores = frozenset(core.name for core in self._setup.cores)
+        self._predecessor = predecessor
+        self._successor: EccosScheduler | None = None
+        self._clockwork: Scheduler | None = None
+        self._readers: list[threading.Thread] = []
+        self._registration: ThreadPoolExecutor | None = None
+        self._suspended = SuspendedCalls() if predecessor is None else predecessor._suspended
+
+    @property
+    def cores(self) -> tuple[Core, ...]:
+        """The manifest's cores that AIOS has."""
+        return self._setup.cores
+
+    def start(self) -> None:
+        """Start scheduling, in the predecessor's place where there is one."""
+        self._clockwork = self._take_over() or self._new_clockwork()
+        self._registration = ThreadPoolExecutor(REGISTRATION_THREADS, thread_name_prefix="eccos-register")
+        self.active = True
+        for process in (
+            self.process_llm_requests,
+            self.process_memory_requests,
+            self.process_storage_requests,
+            self.process_tool_requests,
+        ):
+            reader = threading.Thread(target=process, name=f"eccos-{process.__name__}", daemon=True)
+            self._readers.append(reader)
+            reader.start()
+
+    def stop(self) -> None:
+        """Answer what is held, within the configured grace, and end every thread; twice does no harm.
+
+        AIOS keeps a reference to its first scheduler even after a refresh, so stopping that one stops
+        whichever has taken its place.
+        """
+        if self._successor is not None:
+            self._successor.stop()
+            return
+        self._stopped = True
+        self._stop_reading()
+        clockwork = self._clockwork
+        if clockwork is not None:
+            clockwork.stop()
+            self.refuse_queued()
+
+    def status(self) -> dict[str, object]:
+        """What ``GET /eccos/status`` answers."""
+        if self._successor is not None:
+            return self._successor.status()
+        if self._clockwork is None:
+            raise EccosError("the scheduler has not been started")
+        return self._clockwork.status()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether this scheduler, or whichever took its place, answers no more calls."""
+        return self._successor.stopped if self._successor is not None else self._stopped
+
+    def refuse_queued(self) -> None:
+        """Answer with an error what waits in AIOS's queues and would never be read."""
+        for get_syscall, kind in (
+            (self.get_llm_syscall, "llm"),
+            (self.get_memory_syscall, "memory"),
+            (self.get_storage_syscall, "storage"),
+            (self.get_tool_syscall, "tool"),
+        ):
+            with contextlib.suppress(Empty):
+                while True:
+                    answer(get_syscall(), self._error_response(STOPPED, 503, kind))
+
+    def process_llm_requests(self) -> None:
+        """Hand LLM syscalls to the clockwork as they come."""
+        self._read(self.get_llm_syscall, self._admit)
+
+    def process_memory_requests(self) -> None:
+        """Execute memory syscalls, one after the other."""
+        self._read(
+            self.get_memory_syscall, lambda syscall: self._address(syscall, self.memory_manager, "memory")
+        )
+
+    def process_storage_requests(self) -> None:
+        """Execute storage syscalls, one after the other."""
+        self._read(
+            self.get_storage_syscall, lambda syscall: self._address(syscall, self.storage_manager, "storage")
+        )
+
+    def process_tool_requests(self) -> None:
+        """Execute tool syscalls, one after the other."""
+        self._read(self.get_tool_syscall, lambda syscall: self._address(syscall, self.tool_manager, "tool"))
+
+    def _new_clockwork(self) -> Scheduler:
+        clockwork = Scheduler(self._setup.cores, self._setup.predictor, self._execute, self._setup.settings)
+        clockwork.start()
+        return clockwork
+
+    def _take_over(self) -> Scheduler | None:
+        predecessor, self._predecessor = self._predecessor, None
+        if predecessor is None or not predecessor.active or predecessor._clockwork is None:
+            return None
+        predecessor._successor = self
+        predecessor._stop_reading()
+        predecessor._clockwork.reconfigure(
+            self._setup.cores, self._setup.predictor, self._execute, self._setup.settings
+        )
+        return predecessor._clockwork
+
+    def _stop_reading(self) -> None:
+        self.active = False
+        for reader in self._readers:
+            reader.join()
+        self._readers.clear()
+        if self._registration is not None:
+            self._registration.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, get_syscall: GetSyscall, process: Callable[[Any], None]) -> None:
+        while self.active:
+            try:
+                syscall = get_syscall()
+            except Empty:
+                continue
+            process(syscall)
+
+    def _admit(self, syscall: Syscall) -> None:
+        try:
+            unknown = self._unregistered(syscall)
+            if unknown and self._registration is not None:
+                self._registration.submit(self._register, syscall, unknown)
+            else:
+                self._submit(syscall)
+        except Exception as error:  # noqa: BLE001 - one malformed query must not end the reader
+            self._answer_error(syscall, error)
+
+    def _unregistered(self, syscall: Syscall) -> list[dict[str, Any]]:
+        known = self.llm.available_llm_names
+        return [llm for llm in named_cores(syscall.query) if llm["name"] not in known]
+
+    def _register(self, syscall: Syscall, unknown: Sequence[dict[str, Any]]) -> None:
+        """Let AIOS register the Ollama models that an agent named and nobody configured."""
+        try:
+            for llm in unknown:
+                if llm.get("backend") == "ollama":
+                    self.llm._dynamic_register_ollama_model(llm["name"])
+            if self._unregistered(syscall):
+                # AIOS's own words for this case, which agents may look for.
+                message = "Selected LLMs are not all available. Please check the available LLMs."
+                answer(syscall, self._error_response(message, 500))
+            else:
+                self._submit(syscall)
+        except Exception as error:  # noqa: BLE001 - the agent must be answered whatever the adapter raises
+            self._answer_error(syscall, error)
+
+    def _submit(self, syscall: Syscall) -> None:
+        clockwork = self._clockwork
+        if clockwork is None:
+            raise StoppedError("the scheduler has not been started")
+        for llm in named_cores(syscall.query):
+            clockwork.add_core(Core(name=llm["name"]))
+        if getattr(self.llm, "use_context_manager", False):
+            syscall.set_time_limit(TIME_SLICE_S)
+        text = text_of(syscall.query)
+        clockwork.submit(
+            Call(
+                text=text,
+                needs=needs_of(syscall.query, text.input_tokens, self._open_cores),
+                payload=syscall,
+                on_done=self._complete,
+                agent=syscall.agent_name,
+                pinned=self._suspended.resume(syscall.get_pid()),
+            )
+        )
+
+    def _execute(self, call: Call, core: str) -> Executed:
+        index = self.llm.available_llm_names.index(core)
+        _, response = self.llm.execute_llm_syscall(index, call.payload)
+        return Executed(response, failed=response.error is not None)
+
+    def _complete(self, call: Call, result: CallResult) -> None:
+        syscall = call.payload
+        if result.error is not None:
+            self._answer_error(syscall, result.error, result.core)
+            return
+        response: Any = result.value
+        if response.finished or result.core is None:
+            answer(syscall, response)
+        else:
+            self._suspended.suspend(syscall.get_pid(), result.core)
+            answer(syscall, response, status="suspend")
+
+    def _address(self, syscall: Syscall, handler: Any, kind: str) -> None:
+        syscall.set_status("executing")
+        syscall.set_start_time(time.time())
+        try:
+            response = handler.address_request(syscall)
+        except Exception as error:
+            logger.exception("a %s syscall of agent %s failed", kind, syscall.agent_name)
+            response = self._error_response(f"{type(error).__name__}: {error}", 500, kind)
+        answer(syscall, response)
+
+    def _answer_error(self, syscall: Syscall, error: BaseException, core: str | None = None) -> None:
+        told = str(error) if isinstance(error, EccosError) else f"{type(error).__name__}: {error}"
+        if core is not None:
+            told = f"Core {core!r} failed: {told}"
+        if not isinstance(error, EccosError):
+            logger.error("an LLM syscall of agent %s failed", syscall.agent_name, exc_info=error)
+        answer(syscall, self._error_response(told, _status_code(error)))
+
+    def _error_response(self, error: str, status_code: int, kind: str = "llm") -> Any:
+        return (self._response or cerebrum_response)(kind, error, status_code)
+
+
+def _status_code(error: BaseException) -> int:
+    if isinstance(error, StoppedError):
+        return 503
+    return 400 if isinstance(error, NoCoreError) else 500

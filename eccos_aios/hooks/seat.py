@@ -1,0 +1,48 @@
+"""The seat: which scheduler runs in this process, so that there is never a second one."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # a kernel without ECCOS imports this room too, and must not pay for the clockwork
+    from eccos_aios.hooks.scheduler import EccosScheduler
+
+
+class Seat:
+    """Holds the scheduler that AIOS was given last, ours or its own."""
+
+    def __init__(self) -> None:
+        # Guards the two schedulers below.
+        self._lock = threading.Lock()
+        self._ours: EccosScheduler | None = None
+        self._theirs: Any = None
+
+    @property
+    def ours(self) -> EccosScheduler | None:
+        """The ECCOS scheduler that sits here, running or stopped."""
+        with self._lock:
+            return self._ours
+
+    @property
+    def taken(self) -> bool:
+        """Whether this process has had a scheduler at all."""
+        with self._lock:
+            return self._ours is not None or self._theirs is not None
+
+    def take(self, scheduler: EccosScheduler) -> None:
+        """Give the seat to ECCOS; a scheduler of AIOS's own ends after the batch that it is at."""
+        with self._lock:
+            theirs, self._ours, self._theirs = self._theirs, scheduler, None
+        if theirs is not None:
+            theirs.active = False
+
+    def leave(self, theirs: Any) -> None:
+        """Give the seat to a scheduler of AIOS's own; ours finishes what it holds."""
+        with self._lock:
+            ours, self._ours, self._theirs = self._ours, None, theirs
+        if ours is not None:
+            ours.stop()
+
+
+SEAT = Seat()

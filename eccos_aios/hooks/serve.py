@@ -1,0 +1,56 @@
+"""``eccos-aios serve``: start an AIOS kernel with its config, without start-up hooks."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from eccos_aios.errors import ABSENT, AiosError
+from eccos_aios.hooks.checkout import read_checkout_config, require_checkout
+
+DEFAULT_HOST = "localhost"
+DEFAULT_PORT = 8000
+NEEDED = ("fastapi", "uvicorn", "litellm", "cerebrum")
+
+
+def serve(aios: Path, host: str | None = None, port: int | None = None) -> None:
+    """Run the kernel of an AIOS checkout in this process until it is interrupted.
+
+    Parameters
+    ----------
+    aios : Path
+        The checkout.
+    host, port : optional
+        Default: ``server`` in AIOS's config.
+
+    Raises
+    ------
+    AiosError
+        The folder is no checkout, or AIOS's packages are not installed beside this one.
+    """
+    aios = require_checkout(aios)
+    server = read_checkout_config(aios).get("server") or {}
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise AiosError(
+            sys.executable,
+            "",
+            ABSENT,
+            f"AIOS needs {', '.join(missing)} here: install AIOS's requirements and its Cerebrum SDK into this "
+            "environment, or install eccos-aios into the environment of AIOS",
+        )
+    os.chdir(aios)
+    sys.path.insert(0, str(aios))
+    from eccos_aios.hooks.activate import activate
+
+    activate()
+    uvicorn = importlib.import_module("uvicorn")
+    kernel = importlib.import_module("runtime.launch")
+    uvicorn.run(
+        kernel.app,
+        host=host or server.get("host", DEFAULT_HOST),
+        port=port or server.get("port", DEFAULT_PORT),
+    )
