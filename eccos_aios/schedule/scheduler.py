@@ -30,6 +30,10 @@ class StoppedError(EccosError):
     """The scheduler was stopped before the call was answered."""
 
 
+class CallTimeoutError(EccosError):
+    """No core answered the call in the time that a call may take."""
+
+
 @dataclass(frozen=True)
 class Executed:
     """What a core answered: the answer itself, and whether it is an error."""
@@ -49,6 +53,7 @@ class SchedulerSettings:
     quality_target: float = 0.8
     max_wait_s: float = 1.0
     gather_s: float = 0.002
+    call_timeout_s: float = 600.0
     grace_s: float = 10.0
 
 
@@ -212,6 +217,9 @@ class Scheduler:
         now_s = time.monotonic()
         limit_s = self._settings.max_wait_s
         reasons = [late for call in self._pending if (late := call.arrived_s + limit_s - now_s) > 0]
+        oldest_s = min((call.arrived_s for call in (*self._pending, *self._in_flight)), default=None)
+        if oldest_s is not None:
+            reasons.append(max(0.0, oldest_s + self._settings.call_timeout_s - now_s))
         if self._stopping:
             reasons.append(max(0.0, self._stop_at_s - now_s))
         return min(reasons, default=None)
@@ -222,6 +230,7 @@ class Scheduler:
             self._pending += self._inbox
             self._inbox = []
             table, settings, execute = self._table, self._settings, self._execute
+        self._time_out(settings.call_timeout_s)
         if not self._pending:
             return
         self._refuse(self._price(table))
@@ -234,6 +243,16 @@ class Scheduler:
             self._decision_ms.extend([decision_ms] * len(placements))
         for placement in placements:
             self._dispatch(table, execute, placement)
+
+    def _time_out(self, limit_s: float) -> None:
+        """Answer the calls that took too long; a core's late answer is dropped."""
+        latest_s = time.monotonic() - limit_s
+        with self._changed:
+            over = [call for call in (*self._pending, *self._in_flight) if call.arrived_s <= latest_s]
+            self._pending = [call for call in self._pending if call.arrived_s > latest_s]
+        for call in over:
+            reason = f"no core answered within call_timeout_s = {limit_s:g} seconds"
+            self._finish(call, CallResult(None, error=CallTimeoutError(reason), failed=True))
 
     def _price(self, table: CoreTable) -> list[tuple[Call, str]]:
         """Give estimates to the calls that lack them under this table; return those that no core may take."""
