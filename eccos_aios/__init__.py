@@ -2,49 +2,83 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 from eccos_aios.version import __version__
 
-# Importing this package must cost nothing: the start-up hook does so in every Python process.
+TYPE_CHECKING = False  # typing's own constant; the import of typing is left to who needs it
+if TYPE_CHECKING:
+    from eccos_aios.assign import Assignment, AssignmentProblem, solve
+    from eccos_aios.config import EccosConfig, read_eccos_config
+    from eccos_aios.core import Core, Manifest, Price, read_manifest
+    from eccos_aios.errors import ConfigError, EccosError, HistoryError
+    from eccos_aios.history import Outcome, Record, read_history
+    from eccos_aios.hooks import EccosRouting, EccosScheduler, eccos_scheduler_nonblock, useEccosScheduler
+    from eccos_aios.predict import CallText, Estimates, Predictor, RetrievalPredictor
+    from eccos_aios.schedule import Call, CallResult, Scheduler
+
+# NumPy, SciPy, scikit-learn and FAISS take seconds to import: each name brings only what it needs.
 _HOMES = {
     "Assignment": "assign",
     "AssignmentProblem": "assign",
-    "solve": "assign",
-    "EccosConfig": "config",
-    "read_eccos_config": "config",
-    "Core": "core",
-    "Manifest": "core",
-    "Price": "core",
-    "read_manifest": "core",
-    "ConfigError": "errors",
-    "EccosError": "errors",
-    "HistoryError": "errors",
-    "Outcome": "history",
-    "Record": "history",
-    "read_history": "history",
-    "EccosRouting": "hooks",
-    "EccosScheduler": "hooks",
-    "eccos_scheduler_nonblock": "hooks",
-    "useEccosScheduler": "hooks",
-    "CallText": "predict",
-    "Estimates": "predict",
-    "Predictor": "predict",
-    "RetrievalPredictor": "predict",
     "Call": "schedule",
     "CallResult": "schedule",
+    "CallText": "predict",
+    "ConfigError": "errors",
+    "Core": "core",
+    "EccosConfig": "config",
+    "EccosError": "errors",
+    "EccosRouting": "hooks",
+    "EccosScheduler": "hooks",
+    "Estimates": "predict",
+    "HistoryError": "errors",
+    "Manifest": "core",
+    "Outcome": "history",
+    "Predictor": "predict",
+    "Price": "core",
+    "Record": "history",
+    "RetrievalPredictor": "predict",
     "Scheduler": "schedule",
+    "eccos_scheduler_nonblock": "hooks",
+    "read_eccos_config": "config",
+    "read_history": "history",
+    "read_manifest": "core",
+    "solve": "assign",
+    "useEccosScheduler": "hooks",
 }
 
-__all__ = ["__version__", *sorted(_HOMES)]
+__all__ = [  # noqa: RUF022 - in the order of the dictionary
+    "__version__",
+    "Assignment",
+    "AssignmentProblem",
+    "Call",
+    "CallResult",
+    "CallText",
+    "ConfigError",
+    "Core",
+    "EccosConfig",
+    "EccosError",
+    "EccosRouting",
+    "EccosScheduler",
+    "Estimates",
+    "HistoryError",
+    "Manifest",
+    "Outcome",
+    "Predictor",
+    "Price",
+    "Record",
+    "RetrievalPredictor",
+    "Scheduler",
+    "eccos_scheduler_nonblock",
+    "read_eccos_config",
+    "read_history",
+    "read_manifest",
+    "solve",
+    "useEccosScheduler",
+]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"eccos_aios.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-
-def __dir__() -> list[str]:
-    return __all__
+    return getattr(import_module(f"eccos_aios.{_HOMES[name]}"), name)

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from eccos_aios.core import Manifest, read_manifest, read_yaml
 from eccos_aios.errors import ABSENT, ConfigError, from_validation
 
+Unit = Annotated[float, Field(strict=True, ge=0, le=1)]
+Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+
 SECTION = "scheduler.eccos"
 CONFIG_IN_CHECKOUT = Path("aios") / "config" / "config.yaml"
 
@@ -29,6 +32,9 @@ class EccosConfig(BaseModel):
         Seconds that a call may wait for a busy core that is planned for it while another core is free.
     gather_ms : float
         Milliseconds that a round waits for more calls once the first has arrived.
+    call_timeout_s : float
+        Seconds after which an agent gets an error for a call that no core has answered; the core's slot
+        stays taken until the core lets go of the call.
     grace_s : float
         Seconds that `stop` gives the calls it holds before it answers the rest with an error.
     """
@@ -37,10 +43,11 @@ class EccosConfig(BaseModel):
 
     manifest: Path
     history: Path | None = None
-    quality_target: Annotated[float, Field(ge=0, le=1)] = 0.8
-    max_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    gather_ms: Annotated[float, Field(ge=0, le=1000)] = 2.0
-    grace_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    quality_target: Unit = 0.8
+    max_wait_s: Seconds = 1.0
+    gather_ms: Annotated[float, Field(strict=True, ge=0, le=1000)] = 2.0
+    call_timeout_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 600.0
+    grace_s: Seconds = 10.0
 
     def read_manifest(self) -> Manifest:
         """The manifest that the section names.
@@ -73,7 +80,7 @@ def eccos_config(section: Any, config_file: Path) -> EccosConfig:
     try:
         config = EccosConfig.model_validate(section)
     except ValidationError as error:
-        raise from_validation(ConfigError, str(config_file), error, within=SECTION) from error
+        raise from_validation(ConfigError, str(config_file), error, EccosConfig, within=SECTION) from error
     folder = config_file.parent
     config = config.model_copy(
         update={

@@ -1,11 +1,15 @@
-"""Where AIOS meets the clockwork; the only folder that imports AIOS, and only once AIOS itself is imported."""
+"""Where AIOS meets the clockwork: the only folder that imports AIOS, once AIOS itself is imported."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+TYPE_CHECKING = False  # typing's own constant; the import of typing is left to who needs it
+if TYPE_CHECKING:
+    from eccos_aios.hooks.activate import activate
+    from eccos_aios.hooks.llm_core import EccosRouting
+    from eccos_aios.hooks.modules import eccos_scheduler_nonblock, useEccosScheduler
+    from eccos_aios.hooks.scheduler import EccosScheduler
 
-# The start-up hook imports this package in every Python process, so it must cost nothing.
+# NumPy, SciPy, scikit-learn and FAISS take seconds to import: each name brings only what it needs.
 _HOMES = {
     "EccosRouting": "llm_core",
     "EccosScheduler": "scheduler",
@@ -14,10 +18,12 @@ _HOMES = {
     "useEccosScheduler": "modules",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = ["EccosRouting", "EccosScheduler", "activate", "eccos_scheduler_nonblock", "useEccosScheduler"]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"eccos_aios.hooks.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"eccos_aios.hooks.{_HOMES[name]}"), name)

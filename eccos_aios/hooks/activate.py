@@ -138,7 +138,7 @@ def _init_adapter(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> None:
         _refuse(error)
 
 
-class _SequentialWhereEccos(wrapt.ObjectProxy):  # type: ignore[misc]
+class _SequentialWhereEccos(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
     """AIOS's config as its adapter sees it: the adapter refuses a strategy that it does not know.
 
     It is told the default, and given the ECCOS router once it stands.

@@ -25,7 +25,7 @@ from eccos_aios.hooks.syscall import (
     needs_of,
     text_of,
 )
-from eccos_aios.schedule import Call, CallResult, Executed, Scheduler, StoppedError
+from eccos_aios.schedule import Call, CallResult, CallTimeoutError, Executed, Scheduler, StoppedError
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class EccosScheduler:
         self._clockwork: Scheduler | None = None
         self._readers: list[threading.Thread] = []
         self._registration: ThreadPoolExecutor | None = None
-        self._suspended = SuspendedCalls() if predecessor is None else predecessor._suspended
+        self._suspended: SuspendedCalls = SuspendedCalls() if predecessor is None else predecessor._suspended
 
     @property
     def cores(self) -> tuple[Core, ...]:
@@ -308,4 +308,6 @@ class EccosScheduler:
 def _status_code(error: BaseException) -> int:
     if isinstance(error, StoppedError):
         return 503
+    if isinstance(error, CallTimeoutError):
+        return 504
     return 400 if isinstance(error, NoCoreError) else 500

@@ -117,6 +117,7 @@ def prepare(config: EccosConfig, available: Sequence[str]) -> Setup:
             quality_target=config.quality_target,
             max_wait_s=config.max_wait_s,
             gather_s=config.gather_ms / 1000,
+            call_timeout_s=config.call_timeout_s,
             grace_s=config.grace_s,
         ),
     )

@@ -13,6 +13,8 @@ from eccos_aios.schedule.call import Call
 
 CALLS_PER_ROOM = 2  # calls that a round looks at for each that can be placed: the oldest, and some choice
 SPARE_CALLS = 64
+WAITING_SURCHARGE = 1e-3  # share of a call's cost: enough to break ties, too little to outweigh a price
+LEAST_WAITING_COST = 1e-9  # US dollars; breaks ties between cores that are free of charge
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ def plan_round(
     """Plan over what the cores can take within a horizon, dispatch the part that fits now.
 
     Solving against the free slots alone sends easy calls to dear cores whenever cheap ones are busy, so
-    the plan counts the slots that come free within `max_wait_s` too. Calls that have waited longer than
-    that are then offered whatever is still free.
+    the plan counts the slots that come free within `max_wait_s` too, as columns of their own that cost a
+    little more: of two cores that are as good and as cheap, the free one. Calls that have waited longer
+    than that are then offered whatever is still free.
 
     Parameters
     ----------
@@ -60,12 +63,13 @@ def plan_round(
     considered = list(pending[: CALLS_PER_ROOM * int(room.sum()) + SPARE_CALLS])
     if not considered or not free.any():
         return []
-    planned = place(_problem(considered, room, quality_target, now_s))
+    planned = place(_problem(considered, np.concatenate([free, room - free]), quality_target, now_s))
     left = free.copy()
     placements: list[Placement] = []
     late: list[Call] = []
-    for call, column in zip(considered, planned.tolist(), strict=True):
-        if column != WAITS and left[column] > 0:
+    for call, planned_column in zip(considered, planned.tolist(), strict=True):
+        column = planned_column % len(free)
+        if planned_column != WAITS and left[column] > 0:
             left[column] -= 1
             placements.append(Placement(call, column))
         elif now_s - call.arrived_s >= max_wait_s:
@@ -95,13 +99,20 @@ def first_free(pending: Sequence[Call], free: NDArray[np.int64]) -> list[Placeme
 def _problem(
     calls: Sequence[Call], quota: NDArray[np.int64], quality_target: float, now_s: float
 ) -> AssignmentProblem:
+    """The calls over the cores' free slots and, where `quota` goes on, over those that come free."""
     rows = [call.row for call in calls if call.row is not None]
+    cost = np.stack([row.cost for row in rows])
+    quality = np.stack([row.quality for row in rows])
+    allowed = np.stack([row.allowed for row in rows])
+    if len(quota) > cost.shape[1]:
+        cost = np.hstack([cost, cost * (1 + WAITING_SURCHARGE) + LEAST_WAITING_COST])
+        quality, allowed = np.hstack([quality, quality]), np.hstack([allowed, allowed])
     return AssignmentProblem(
-        cost=np.stack([row.cost for row in rows]),
-        quality=np.stack([row.quality for row in rows]),
+        cost=cost,
+        quality=quality,
         quota=quota,
         target=quality_target,
-        allowed=np.stack([row.allowed for row in rows]),
+        allowed=allowed,
         weight=np.array([now_s - call.arrived_s for call in calls]),
     )
 

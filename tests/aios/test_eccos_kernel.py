@@ -1,0 +1,202 @@
+"""A real AIOS kernel with ``scheduler_type: eccos``: what agents and operators see."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from eccos_aios.sandbox.reply import Reply
+from eccos_aios.sandbox.server import SandboxCore
+
+QUOTAS = {"small": 2, "medium": 3, "large": 4}
+PRICES = {"small": 0.1, "medium": 1.0, "large": 10.0}
+EASY, HARD = "What is two plus two?", "Prove that every planar graph has a proper colouring in four colours."
+CALL_TIMEOUT_S = 8.0
+LARGE = {"name": "large", "backend": "hosted_vllm"}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "lookup",
+        "description": "Look a word up.",
+        "parameters": {"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]},
+    },
+}
+
+
+def reply(request: dict[str, Any]) -> Reply:
+    if request.get("tools"):
+        return Reply(None, [{"name": "lookup", "arguments": {"word": "core"}}])
+    if (request.get("response_format") or {}).get("type") in ("json_object", "json_schema"):
+        return Reply(json.dumps({"core": request["model"]}))
+    return Reply(request["model"])
+
+
+def manifest(quotas: dict[str, int] = QUOTAS) -> str:
+    cores = [
+        {"name": name, "quota": quota, "price": {"input": PRICES[name], "output": PRICES[name]}}
+        for name, quota in quotas.items()
+    ]
+    return json.dumps({"cores": cores})
+
+
+def history() -> str:
+    """Every core can do what is easy, only the large one what is hard."""
+    lines = []
+    for number in range(40):
+        for query, able in ((EASY, set(QUOTAS)), (HARD, {"large"})):
+            outputs = [
+                {"model_name": name, "correctness": name in able, "output_token_length": 20} for name in QUOTAS
+            ]
+            lines.append(json.dumps({"id": f"{query[:4]}{number}", "query": query, "outputs": outputs}))
+    return "\n".join(lines)
+
+
+ECCOS = {
+    "scheduler_type": "eccos",
+    "eccos": {
+        "manifest": "cores.yaml",
+        "history": "history.jsonl",
+        "quality_target": 0.8,
+        "call_timeout_s": CALL_TIMEOUT_S,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def cores() -> Iterator[dict[str, SandboxCore]]:
+    started = {name: SandboxCore(name, reply, latency_s=0.05).start() for name in QUOTAS}
+    yield started
+    for core in started.values():
+        core.stop()
+
+
+@pytest.fixture(scope="module")
+def bench(running_kernel: Callable[..., Any], cores: dict[str, SandboxCore]) -> Iterator[SimpleNamespace]:
+    """A kernel that is ECCOS's by its config alone."""
+    files = {"cores.yaml": manifest(), "history.jsonl": history()}
+    # AIOS's vllm backend cannot decode tool calls, with any scheduler; what goes through litellm can.
+    backends = {"large": "hosted_vllm"}
+    with running_kernel(list(cores.values()), ECCOS, files, backends=backends) as (kernel, aios):
+        assert kernel.process.poll() is None, kernel.text[-3000:]
+        yield SimpleNamespace(kernel=kernel, aios=aios)
+
+
+@pytest.fixture(autouse=True)
+def _healthy(cores: dict[str, SandboxCore]) -> Iterator[None]:
+    for core in cores.values():
+        core.reset_counts()
+    yield
+    for core in cores.values():
+        core.heal()
+
+
+def test_the_config_alone_switches_eccos_on(bench: SimpleNamespace) -> None:
+    status = bench.kernel.request("/eccos/status")
+    assert status["scheduler"] == "eccos"
+    assert {name: core["quota"] for name, core in status["cores"].items()} == QUOTAS
+
+
+def test_easy_calls_go_to_the_cheap_core_and_hard_ones_to_the_able(bench: SimpleNamespace) -> None:
+    assert bench.kernel.query(EASY)["response_message"] == "small"
+    assert bench.kernel.query(HARD)["response_message"] == "large"
+
+
+def test_an_unmodified_cerebrum_agent_is_answered(bench: SimpleNamespace) -> None:
+    script = f"""
+import json
+from cerebrum.llm.apis import llm_chat, llm_chat_with_json_output, llm_chat_with_tool_call_output
+message = [{{"role": "user", "content": {EASY!r}}}]
+print(json.dumps([
+    llm_chat("agent", message)["response"],
+    llm_chat_with_json_output("agent", message)["response"],
+    llm_chat_with_tool_call_output("agent", message, [{TOOL!r}], llms=[{LARGE}])["response"],
+]))
+"""
+    chat, as_json, tool = json.loads(bench.aios.run(script, bench.kernel).splitlines()[-1])
+    assert (chat["response_message"], chat["status_code"], chat["finished"]) == ("small", 200, True)
+    assert json.loads(as_json["response_message"]) == {"core": "small"}
+    assert (tool["tool_calls"][0]["name"], tool["tool_calls"][0]["parameters"]) == ("lookup", {"word": "core"})
+
+
+def test_a_call_tool_request_reaches_the_tool(bench: SimpleNamespace) -> None:
+    script = f"""
+import json
+from cerebrum.llm.apis import llm_call_tool
+message = [{{"role": "user", "content": {EASY!r}}}]
+print(json.dumps(llm_call_tool("agent", message, [{TOOL!r}], llms=[{LARGE}])))
+"""
+    answer = json.loads(bench.aios.run(script, bench.kernel).splitlines()[-1])
+    # There is no such tool on this machine: that its manager says so shows that the call arrived there.
+    assert "response" in answer, answer
+    assert answer["response"]["response_class"] == "tool"
+
+
+def test_the_agent_may_restrict_the_cores(bench: SimpleNamespace) -> None:
+    answer = bench.kernel.query(EASY, llms=[{"name": "medium", "backend": "vllm"}])
+    assert answer["response_message"] == "medium"
+
+
+def test_a_core_that_is_not_there_is_refused_in_the_words_of_aios(bench: SimpleNamespace) -> None:
+    answer = bench.kernel.query(EASY, llms=[{"name": "absent", "backend": "vllm"}])
+    assert answer["error"] == "Selected LLMs are not all available. Please check the available LLMs."
+    assert answer["finished"] is True
+
+
+def test_memory_and_storage_calls_are_answered(bench: SimpleNamespace) -> None:
+    body = {
+        "query_type": "storage",
+        "agent_name": "tester",
+        "query_data": {"operation_type": "no_such_operation", "params": {}},
+    }
+    answer = bench.kernel.request("/query", body)
+    assert answer["response"]["response_class"] == "storage"
+
+
+def test_two_hundred_concurrent_calls_are_answered_within_the_quotas(
+    bench: SimpleNamespace, cores: dict[str, SandboxCore]
+) -> None:
+    queries = [EASY if number % 2 else HARD for number in range(200)]
+    with ThreadPoolExecutor(200) as agents:
+        answers = list(agents.map(lambda q: bench.kernel.query(q, timeout=120), queries))
+    assert [answer["status_code"] for answer in answers] == [200] * 200
+    assert {name: core.max_in_flight for name, core in cores.items() if core.max_in_flight > QUOTAS[name]} == {}
+    served = Counter(answer["response_message"] for answer in answers)
+    assert set(served) == set(QUOTAS)
+    assert sum(core.requests for core in cores.values()) == 200
+    status = bench.kernel.request("/eccos/status")
+    assert status["pending"] == 0
+    assert all(core["in_flight"] == 0 for core in status["cores"].values())
+    totals = status["totals"]
+    assert totals["submitted"] == totals["completed"] + totals["failed"]
+
+
+def test_every_agent_is_answered_when_one_core_fails_and_one_hangs(
+    bench: SimpleNamespace, cores: dict[str, SandboxCore]
+) -> None:
+    cores["small"].fail("500")
+    cores["medium"].fail("hang")
+    named = [[{"name": name, "backend": "vllm"}] for name in ("small", "medium", "large") for _ in range(4)]
+    with ThreadPoolExecutor(len(named)) as agents:
+        answers = list(agents.map(lambda llms: bench.kernel.query(EASY, llms=llms), named))
+    assert [answer["finished"] for answer in answers] == [True] * len(named)
+    failing, hanging, healthy = answers[:4], answers[4:8], answers[8:]
+    assert all(answer["error"] for answer in failing)
+    assert all("call_timeout_s" in answer["error"] for answer in hanging)
+    assert [answer["response_message"] for answer in healthy] == ["large"] * 4
+    held = bench.kernel.request("/eccos/status")["cores"]["medium"]["in_flight"]
+    assert held == QUOTAS["medium"]  # a core that hangs keeps its slots honestly
+
+
+def test_a_message_that_is_no_text_does_not_end_the_scheduler(bench: SimpleNamespace) -> None:
+    parts = [{"role": "user", "content": [{"type": "text", "text": EASY}, {"type": "image_url", "image_url": {}}]}]
+    answer = bench.kernel.query("", messages=parts)
+    assert answer["finished"] is True
+    answer = bench.kernel.query("", messages=[{"role": "user"}, {"odd": 1}])
+    assert answer["finished"] is True
+    assert bench.kernel.query(EASY)["response_message"] == "small"
