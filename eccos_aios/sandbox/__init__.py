@@ -12,6 +12,7 @@ from eccos_aios.sandbox.query import (
     Response,
     StorageQuery,
     ToolQuery,
+    error_response,
 )
 from eccos_aios.sandbox.replay import Replay
 from eccos_aios.sandbox.reply import Reply
@@ -39,4 +40,5 @@ __all__ = [
     "Syscall",
     "SyscallExecutor",
     "ToolQuery",
+    "error_response",
 ]

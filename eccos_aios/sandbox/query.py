@@ -6,11 +6,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+QueryKind = Literal["llm", "memory", "storage", "tool"]
+
 
 class Query(BaseModel):
     """Base of the four kinds of queries."""
 
-    query_class: Literal["llm", "memory", "storage", "tool"]
+    query_class: QueryKind
 
 
 class LLMQuery(Query):
@@ -55,7 +57,7 @@ class ToolQuery(Query):
 class Response(BaseModel):
     """What every kind of query gets."""
 
-    response_class: Literal["llm", "memory", "storage", "tool"]
+    response_class: QueryKind
     response_message: str | None = None
     finished: bool = False
     error: str | None = None
@@ -67,3 +69,10 @@ class LLMResponse(Response):
 
     response_class: Literal["llm"] = "llm"
     tool_calls: list[dict[str, Any]] | None = None
+
+
+def error_response(kind: QueryKind, error: str, status_code: int) -> Response:
+    """The final response to a query of `kind` that could not be served."""
+    if kind == "llm":
+        return LLMResponse(error=error, finished=True, status_code=status_code)
+    return Response(response_class=kind, error=error, finished=True, status_code=status_code)

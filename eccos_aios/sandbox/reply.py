@@ -52,13 +52,24 @@ def last_user_text(messages: Sequence[dict[str, Any]]) -> str:
     return ""
 
 
+def usage(request: dict[str, Any], reply: Reply) -> dict[str, int]:
+    """Tokens of `request` and of `reply` to it, as OpenAI reports them."""
+    message, _ = _message(request, reply)
+    asked = sum(_tokens(_content_text(m.get("content"))) for m in request["messages"])
+    calls = [call["function"] for call in message.get("tool_calls", ())]
+    answered = _tokens((message["content"] or "") + (json.dumps(calls) if calls else ""))
+    prompt = asked if reply.input_tokens is None else reply.input_tokens
+    output = answered if reply.output_tokens is None else reply.output_tokens
+    return {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
+
+
 def completion(request: dict[str, Any], reply: Reply) -> dict[str, Any]:
     """The body that answers `request` with `reply`."""
     message, finish_reason = _message(request, reply)
     return {
         **_head(request, "chat.completion"),
         "choices": [{"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}],
-        "usage": _usage(request, reply, message),
+        "usage": usage(request, reply),
     }
 
 
@@ -77,7 +88,7 @@ def completion_chunks(request: dict[str, Any], reply: Reply) -> Iterator[dict[st
         yield chunk({"content": piece})
     yield chunk({}, finish_reason)
     if (request.get("stream_options") or {}).get("include_usage"):
-        yield {**head, "choices": [], "usage": _usage(request, reply, message)}
+        yield {**head, "choices": [], "usage": usage(request, reply)}
 
 
 def error_body(kind: str, message: str) -> dict[str, Any]:
@@ -125,15 +136,6 @@ def _as_json(text: str) -> str:
     except json.JSONDecodeError:
         return json.dumps({"answer": text})
     return text
-
-
-def _usage(request: dict[str, Any], reply: Reply, message: dict[str, Any]) -> dict[str, int]:
-    asked = sum(_tokens(_content_text(m.get("content"))) for m in request["messages"])
-    calls = [call["function"] for call in message.get("tool_calls", ())]
-    answered = _tokens((message["content"] or "") + (json.dumps(calls) if calls else ""))
-    prompt = reply.input_tokens if reply.input_tokens is not None else asked
-    output = reply.output_tokens if reply.output_tokens is not None else answered
-    return {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
 
 
 def _tokens(text: str) -> int:

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from eccos_aios.sandbox.fault import STATUS_ERRORS, Fault, FaultKind
-from eccos_aios.sandbox.reply import Reply, canned_reply, completion, completion_chunks, error_body
+from eccos_aios.sandbox.reply import Reply, canned_reply, completion, completion_chunks, error_body, usage
 
 LOOPBACK = "127.0.0.1"
 PEER_CHECK_S = 0.1  # seconds between looks whether the client of a waiting request is still there
@@ -62,11 +62,12 @@ class SandboxCore:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._fault: Fault | None = None  # replaced as a whole, so reading it needs no lock
-        self._lock = threading.Lock()  # guards the four counters below
+        self._lock = threading.Lock()  # guards the counters below
         self._in_flight = 0
         self._max_in_flight = 0
         self._requests = 0
         self._by_status: Counter[str] = Counter()
+        self._tokens: Counter[str] = Counter()
 
     @property
     def base_url(self) -> str:
@@ -106,7 +107,7 @@ class SandboxCore:
 
     @property
     def stats(self) -> dict[str, Any]:
-        """What ``GET /stats`` tells; ``by_status`` has ``gone`` for requests that got no answer."""
+        """What ``GET /stats`` tells: the counters; ``by_status`` has ``gone`` for requests without an answer."""
         with self._lock:
             return {
                 "name": self.name,
@@ -114,6 +115,8 @@ class SandboxCore:
                 "max_in_flight": self._max_in_flight,
                 "requests": self._requests,
                 "by_status": dict(self._by_status),
+                "input_tokens": self._tokens["prompt_tokens"],
+                "output_tokens": self._tokens["completion_tokens"],
             }
 
     def reset_counts(self) -> None:
@@ -122,6 +125,7 @@ class SandboxCore:
             self._max_in_flight = self._in_flight
             self._requests = 0
             self._by_status.clear()
+            self._tokens.clear()
 
     def fail(self, kind: FaultKind, share: float = 1.0, seed: int = 0) -> None:
         """Have a fault from now on, in the place of an earlier one; see `Fault`."""
@@ -174,6 +178,10 @@ class SandboxCore:
             self._requests += 1
             self._in_flight += 1
             self._max_in_flight = max(self._max_in_flight, self._in_flight)
+
+    def _count_tokens(self, usage: dict[str, int]) -> None:
+        with self._lock:
+            self._tokens.update(usage)
 
     def _leave_request(self, status: str) -> None:
         with self._lock:
@@ -286,6 +294,7 @@ class _Handler(BaseHTTPRequestHandler):
         latency_s = core.latency_s if reply.latency_s is None else reply.latency_s
         if not self._wait(core._stopping, latency_s * core.time_scale):
             return None
+        core._count_tokens(usage(request, reply))
         if request.get("stream"):
             return _stream_answer(completion_chunks(request, reply))
         return _json_answer(200, completion(request, reply))

@@ -9,12 +9,12 @@ from typing import Any
 
 from eccos_aios.sandbox.query import (
     LLMQuery,
-    LLMResponse,
     MemoryQuery,
     Query,
     Response,
     StorageQuery,
     ToolQuery,
+    error_response,
 )
 
 GET_TIMEOUT_S = 0.1  # seconds that AIOS's queues wait for a syscall before they raise queue.Empty
@@ -233,11 +233,7 @@ class SyscallExecutor:
 
 def _refuse(syscall: Syscall) -> None:
     error = "the kernel was stopped before this call was answered"
-    if isinstance(syscall, LLMSyscall):
-        syscall.set_response(LLMResponse(error=error, finished=True, status_code=503))
-    else:
-        kind = syscall.query.query_class
-        syscall.set_response(Response(response_class=kind, error=error, finished=True, status_code=503))
+    syscall.set_response(error_response(syscall.query.query_class, error, 503))
     syscall.set_status("done")
     syscall.set_end_time(time.time())
     syscall.event.set()

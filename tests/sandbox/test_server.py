@@ -101,6 +101,8 @@ def test_models_and_stats_are_served(core: SandboxCore) -> None:
         "max_in_flight": 1,
         "requests": 1,
         "by_status": {"200": 1},
+        "input_tokens": 11,
+        "output_tokens": 5,
     }
     connection.close()
 
