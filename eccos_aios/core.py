@@ -20,14 +20,18 @@ TOKENS_PER_PRICE_UNIT = 1_000_000  # prices are US dollars per million tokens
 Ability = Literal["tools", "json", "vision"]
 ABILITIES: frozenset[Ability] = frozenset({"tools", "json", "vision"})
 
+# The upper ends only keep slips of the pen out of the arrays: a dollar a token, more calls than any core.
+Dollars = Annotated[float, Field(strict=True, ge=0, le=1_000_000, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+
 
 class Price(BaseModel):
     """US dollars per million tokens."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    input: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    output: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    input: Dollars = 0.0
+    output: Dollars = 0.0
 
 
 class Core(BaseModel):
@@ -50,9 +54,9 @@ class Core(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(min_length=1)]
-    quota: Annotated[int, Field(ge=1, strict=True)] | None = None
+    quota: Count | None = None
     price: Price | None = None
-    context_window: Annotated[int, Field(ge=1, strict=True)] | None = None
+    context_window: Count | None = None
     supports: frozenset[Ability] = ABILITIES
 
     @property
@@ -71,11 +75,13 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cores: Annotated[tuple[Core, ...], Field(min_length=1)]
+    cores: tuple[Core, ...]
 
     @field_validator("cores")
     @classmethod
     def _names_are_unique(cls, cores: tuple[Core, ...]) -> tuple[Core, ...]:
+        if not cores:
+            raise ValueError("needs one core at least")
         seen: set[str] = set()
         for core in cores:
             if core.name in seen:
@@ -101,7 +107,7 @@ def read_manifest(path: str | Path) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        raise from_validation(ConfigError, str(path), error) from error
+        raise from_validation(ConfigError, str(path), error, Manifest) from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -113,10 +119,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         The file cannot be read, is not YAML, or is not a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(str(path), "", ABSENT, f"cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = " ".join(str(error).split())
         raise ConfigError(str(path), "", ABSENT, f"is not YAML: {where}") from error
     if not isinstance(content, dict):
@@ -138,9 +144,8 @@ def _litellm_price_map() -> dict[str, dict[str, Any]]:
 
     Importing litellm takes seconds and asks the network, so that is never done from here.
     """
-    loaded = sys.modules.get("litellm")
-    if loaded is not None:
-        live: dict[str, dict[str, Any]] = loaded.model_cost
+    live: dict[str, dict[str, Any]] | None = getattr(sys.modules.get("litellm"), "model_cost", None)
+    if live is not None:
         return live
     spec = importlib.util.find_spec("litellm")
     for folder in (spec.submodule_search_locations or []) if spec else []:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
 
 SHOWN_VALUE_LENGTH = 80  # characters of a wrong value that an error repeats
 
@@ -24,7 +25,7 @@ class InputError(EccosError):
     key : str
         The key in that file (``cores[1].quota``); empty where the fault has none.
     value : object
-        What was found; shortened in the message.
+        What was found, shortened in the message; `ABSENT` where there is nothing to show.
     allowed : str
         What may stand there.
     """
@@ -34,7 +35,8 @@ class InputError(EccosError):
         self.key = key
         self.value = value
         self.allowed = allowed
-        super().__init__(": ".join(part for part in (source, key, _shown(value), allowed) if part))
+        message = ": ".join(part for part in (source, key, _shown(value), allowed) if part)
+        super().__init__(" ".join(message.splitlines()))
 
 
 class ConfigError(InputError):
@@ -60,11 +62,25 @@ class NoCoreError(EccosError):
 ABSENT = object()
 """Stands for a value that is not there at all, as opposed to null."""
 
+_PLAIN_WORDS = {
+    "dict_type": "must be a mapping of keys to values",
+    "float_type": "must be a number",
+    "frozen_set_type": "must be a list",
+    "int_from_float": "must be a whole number",
+    "int_parsing_size": "must be a number of fewer digits",
+    "int_type": "must be a whole number",
+    "list_type": "must be a list",
+    "model_type": "must be a mapping of keys to values",
+    "string_too_short": "must not be empty",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+}
+
 InputErrorT = TypeVar("InputErrorT", bound=InputError)
 
 
 def from_validation(
-    kind: type[InputErrorT], source: str, error: ValidationError, within: str = ""
+    kind: type[InputErrorT], source: str, error: ValidationError, model: type[BaseModel], within: str = ""
 ) -> InputErrorT:
     """The first fault that pydantic found, as an error of this tree.
 
@@ -76,26 +92,46 @@ def from_validation(
         The file, with its line where there is one.
     error : pydantic.ValidationError
         What pydantic raised.
+    model : type of BaseModel
+        What was validated; it knows the keys that are allowed where one is unknown.
     within : str
         The key of the section that was validated (``scheduler.eccos``).
     """
     details = error.errors(include_url=False)
     first = details[0]
-    key = _key(within, first["loc"])
-    missing = first["type"] == "missing"
-    allowed = _allowed(first)
+    allowed = _allowed(first, model)
     if len(details) > 1:
         allowed += f" (and {len(details) - 1} more)"
-    return kind(source, key, ABSENT if missing else first["input"], allowed)
+    nothing_to_show = first["type"] in ("missing", "json_invalid")
+    return kind(source, _key(within, first["loc"]), ABSENT if nothing_to_show else first["input"], allowed)
 
 
-def _allowed(detail: Any) -> str:
+def _allowed(detail: Any, model: type[BaseModel]) -> str:
     if detail["type"] == "missing":
         return "required, but absent"
     if detail["type"] == "extra_forbidden":
-        return "unknown key"
+        return f"unknown key; known are {', '.join(_known_keys(model, detail['loc'][:-1]))}"
+    if detail["type"] in _PLAIN_WORDS:
+        return _PLAIN_WORDS[detail["type"]]
     message: str = detail["msg"]
-    return message.removeprefix("Value error, ")
+    if detail["type"] == "json_invalid":
+        # What is validated as JSON is one line of a file, whose number stands in the source.
+        return message.replace("Invalid JSON", "is not JSON", 1).replace(" at line 1 column", " at column")
+    return message.removeprefix("Value error, ").replace("Input should", "must", 1)
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        if isinstance(part, str):
+            model = next(_models_in(model.model_fields[part].annotation))
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
 
 
 def _key(within: str, location: tuple[int | str, ...]) -> str:

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import from_json
 
 from eccos_aios.errors import ABSENT, HistoryError, from_validation
+from eccos_aios.history.lines import numbered_lines, read_content
 
-Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Tokens = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+def _whole_number(value: Any) -> Any:
+    # pydantic takes 12.0 for 12, as it should here, but "12" and true as well.
+    if isinstance(value, (str, bytes, bool)):
+        raise ValueError("must be a whole number, or null where it is unknown")
+    return value
+
+
+def _true_or_false(value: Any) -> Any:
+    # AIOS's bootstrap file may hold 0 and 1; pydantic would take "yes" and "off" as well.
+    if isinstance(value, str) or value not in (0, 1):
+        raise ValueError("must be true or false")
+    return bool(value)
+
+
+Unit = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Tokens = Annotated[int, Field(ge=0, le=1_000_000_000), BeforeValidator(_whole_number)]
+Correctness = Annotated[bool, BeforeValidator(_true_or_false)]
 
 
 class Outcome(BaseModel):
@@ -40,7 +64,7 @@ class Outcome(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
     model_name: Annotated[str, Field(min_length=1)]
-    correctness: bool | None = None
+    correctness: Correctness | None = None
     quality: Unit | None = None
     input_token_length: Tokens | None = None
     output_token_length: Tokens | None = None
@@ -66,10 +90,19 @@ class Record(BaseModel):
 
     query: str
     outputs: tuple[Outcome, ...]
-    id: str | None = None
+    id: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
     tools: list[dict[str, Any]] | None = None
     category: str | None = None
     input_token_length: Tokens | None = None
+
+    @field_validator("outputs")
+    @classmethod
+    def _cores_stand_once(cls, outputs: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+        names = [outcome.model_name for outcome in outputs]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"a record holds one outcome of each core, model_name {twice!r} stands twice")
+        return outputs
 
 
 @dataclass
@@ -79,7 +112,9 @@ class ReadReport:
     faults: list[HistoryError] = field(default_factory=list)
 
 
-def read_history(path: str | Path, *, skip_bad_records: bool = False, report: ReadReport | None = None) -> list[Record]:
+def read_history(
+    path: str | Path, *, skip_bad_records: bool = False, report: ReadReport | None = None
+) -> list[Record]:
     """Read a history: ``.jsonl``, ``.jsonl.gz``, or a JSON array (AIOS SmartRouting's bootstrap file).
 
     Parameters
@@ -87,7 +122,8 @@ def read_history(path: str | Path, *, skip_bad_records: bool = False, report: Re
     path : str or Path
         The file. Its format is told by its content, not by its name.
     skip_bad_records : bool
-        Leave bad records out instead of stopping at the first.
+        Leave bad records out instead of stopping at the first. A file that cannot be read at all, a
+        broken compression or a broken array, stops the load all the same.
     report : ReadReport, optional
         Where the faults of records that were left out are collected.
 
@@ -103,69 +139,36 @@ def read_history(path: str | Path, *, skip_bad_records: bool = False, report: Re
             str(path), "", ABSENT, "stores are not readable in this version; use .json, .jsonl or .jsonl.gz"
         )
     records: list[Record] = []
-    for read in _records(path):
-        try:
-            records.append(read())
-        except HistoryError as fault:
-            if not skip_bad_records:
-                raise
-            if report is not None:
-                report.faults.append(fault)
+    for found in _candidates(path):
+        if isinstance(found, Record):
+            records.append(found)
+        elif not skip_bad_records:
+            raise found
+        elif report is not None:
+            report.faults.append(found)
     return records
 
 
-def _records(path: Path) -> Iterator[Callable[[], Record]]:
-    """One reader a record, so that a bad one can be stepped over."""
+def _candidates(path: Path) -> Iterator[Record | HistoryError]:
+    content = read_content(path, HistoryError)
+    if content.lstrip()[:1] == b"[":
+        for position, item in enumerate(_array(path, content)):
+            yield _candidate(f"{path}[{position}]", Record.model_validate, item)
+    else:
+        for number, line in numbered_lines(content):
+            yield _candidate(f"{path}:{number}", Record.model_validate_json, line)
+
+
+def _candidate(source: str, validate: Callable[[Any], Record], content: Any) -> Record | HistoryError:
     try:
-        with _opened(path) as file:
-            first = _first_character(file)
-            if first == "[":
-                yield from _array_records(path, file.read())
-            else:
-                yield from _line_records(path, file)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise HistoryError(str(path), "", ABSENT, f"cannot be read: {reason}") from error
-
-
-def _opened(path: Path) -> IO[str]:
-    with path.open("rb") as raw:
-        compressed = raw.read(2) == b"\x1f\x8b"
-    if compressed:
-        return gzip.open(path, "rt", encoding="utf-8-sig")
-    return path.open(encoding="utf-8-sig")
-
-
-def _first_character(file: IO[str]) -> str:
-    while (character := file.read(1)).isspace():
-        pass
-    file.seek(0)
-    return character
-
-
-def _line_records(path: Path, lines: Iterable[str]) -> Iterator[Callable[[], Record]]:
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield lambda number=number, line=line: _record(f"{path}:{number}", _json(f"{path}:{number}", line))
-
-
-def _array_records(path: Path, text: str) -> Iterator[Callable[[], Record]]:
-    content = _json(str(path), text)
-    for position, item in enumerate(content):
-        yield lambda position=position, item=item: _record(f"{path}[{position}]", item)
-
-
-def _json(source: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise HistoryError(
-            source, "", ABSENT, f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
-        ) from error
-
-
-def _record(source: str, content: Any) -> Record:
-    try:
-        return Record.model_validate(content)
+        return validate(content)
     except ValidationError as error:
-        raise from_validation(HistoryError, source, error) from error
+        return from_validation(HistoryError, source, error, Record)
+
+
+def _array(path: Path, content: bytes) -> list[Any]:
+    try:
+        items: list[Any] = from_json(content)
+    except ValueError as error:
+        raise HistoryError(str(path), "", ABSENT, f"is not JSON: {error}") from error
+    return items

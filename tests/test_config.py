@@ -1,0 +1,96 @@
+"""The ``scheduler.eccos`` section of AIOS's config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eccos_aios.config import EccosConfig, read_eccos_config
+from eccos_aios.errors import ConfigError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "cores.yaml").write_text("cores: [{name: small}]")
+    (tmp_path / "history.jsonl").write_text("")
+    return tmp_path
+
+
+def written(folder: Path, section: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(f"scheduler:\n  scheduler_type: eccos\n  eccos: {section}\n")
+    return path
+
+
+def fault_of(folder: Path, section: str) -> str:
+    path = written(folder, section)
+    with pytest.raises(ConfigError) as caught:
+        read_eccos_config(path)
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+def test_relative_paths_start_at_the_configs_folder(folder: Path) -> None:
+    config = read_eccos_config(
+        written(folder, "{manifest: cores.yaml, history: history.jsonl, quality_target: 0.7}")
+    )
+    assert config.manifest == folder / "cores.yaml"
+    assert config.history == folder / "history.jsonl"
+    assert config.quality_target == 0.7
+    assert config.read_manifest().names == ("small",)
+
+
+def test_absolute_paths_stay(folder: Path) -> None:
+    path = written(folder, f"{{manifest: {folder / 'cores.yaml'}}}")
+    assert read_eccos_config(path).manifest == folder / "cores.yaml"
+
+
+def test_all_but_the_manifest_has_a_default(folder: Path) -> None:
+    config = read_eccos_config(written(folder, "{manifest: cores.yaml}"))
+    assert config == EccosConfig(manifest=folder / "cores.yaml")
+    assert config.history is None
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("", ": required by scheduler_type: eccos, but absent"),
+        ("[]", ": []: must be a mapping of keys to values"),
+        ("{}", ".manifest: required, but absent"),
+        ("{manifest: 5}", ".manifest: 5: "),
+    ],
+)
+def test_a_wrong_section_is_named(folder: Path, section: str, message: str) -> None:
+    assert fault_of(folder, section).startswith(f"scheduler.eccos{message}")
+
+
+@pytest.mark.parametrize(
+    ("knob", "message"),
+    [
+        ("quality_target: 1.5", "quality_target: 1.5: must be less than or equal to 1"),
+        ("quality_target: '0.8'", "quality_target: '0.8': must be a number"),
+        ("quality_target: yes", "quality_target: True: must be a number"),
+        ("quality_target: .nan", "quality_target: nan: must be"),
+        ("gather_ms: -1", "gather_ms: -1: must be greater than or equal to 0"),
+        ("call_timeout_s: .inf", "call_timeout_s: inf: must be a finite number"),
+        ("qualty_target: 1", "qualty_target: 1: unknown key; known are manifest, history, quality_target, "),
+    ],
+)
+def test_a_wrong_knob_is_named_with_value_and_what_is_allowed(folder: Path, knob: str, message: str) -> None:
+    assert fault_of(folder, f"{{manifest: cores.yaml, {knob}}}").startswith(f"scheduler.eccos.{message}")
+
+
+@pytest.mark.parametrize("key", ["manifest", "history"])
+def test_a_file_that_is_not_there_is_named_with_its_key(folder: Path, key: str) -> None:
+    named = {"manifest": "cores.yaml", "history": "history.jsonl", key: "gone.txt"}
+    path = written(folder, f"{{manifest: {named['manifest']}, history: {named['history']}}}")
+    with pytest.raises(ConfigError, match=rf"scheduler\.eccos\.{key}: .*gone\.txt.*there is no such file"):
+        read_eccos_config(path)
+
+
+@pytest.mark.parametrize("content", ["{}", "scheduler: 5", "scheduler: {log_mode: console}"])
+def test_a_config_without_the_section_says_so(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"scheduler\.eccos: required"):
+        read_eccos_config(path)
