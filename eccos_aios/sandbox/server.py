@@ -107,7 +107,7 @@ class SandboxCore:
 
     @property
     def stats(self) -> dict[str, Any]:
-        """What ``GET /stats`` tells: the counters; ``by_status`` has ``gone`` for requests without an answer."""
+        """What ``GET /stats`` tells; ``by_status`` counts requests without an answer as ``gone``."""
         with self._lock:
             return {
                 "name": self.name,

@@ -1,0 +1,123 @@
+"""The three cores of the demo: their prices and quotas, and how they answer."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eccos_aios.core import Core, Manifest, Price
+from eccos_aios.demo.grade import is_right
+from eccos_aios.demo.questions import MONTHS, WEEKDAYS, Question
+from eccos_aios.history import Outcome, Record
+from eccos_aios.sandbox.reply import Reply, usage
+
+SHARPNESS = 1.4  # how steeply a core's chance falls where a question's level passes its skill
+
+
+@dataclass(frozen=True)
+class Player:
+    """A core of the demo.
+
+    Attributes
+    ----------
+    core : Core
+        Name, quota, price.
+    skill : float
+        The level at which it is right every second time.
+    bent : dict of str to float
+        What a category adds to that.
+    style : str
+        How it words an answer; ``{}`` is the result.
+    base_s, per_token_s : float
+        Its latency: seconds before the first token, and for each output token.
+    """
+
+    core: Core
+    skill: float
+    bent: dict[str, float]
+    style: str
+    base_s: float
+    per_token_s: float
+
+    def outcome(self, question: Question, seed: int) -> Outcome:
+        """What it answers to `question`, graded by the text; the same for the same seed.
+
+        The chance of a right answer is 1 / (1 + exp(`SHARPNESS` × (level − skill − bent))).
+        """
+        rng = random.Random(f"{seed} {self.core.name} {question.text}")
+        margin = self.skill + self.bent.get(question.category, 0.0) - question.level
+        knows = rng.random() < 1 / (1 + math.exp(-SHARPNESS * margin))
+        text = self.style.format(question.truth if knows else slip(question.truth, rng))
+        request = {"model": self.core.name, "messages": [{"role": "user", "content": question.text}]}
+        tokens = usage(request, Reply(text))
+        latency_s = self.base_s + self.per_token_s * tokens["completion_tokens"]
+        return Outcome(
+            model_name=self.core.name,
+            correctness=is_right(text, question.truth),
+            input_token_length=tokens["prompt_tokens"],
+            output_token_length=tokens["completion_tokens"],
+            latency_s=round(latency_s * rng.lognormvariate(0, 0.2), 4),
+            prediction=text,
+        )
+
+
+PLAYERS = (
+    Player(
+        Core(name="large", quota=4, price=Price(input=2.5, output=10.0)),
+        skill=4.0,
+        bent={"strings": -0.3},
+        style="Working through it step by step and checking the result once more, the answer is {}.",
+        base_s=0.35,
+        per_token_s=0.008,
+    ),
+    Player(
+        Core(name="medium", quota=6, price=Price(input=0.15, output=0.6)),
+        skill=2.7,
+        bent={"arithmetic": 0.5, "dates": -0.6, "strings": -0.4},
+        style="Step by step, I get the following result: {}.",
+        base_s=0.2,
+        per_token_s=0.006,
+    ),
+    Player(
+        Core(name="small", quota=8, price=Price(input=0.05, output=0.08)),
+        skill=1.3,
+        bent={"units": 0.4, "strings": -0.6},
+        style="The answer is {}.",
+        base_s=0.1,
+        per_token_s=0.005,
+    ),
+)
+"""In AIOS's order of models: the first is the one that AIOS sends every call to today."""
+
+
+def manifest(players: Sequence[Player] = PLAYERS) -> Manifest:
+    """The manifest of the demo's cores."""
+    return Manifest(cores=tuple(player.core for player in players))
+
+
+def record(question: Question, position: int, seed: int, players: Sequence[Player] = PLAYERS) -> Record:
+    """What every core answers to `question`."""
+    return Record(
+        id=f"demo-{position}",
+        query=question.text,
+        category=question.category,
+        outputs=tuple(player.outcome(question, seed) for player in players),
+    )
+
+
+def slip(truth: str, rng: random.Random) -> str:
+    """A wrong answer of the kind that a careless solver gives."""
+    words = truth.split()
+    if truth.lstrip("-").isdigit():
+        value = int(truth)
+        return str(rng.choice((value + 1, value - 1, value + 10, value - 10, value * 10, value + 100)))
+    if truth in WEEKDAYS:
+        return WEEKDAYS[(WEEKDAYS.index(truth) + rng.choice((1, 2, 6))) % len(WEEKDAYS)]
+    if len(words) == 3:
+        day, month = int(words[0]), MONTHS.index(words[1])
+        return f"{day % 28 + 1} {MONTHS[(month + rng.choice((0, 1))) % len(MONTHS)]} {words[2]}"
+    letter = rng.randrange(len(truth))
+    replaced = rng.choice([other for other in "abcdefghijklmnopqrstuvwxyz" if other != truth[letter]])
+    return truth[:letter] + replaced + truth[letter + 1 :]

@@ -1,0 +1,130 @@
+"""What a run of the demo measured."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import BaseModel
+
+THOUSAND = 1000
+
+
+class CoreUse(BaseModel):
+    """One core's own counters over a run, and what its tokens cost."""
+
+    name: str
+    quota: int
+    calls: int
+    max_in_flight: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+class RunResult(BaseModel):
+    """One scheduler on the load.
+
+    Attributes
+    ----------
+    policy : str
+        ``FIFO`` or ``ECCOS``.
+    right : list of bool
+        Whether each question's answer was right, in the order of the questions.
+    latencies_s : list of float
+        From an agent's query to its answer, waiting included, in the same order.
+    seconds : float
+        From the first query to the last answer.
+    decision_ms_p50, decision_ms_p99 : float or None
+        Of the scheduler's own decisions; None where it makes none.
+    cores : list of CoreUse
+        In AIOS's order of models.
+    """
+
+    policy: str
+    right: list[bool]
+    latencies_s: list[float]
+    seconds: float
+    decision_ms_p50: float | None = None
+    decision_ms_p99: float | None = None
+    cores: list[CoreUse]
+
+    @property
+    def calls(self) -> int:
+        return len(self.right)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers, 0 to 1."""
+        return float(np.mean(self.right))
+
+    @property
+    def cost_usd_per_1000(self) -> float:
+        """US dollars per 1,000 calls."""
+        return sum(core.cost_usd for core in self.cores) / self.calls * THOUSAND
+
+    @property
+    def calls_per_s(self) -> float:
+        return self.calls / self.seconds
+
+    def latency_s(self, percentile: float) -> float:
+        """A percentile of the latencies, seconds."""
+        return float(np.percentile(self.latencies_s, percentile))
+
+    def summary(self) -> dict[str, object]:
+        """What ``results.json`` tells of the run, beside the cores' counters."""
+        return {
+            "policy": self.policy,
+            "calls": self.calls,
+            "accuracy": self.accuracy,
+            "cost_usd_per_1000": self.cost_usd_per_1000,
+            "latency_p50_s": self.latency_s(50),
+            "latency_p95_s": self.latency_s(95),
+            "calls_per_s": self.calls_per_s,
+            "seconds": self.seconds,
+            "decision_ms_p50": self.decision_ms_p50,
+            "decision_ms_p99": self.decision_ms_p99,
+            "cores": [core.model_dump() for core in self.cores],
+        }
+
+
+class Alone(BaseModel):
+    """One core given every question: read from its recorded answers, not run."""
+
+    name: str
+    accuracy: float
+    cost_usd_per_1000: float
+
+
+class DemoResult(BaseModel):
+    """Everything that the demo measured, and where it wrote it.
+
+    Attributes
+    ----------
+    callers : int
+        Agents that ask at once, each its next question when it has its answer.
+    fifo, eccos : RunResult
+        The two schedulers on the same questions and cores.
+    alone : list of Alone
+        For comparison.
+    plot : str or None
+        The picture's file; None where matplotlib is not installed.
+    seconds : float
+        Of the whole demo.
+    """
+
+    version: str
+    seed: int
+    questions: int
+    history: int
+    callers: int
+    quality_target: float
+    fifo: RunResult
+    eccos: RunResult
+    alone: list[Alone]
+    out: str
+    plot: str | None
+    seconds: float
+
+    def as_json(self) -> dict[str, object]:
+        """What ``results.json`` holds and ``--json`` prints."""
+        fields = self.model_dump(exclude={"fifo", "eccos"})
+        return {**fields, "fifo": self.fifo.summary(), "eccos": self.eccos.summary()}
