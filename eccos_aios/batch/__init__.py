@@ -1,0 +1,16 @@
+"""The offline batch: queries of a file, routed over the cores of a manifest once per quality target."""
+
+from eccos_aios.batch.output import summary, write_lines
+from eccos_aios.batch.queries import Query, read_queries
+from eccos_aios.batch.route import Batch, Route, assign_batch, assign_files
+
+__all__ = [
+    "Batch",
+    "Query",
+    "Route",
+    "assign_batch",
+    "assign_files",
+    "read_queries",
+    "summary",
+    "write_lines",
+]

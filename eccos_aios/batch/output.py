@@ -1,0 +1,66 @@
+"""What a routed batch is written as: a line per query and target, and a summary."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+import numpy as np
+
+from eccos_aios.assign import WAITS
+from eccos_aios.batch.route import Batch, Route
+from eccos_aios.core import Core
+
+
+def write_lines(batch: Batch, out: TextIO, *, with_estimates: bool = False) -> None:
+    """Write a line per query and target: queries in input order, the targets of each in the order given."""
+    names = [core.name for core in batch.cores]
+    for row, query in enumerate(batch.queries):
+        quality, cost = batch.estimates.quality[row].tolist(), batch.cost[row].tolist()
+        tokens = batch.estimates.output_tokens[row].tolist()
+        every = {
+            name: {"quality": quality[column], "cost": cost[column], "output_tokens": tokens[column]}
+            for column, name in enumerate(names)
+        }
+        for route in batch.routes:
+            column = int(route.assignment.core[row])
+            placed = column != WAITS
+            line: dict[str, Any] = {
+                "id": query.id,
+                "quality_target": route.quality_target,
+                "core": names[column] if placed else None,
+                "predicted_quality": quality[column] if placed else None,
+                "predicted_cost": cost[column] if placed else None,
+            }
+            if with_estimates:
+                line["estimates"] = every
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def summary(batch: Batch) -> dict[str, Any]:
+    """What ``eccos-aios assign --json`` prints; null where a figure does not exist."""
+    return {
+        "targets": [_route_summary(route, batch.cores) for route in batch.routes],
+        "seconds": batch.seconds,
+        "queries": len(batch.queries),
+    }
+
+
+def _route_summary(route: Route, cores: Sequence[Core]) -> dict[str, Any]:
+    assignment = route.assignment
+    taken = np.bincount(assignment.core[assignment.core != WAITS], minlength=len(cores)).tolist()
+    return {
+        "quality_target": route.quality_target,
+        "met": bool(assignment.met),
+        "predicted_quality": _finite(assignment.quality),
+        "predicted_cost": _finite(assignment.cost),
+        "lower_bound": _finite(assignment.lower_bound),
+        "gap": _finite(route.gap),
+        "per_core": {core.name: count for core, count in zip(cores, taken, strict=True)},
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

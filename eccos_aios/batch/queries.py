@@ -1,0 +1,104 @@
+"""The queries of a batch; reading them, with the exact place of a fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+
+from eccos_aios.errors import QueryError, from_validation
+from eccos_aios.history.lines import numbered_lines, read_content
+from eccos_aios.history.record import Tokens
+from eccos_aios.predict import CallText, call_text, has_images, query_text
+from eccos_aios.schedule import Needs
+
+
+@dataclass(frozen=True)
+class Query:
+    """One call of the batch.
+
+    Attributes
+    ----------
+    id : str or int
+        As the file has it.
+    text : CallText
+        What stage 1 sees of it.
+    needs : Needs
+        What it asks of a core.
+    source : str
+        Its file and line.
+    """
+
+    id: str | int
+    text: CallText
+    needs: Needs
+    source: str
+
+
+def read_queries(path: str | Path) -> list[Query]:
+    """Read a file of queries: JSON lines, plain or gzipped.
+
+    Raises
+    ------
+    QueryError
+        The file cannot be read, or a line is wrong; names file, line, key and value.
+    """
+    path = Path(path)
+    lines = numbered_lines(read_content(path, QueryError))
+    return [_query(f"{path}:{number}", line) for number, line in lines]
+
+
+def _core_name(named: Any) -> Any:
+    name = named.get("name") if isinstance(named, dict) else named
+    if not isinstance(name, str) or not name:
+        raise ValueError('must be the name of a core, or an object like {"name": "…"}')
+    return name
+
+
+def _text_or_number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError("must be text or a whole number")
+    return value
+
+
+class _QueryLine(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: Annotated[Any, BeforeValidator(_text_or_number)]
+    query: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = None
+    llms: list[Annotated[str, BeforeValidator(_core_name)]] | None = None
+    input_token_length: Tokens | None = None
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> _QueryLine:
+        if (self.query is None) == (not self.messages):
+            raise ValueError("needs either query or messages")
+        return self
+
+    @property
+    def text(self) -> CallText:
+        asked = (
+            query_text(self.query, self.tools)
+            if self.query is not None
+            else call_text(self.messages, self.tools)
+        )
+        if self.input_token_length is None:
+            return asked
+        return CallText(asked.text, float(self.input_token_length))
+
+
+def _query(source: str, line: bytes) -> Query:
+    try:
+        read = _QueryLine.model_validate_json(line)
+    except ValidationError as error:
+        raise from_validation(QueryError, source, error, _QueryLine) from error
+    text = read.text
+    abilities = {"tools"} if read.tools else set()
+    if has_images(read.messages):
+        abilities.add("vision")
+    named = frozenset(read.llms) if read.llms else None
+    return Query(read.id, text, Needs(text.input_tokens, frozenset(abilities), named), source)

@@ -1,0 +1,167 @@
+"""Routing a batch: estimates, limits, then one assignment per quality target."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eccos_aios.assign import Assignment, AssignmentProblem, solve
+from eccos_aios.batch.queries import Query, read_queries
+from eccos_aios.core import Core, read_manifest
+from eccos_aios.errors import QueryError
+from eccos_aios.history import ReadReport, Record, read_history
+from eccos_aios.predict import Estimates, Predictor, default_predictor
+from eccos_aios.schedule import allowed_cores, why_none
+
+OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where the batch goes at one quality target."""
+
+    quality_target: float
+    assignment: Assignment
+
+    @property
+    def gap(self) -> float:
+        """(cost − lower bound) / lower bound; 0 where both are 0, infinite where only the bound is."""
+        excess = self.assignment.cost - self.assignment.lower_bound
+        if self.assignment.lower_bound > 0:
+            return max(excess, 0.0) / self.assignment.lower_bound
+        return math.inf if excess > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A routed batch of N queries over M cores.
+
+    Attributes
+    ----------
+    estimates : Estimates
+        Arrays of shape (N, M).
+    cost : ndarray of shape (N, M)
+        Estimated US dollars.
+    allowed : ndarray of bool of shape (N, M)
+        Where each query may go at all.
+    routes : tuple of Route
+        One a target.
+    seconds : dict of str to float
+        ``load``, ``fit``, ``predict`` and ``solve``, the last summed over the targets.
+    """
+
+    queries: tuple[Query, ...]
+    cores: tuple[Core, ...]
+    estimates: Estimates
+    cost: NDArray[np.float64]
+    allowed: NDArray[np.bool_]
+    routes: tuple[Route, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def refusals(self) -> list[str]:
+        """One line for each query that no core may take, and why."""
+        nowhere = np.flatnonzero(~self.allowed.any(axis=1))
+        return [
+            f"{self.queries[row].source}: {why_none(self.queries[row].needs, self.cores)}" for row in nowhere
+        ]
+
+
+def assign_files(
+    history: Path,
+    manifest: Path,
+    queries: Path,
+    targets: Sequence[float],
+    *,
+    skip_bad_records: bool = False,
+    report: ReadReport | None = None,
+    on_step: OnStep = lambda step: None,
+) -> Batch:
+    """Read the files and route the batch.
+
+    Raises
+    ------
+    HistoryError, ConfigError, QueryError
+        A file is wrong; names file, line, key and value.
+    """
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "load"):
+        on_step("reading the manifest and the queries")
+        cores = read_manifest(manifest).cores
+        batch = read_queries(queries)
+        on_step("reading the history")
+        records = read_history(history, skip_bad_records=skip_bad_records, report=report)
+    return assign_batch(records, cores, batch, targets, seconds=seconds, on_step=on_step)
+
+
+def assign_batch(
+    history: Sequence[Record],
+    cores: Sequence[Core],
+    queries: Sequence[Query],
+    targets: Sequence[float],
+    *,
+    predictor: Predictor | None = None,
+    seconds: dict[str, float] | None = None,
+    on_step: OnStep = lambda step: None,
+) -> Batch:
+    """Route a batch once per quality target, each time with whole quotas.
+
+    Parameters
+    ----------
+    cores : sequence of Core
+        A core's quota is the number of queries that it may take; without one it is unlimited.
+    targets : sequence of float
+        Mean quality to reach, 0 to 1.
+    predictor : Predictor, optional
+        Unfitted. Default: `eccos_aios.predict.default_predictor`.
+    seconds : dict, optional
+        Where the time of each step is added.
+    on_step : callable
+        Told what begins.
+
+    Raises
+    ------
+    QueryError
+        A query names cores, and none of them is in the manifest.
+    """
+    seconds = {} if seconds is None else seconds
+    _require_known_cores(queries, cores)
+    allowed = allowed_cores([query.needs for query in queries], cores)
+    predictor = default_predictor() if predictor is None else predictor
+    with _timed(seconds, "fit"):
+        on_step(f"learning from {len(history)} records")
+        predictor.fit(history)
+    with _timed(seconds, "predict"):
+        on_step(f"estimating {len(queries)} queries")
+        estimates = predictor.predict([query.text for query in queries], [core.name for core in cores])
+        cost = estimates.cost(cores)
+    quota = np.array([len(queries) if core.quota is None else core.quota for core in cores], dtype=np.int64)
+    routes = []
+    for target in targets:
+        on_step(f"assigning at quality target {target:g}")
+        with _timed(seconds, "solve"):
+            problem = AssignmentProblem(cost, estimates.quality, quota, target, allowed)
+            routes.append(Route(target, solve(problem)))
+    return Batch(tuple(queries), tuple(cores), estimates, cost, allowed, tuple(routes), seconds)
+
+
+def _require_known_cores(queries: Sequence[Query], cores: Sequence[Core]) -> None:
+    known = {core.name for core in cores}
+    for query in queries:
+        named = query.needs.cores
+        if named is not None and known.isdisjoint(named):
+            allowed = f"names no core of the manifest; they are {', '.join(core.name for core in cores)}"
+            raise QueryError(query.source, "llms", sorted(named), allowed)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    begin = time.perf_counter()
+    yield
+    seconds[step] = seconds.get(step, 0.0) + time.perf_counter() - begin
