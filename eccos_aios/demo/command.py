@@ -18,10 +18,8 @@ DEFAULT_OUT = Path("eccos-demo")
     show_default=True,
     help="Folder for the manifest, the history, the results and the plot.",
 )
-@click.option("--questions", type=click.IntRange(1, 2000), help="Questions to ask.  [default: 96]")
-@click.option(
-    "--history", type=click.IntRange(0, 2000), help="Recorded questions to learn from.  [default: 480]"
-)
+@click.option("--questions", type=click.IntRange(1, 2000), help="Questions to ask.  [default: 108]")
+@click.option("--history", type=click.IntRange(0, 2000), help="Records to learn from.  [default: 480]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of questions, answers and latencies.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of a table.")
 def demo(out: Path, questions: int | None, history: int | None, seed: int, as_json: bool) -> None:

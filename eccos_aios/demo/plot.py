@@ -80,7 +80,9 @@ def _accuracy_and_cost(axes: Any, result: DemoResult) -> None:
 
 def _latency(axes: Any, result: DemoResult) -> None:
     axes.set_title("Time until an agent has its answer", loc="left", fontweight="bold")
-    for run, colour in ((result.fifo, FIFO_COLOUR), (result.eccos, ECCOS_COLOUR)):
+    runs = ((result.fifo, FIFO_COLOUR), (result.eccos, ECCOS_COLOUR))
+    slowest = max(run.latency_s(50) for run, _ in runs)
+    for run, colour in runs:
         latencies = np.sort(run.latencies_s)
         share = np.arange(1, len(latencies) + 1) / len(latencies)
         axes.step(latencies, share, where="post", color=colour, linewidth=2)
@@ -89,9 +91,10 @@ def _latency(axes: Any, result: DemoResult) -> None:
         axes.annotate(
             f"{run.policy}\nmedian {median:.2g} s",
             (median, 0.5),
-            xytext=(8, -4),
+            xytext=(-8, 6) if median == slowest else (8, -6),
             textcoords="offset points",
-            va="top",
+            ha="right" if median == slowest else "left",
+            va="bottom" if median == slowest else "top",
             color=colour,
             fontweight="bold",
             fontsize=9,
@@ -107,7 +110,7 @@ def _latency(axes: Any, result: DemoResult) -> None:
 
 
 def _calls(axes: Any, result: DemoResult) -> None:
-    axes.set_title("Calls per core", loc="left", fontweight="bold")
+    axes.set_title("Calls per core (most at once / quota)", loc="left", fontweight="bold")
     runs = (result.fifo, result.eccos)
     places = np.arange(len(result.alone))
     width = 0.38
@@ -119,15 +122,15 @@ def _calls(axes: Any, result: DemoResult) -> None:
             if use.calls:
                 over = use.max_in_flight > use.quota
                 axes.annotate(
-                    f"{use.calls}\nat once: {use.max_in_flight}/{use.quota}" + (" !" if over else ""),
+                    f"{use.calls}\n({use.max_in_flight}/{use.quota})",
                     (place + shift, use.calls),
                     xytext=(0, 3),
                     textcoords="offset points",
                     ha="center",
-                    fontsize=7.5,
+                    fontsize=8.5,
                     color="#b00020" if over else "black",
                 )
-    axes.set_xticks(places, [f"{use.name}\nquota {use.quota}" for use in result.fifo.cores])
+    axes.set_xticks(places, [use.name for use in result.fifo.cores])
     axes.set_ylim(0, tallest * 1.2)
     axes.set_ylabel("calls")
     axes.legend(frameon=False, loc="upper right")

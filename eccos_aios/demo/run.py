@@ -28,10 +28,10 @@ from eccos_aios.hooks import EccosScheduler
 from eccos_aios.sandbox import EmbeddedKernel, Replay, SandboxCore, error_response
 from eccos_aios.version import __version__
 
-DEFAULT_QUESTIONS = 96
+DEFAULT_QUESTIONS = 108
 DEFAULT_HISTORY = 480  # records; twenty of each kind of question
 QUALITY_TARGET = 0.85
-CALLERS = 24  # agents at once
+CALLERS = 16  # agents at once
 QUERY_THREADS_PER_SLOT = 4  # as the hooks size AIOS's own pool
 
 CORES_FILE = "cores.yaml"

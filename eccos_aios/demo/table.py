@@ -18,9 +18,7 @@ def print_result(result: DemoResult, console: Console) -> None:
     console.print(_table(result))
     console.print(_verdict(result), highlight=False)
     if result.plot is None:
-        console.print(
-            f"no plot, as matplotlib is not installed: {INSTALL_PLOT}", markup=False, highlight=False
-        )
+        console.print(f"no plot without matplotlib: {INSTALL_PLOT}", markup=False, highlight=False)
     console.print(f"files: {result.out}", markup=False, highlight=False, soft_wrap=True)
 
 

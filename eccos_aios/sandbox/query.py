@@ -71,8 +71,9 @@ class LLMResponse(Response):
     tool_calls: list[dict[str, Any]] | None = None
 
 
-def error_response(kind: QueryKind, error: str, status_code: int) -> Response:
-    """The final response to a query of `kind` that could not be served."""
+def error_response(kind: str, error: str, status_code: int) -> Response:
+    """The final response to a query of `kind` (one of `QueryKind`) that could not be served."""
     if kind == "llm":
         return LLMResponse(error=error, finished=True, status_code=status_code)
-    return Response(response_class=kind, error=error, finished=True, status_code=status_code)
+    fields = {"response_class": kind, "error": error, "finished": True, "status_code": status_code}
+    return Response.model_validate(fields)
