@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 WAITS = -1  # in `Assignment.core`: no core has room for the call in this round, or none may take it
+TOLERANCE = 1e-9  # mean quality that may lack for a target to count as met; share of a budget likewise
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,20 @@ class AssignmentProblem:
     weight : ndarray of shape (N,), optional
         Which calls go first where there are more calls than room: the heavier. Default: all the same,
         then the earlier position.
+    quality_floor : ndarray of shape (N,), optional
+        Estimated quality that the call's own core must have, 0 to 1. A call waits
+        that no core serves so well.
+    target_deficit : float
+        Quality points owed from past rounds; a point is the whole quality of one call. The assigned calls
+        must reach ``target * calls + target_deficit`` in sum. Negative: a credit.
+    budget : float, optional
+        US dollars. Where given, the problem is turned round: the best quality for at most this cost;
+        `target` and `target_deficit` are not looked at.
+    seconds : ndarray of shape (N, M) or (M,), optional
+        Expected seconds until the call is answered, waiting included, at least 0. They decide between
+        cores that cost the same.
+    price_per_second : float
+        US dollars that a second of `seconds` counts for, at least 0.
 
     Raises
     ------
@@ -46,6 +62,58 @@ class AssignmentProblem:
     target: float
     allowed: BoolArray | None = None
     weight: FloatArray | None = None
+    quality_floor: FloatArray | None = None
+    target_deficit: float = 0.0
+    budget: float | None = None
+    seconds: FloatArray | None = None
+    price_per_second: float = 0.0
+
+    def __post_init__(self) -> None:
+        cost = _floats("cost", self.cost, None)
+        if cost.ndim != 2:
+            raise ValueError(f"cost: shape {cost.shape}: must be (calls, cores)")
+        calls, cores = cost.shape
+        checked: dict[str, Any] = {
+            "cost": _within("cost", cost, 0.0, None),
+            "quality": _within("quality", _floats("quality", self.quality, (calls, cores)), 0.0, 1.0),
+            "quota": _whole("quota", self.quota, (cores,)),
+            "target": _scalar("target", self.target, 0.0, 1.0),
+            "target_deficit": _scalar("target_deficit", self.target_deficit, None, None),
+            "price_per_second": _scalar("price_per_second", self.price_per_second, 0.0, None),
+        }
+        if self.allowed is not None:
+            checked["allowed"] = _booleans("allowed", self.allowed, (calls, cores))
+        if self.weight is not None:
+            checked["weight"] = _floats("weight", self.weight, (calls,))
+        if self.quality_floor is not None:
+            floor = _floats("quality_floor", self.quality_floor, (calls,))
+            checked["quality_floor"] = _within("quality_floor", floor, 0.0, 1.0)
+        if self.budget is not None:
+            checked["budget"] = _scalar("budget", self.budget, 0.0, None)
+        if self.seconds is not None:
+            shape = (cores,) if np.ndim(self.seconds) == 1 else (calls, cores)
+            checked["seconds"] = _within("seconds", _floats("seconds", self.seconds, shape), 0.0, None)
+        elif self.price_per_second:
+            raise ValueError(f"price_per_second: {self.price_per_second!r}: needs seconds")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True)
+class DualPrices:
+    """What a little more of what is scarce would be worth, from the linear relaxation.
+
+    Attributes
+    ----------
+    slot : ndarray of shape (M,)
+        US dollars that one more slot of each core would save; in points of quality under a budget.
+    quality : float
+        US dollars that one more point of quality costs (a point is the whole quality of one call); under
+        a budget, the points of quality that one more dollar buys.
+    """
+
+    slot: FloatArray
+    quality: float
 
 
 @dataclass(frozen=True)
@@ -61,10 +129,22 @@ class Assignment:
     quality : float
         Mean over the assigned calls; NaN where none is.
     lower_bound : float
-        Proven: no assignment of as many calls that meets the target costs less.
+        Proven: no assignment of the same calls that meets the target has a lower `objective`. Infinite
+        where none meets it. Under a budget: none that holds it, so the bound says little there.
     met : bool
         Whether `quality` reaches the target. Where it cannot be reached, the assignment is the one of
-        the best quality that can.
+        the best quality that can. False where no call is placed.
+        Under a budget: whether `cost` holds it; where it cannot be held, the assignment is the cheapest.
+    objective : float
+        `cost` and the price of the expected seconds, US dollars; what was minimised.
+    quality_bound : float
+        Proven: no assignment of the same calls, within the budget if there is one, has a better mean.
+    seconds : float
+        Expected seconds, sum over the assigned calls; NaN where the problem gave none.
+    dual_prices : DualPrices
+        What one more slot of each core and one more point of quality would be worth.
+    fell_back : bool
+        Whether the refinement failed inside, and this is the greedy start.
     """
 
     core: IntArray
@@ -72,3 +152,77 @@ class Assignment:
     quality: float
     lower_bound: float
     met: bool
+    objective: float = float("nan")
+    quality_bound: float = 1.0
+    seconds: float = float("nan")
+    dual_prices: DualPrices = field(default_factory=lambda: DualPrices(np.zeros(0), 0.0))
+    fell_back: bool = False
+
+    @property
+    def gap(self) -> float:
+        """(objective − lower_bound) / lower_bound: how far from the optimum this may be at most."""
+        over = self.objective - self.lower_bound
+        if not np.isfinite(over):
+            return float("nan")
+        if self.lower_bound <= 0:
+            return 0.0 if over <= 0 else float("inf")
+        return max(0.0, over) / self.lower_bound
+
+
+def _floats(name: str, value: Any, shape: tuple[int, ...] | None) -> FloatArray:
+    array = _array(name, value, shape)
+    if array.dtype == np.bool_ or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
+        raise ValueError(f"{name}: {array.dtype}: must be numbers")
+    floats = array.astype(np.float64, copy=False)
+    wrong = ~np.isfinite(floats)
+    if wrong.any():
+        raise ValueError(f"{name}{_first(floats, wrong)}: must be finite")
+    return floats
+
+
+def _within(name: str, array: FloatArray, low: float, high: float | None) -> FloatArray:
+    wrong = array < low if high is None else (array < low) | (array > high)
+    if wrong.any():
+        allowed = f"must be at least {low:g}" if high is None else f"must be {low:g} to {high:g}"
+        raise ValueError(f"{name}{_first(array, wrong)}: {allowed}")
+    return array
+
+
+def _whole(name: str, value: Any, shape: tuple[int, ...]) -> IntArray:
+    floats = _within(name, _floats(name, value, shape), 0.0, None)
+    wrong = floats != np.floor(floats)
+    if wrong.any():
+        raise ValueError(f"{name}{_first(floats, wrong)}: must be a whole number")
+    return np.asarray(np.minimum(floats, 2.0**53), dtype=np.int64)
+
+
+def _booleans(name: str, value: Any, shape: tuple[int, ...]) -> BoolArray:
+    array = _array(name, value, shape)
+    if array.dtype != np.bool_:
+        raise ValueError(f"{name}: {array.dtype}: must be booleans")
+    return array
+
+
+def _array(name: str, value: Any, shape: tuple[int, ...] | None) -> NDArray[Any]:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: is not an array: {error}") from None
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name}: shape {array.shape}: must be {shape}")
+    return array
+
+
+def _scalar(name: str, value: Any, low: float | None, high: float | None) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
+        raise ValueError(f"{name}: {value!r}: must be a finite number")
+    if (low is not None and value < low) or (high is not None and value > high):
+        allowed = f"must be at least {low:g}" if high is None else f"must be {low:g} to {high:g}"
+        raise ValueError(f"{name}: {value!r}: {allowed}")
+    return float(value)
+
+
+def _first(array: FloatArray, wrong: BoolArray) -> str:
+    """Where the first wrong value stands, and the value: ``[3, 1]: nan``."""
+    index = np.argwhere(wrong)[0].tolist()
+    return f"{index}: {array[tuple(index)]!r}" if index else f": {array!r}"

@@ -1,0 +1,149 @@
+"""Stage 2 as a whole: which calls are placed, a greedy start, refinement, and what came out."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from eccos_aios.assign.admit import admit
+from eccos_aios.assign.greedy import greedy
+from eccos_aios.assign.problem import (
+    TOLERANCE,
+    WAITS,
+    Assignment,
+    AssignmentProblem,
+    BoolArray,
+    DualPrices,
+    FloatArray,
+    IntArray,
+)
+from eccos_aios.assign.refine import Instance, Refined, refine
+
+log = logging.getLogger(__name__)
+
+TIE_BREAK = 1e-6  # share of the mean price of a call that its expected seconds may weigh, to break ties
+
+
+def solve(problem: AssignmentProblem) -> Assignment:
+    """Assign calls to cores at least cost such that mean quality reaches the target.
+
+    No quota is ever broken. As many calls as possible are placed, the heavier first; a call that no core
+    may take, or that finds no room, gets `WAITS`. The result depends on the problem alone, and is never
+    dearer than the greedy start where that meets the target.
+
+    Parameters
+    ----------
+    problem : AssignmentProblem
+
+    Returns
+    -------
+    Assignment
+        Where the refinement failed inside, the greedy start, and `fell_back` says so.
+    """
+    allowed = _allowed(problem)
+    rows = np.flatnonzero(admit(allowed, problem.quota, problem.weight))
+    core = np.full(len(allowed), WAITS, dtype=np.int64)
+    if not rows.size:
+        return _described(problem, core, rows, None)
+    instance = _instance(problem, allowed, rows)
+    start = greedy(_score(problem, instance, rows), allowed[rows], problem.quota)
+    refined: Refined | None = None
+    try:
+        refined = refine(instance, start)
+    except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+        log.warning("refinement failed (%s): the greedy assignment stands", type(error).__name__)
+    core[rows] = start if refined is None else _better(instance, start, refined.core)
+    return _described(problem, core, rows, refined)
+
+
+def _allowed(problem: AssignmentProblem) -> BoolArray:
+    allowed = np.ones(problem.cost.shape, dtype=bool) if problem.allowed is None else problem.allowed
+    if problem.quality_floor is not None:
+        allowed = allowed & (problem.quality >= problem.quality_floor[:, None] - TOLERANCE)
+    return allowed
+
+
+def _seconds(problem: AssignmentProblem) -> FloatArray | None:
+    if problem.seconds is None:
+        return None
+    return np.broadcast_to(problem.seconds, problem.cost.shape)
+
+
+def _objective(problem: AssignmentProblem) -> FloatArray:
+    seconds = _seconds(problem)
+    if seconds is None or not problem.price_per_second:
+        return problem.cost
+    return problem.cost + problem.price_per_second * seconds
+
+
+def _instance(problem: AssignmentProblem, allowed: BoolArray, rows: IntArray) -> Instance:
+    value = _objective(problem)[rows]
+    seconds = _seconds(problem)
+    if seconds is not None and not problem.price_per_second and seconds[rows].any():
+        mean = float(value.mean()) or 1.0
+        value = value + TIE_BREAK * mean / float(seconds[rows].mean()) * seconds[rows]
+    quality, permitted = problem.quality[rows], allowed[rows]
+    required = problem.target * len(rows) + problem.target_deficit
+    if problem.budget is not None:
+        return Instance(
+            np.where(permitted, 1.0 - quality, np.inf),
+            np.where(permitted, -problem.cost[rows], 0.0),
+            problem.quota,
+            -problem.budget,
+        )
+    return Instance(
+        np.where(permitted, value, np.inf), np.where(permitted, quality, 0.0), problem.quota, required
+    )
+
+
+def _score(problem: AssignmentProblem, instance: Instance, rows: IntArray) -> FloatArray:
+    """Value, and far above it what lacks to the target: the cheapest core that is good enough on its own."""
+    share = instance.required / len(rows)
+    lacking = np.maximum(share - instance.gain, 0.0)
+    scale = float(instance.value[np.isfinite(instance.value)].max()) + 1.0
+    return instance.value + 1e3 * scale * lacking
+
+
+def _better(instance: Instance, start: IntArray, refined: IntArray) -> IntArray:
+    """The refined assignment, unless the start is as good and cheaper."""
+    rows = np.arange(len(start))
+    slack = TOLERANCE * len(start)
+    start_gain, refined_gain = instance.gain[rows, start].sum(), instance.gain[rows, refined].sum()
+    if start_gain < min(instance.required, refined_gain) - slack:
+        return refined
+    return start if instance.value[rows, start].sum() < instance.value[rows, refined].sum() else refined
+
+
+def _described(
+    problem: AssignmentProblem, core: IntArray, rows: IntArray, refined: Refined | None
+) -> Assignment:
+    chosen = core[rows]
+    cost = float(problem.cost[rows, chosen].sum())
+    quality = float(problem.quality[rows, chosen].mean()) if rows.size else float("nan")
+    seconds = _seconds(problem)
+    waited = float("nan") if seconds is None else float(seconds[rows, chosen].sum())
+    objective = cost + (problem.price_per_second * waited if problem.price_per_second else 0.0)
+    required = problem.target + (problem.target_deficit / len(rows) if rows.size else 0.0)
+    lower_bound, quality_bound, prices = 0.0, 1.0, DualPrices(np.zeros(len(problem.quota)), 0.0)
+    if refined is not None:
+        prices = DualPrices(refined.slot_price, refined.gain_price)
+        if problem.budget is None:
+            lower_bound = refined.bound
+        else:
+            quality_bound = 1.0 - refined.bound / len(rows)
+    met = quality >= required - TOLERANCE
+    if problem.budget is not None:
+        met = cost <= problem.budget * (1.0 + TOLERANCE)
+    return Assignment(
+        core=core,
+        cost=cost,
+        quality=quality,
+        lower_bound=lower_bound,
+        met=bool(met),
+        objective=objective,
+        quality_bound=quality_bound,
+        seconds=waited,
+        dual_prices=prices,
+        fell_back=rows.size > 0 and refined is None,
+    )
