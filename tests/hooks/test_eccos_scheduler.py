@@ -1,0 +1,235 @@
+"""EccosScheduler on the embedded kernel, which queues and waits as AIOS does."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eccos_aios.config import EccosConfig
+from eccos_aios.errors import ConfigError
+from eccos_aios.hooks import EccosRouting, EccosScheduler
+from eccos_aios.sandbox import (
+    EmbeddedKernel,
+    LLMQuery,
+    LLMResponse,
+    MemoryQuery,
+    SandboxCore,
+    StorageQuery,
+    ToolQuery,
+    error_response,
+)
+
+EASY, HARD = "What is two plus two?", "Prove the four colour theorem."
+WAIT_S = 20.0
+
+
+@pytest.fixture
+def cores() -> Iterator[list[SandboxCore]]:
+    with SandboxCore("small") as small, SandboxCore("large") as large:
+        yield [small, large]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> EccosConfig:
+    manifest = {
+        "cores": [
+            {"name": "small", "quota": 2, "price": {"input": 1, "output": 1}},
+            {"name": "large", "quota": 2, "price": {"input": 9, "output": 9}},
+        ]
+    }
+    (tmp_path / "cores.yaml").write_text(json.dumps(manifest))
+    records = [
+        {
+            "query": query,
+            "outputs": [
+                {"model_name": name, "correctness": name == "large" or query == EASY} for name in ("small", "large")
+            ],
+        }
+        for query in (EASY, HARD)
+        for _ in range(30)
+    ]
+    (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, records)))
+    return EccosConfig(
+        manifest=tmp_path / "cores.yaml", history=tmp_path / "history.jsonl", grace_s=0.2, call_timeout_s=5.0
+    )
+
+
+def kernel_of(cores: list[SandboxCore], config: EccosConfig, **more: Any) -> EmbeddedKernel:
+    def make(**params: Any) -> EccosScheduler:
+        return EccosScheduler(**params, config=config, response=error_response, **more)
+
+    return EmbeddedKernel(cores, make, query_threads=32)
+
+
+@pytest.fixture
+def kernel(cores: list[SandboxCore], config: EccosConfig) -> Iterator[EmbeddedKernel]:
+    with kernel_of(cores, config) as started:
+        yield started
+
+
+def ask(kernel: EmbeddedKernel, text: str, **query: Any) -> Any:
+    messages = [{"role": "user", "content": text}]
+    return kernel.query("agent", LLMQuery(messages=messages, **query)).result(WAIT_S)["response"]
+
+
+def test_calls_go_where_history_says(kernel: EmbeddedKernel, cores: list[SandboxCore]) -> None:
+    assert ask(kernel, EASY).error is None
+    assert ask(kernel, HARD).error is None
+    assert [core.requests for core in cores] == [1, 1]
+    status = kernel.scheduler.status()  # type: ignore[attr-defined]
+    assert {name: core["completed"] for name, core in status["cores"].items()} == {"small": 1, "large": 1}
+
+
+def test_a_failing_core_answers_with_an_error_and_counts_as_failed(
+    kernel: EmbeddedKernel, cores: list[SandboxCore]
+) -> None:
+    cores[0].fail("400")
+    assert ask(kernel, EASY).status_code == 400
+    status = kernel.scheduler.status()  # type: ignore[attr-defined]
+    assert status["totals"]["failed"] == 1
+    assert status["cores"]["small"]["in_flight"] == 0
+
+
+def test_an_adapter_that_raises_still_answers(kernel: EmbeddedKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raising(*_: Any) -> Any:
+        raise AttributeError("module 'litellm.exceptions' has no attribute 'NotFound'")
+
+    monkeypatch.setattr(kernel.llm, "execute_llm_syscall", raising)
+    answer = ask(kernel, EASY)
+    assert (answer.finished, answer.status_code) == (True, 500)
+    assert "NotFound" in answer.error
+
+
+@pytest.mark.parametrize("query", [MemoryQuery, StorageQuery, ToolQuery])
+def test_other_syscalls_are_answered_and_survive_an_exception(kernel: EmbeddedKernel, query: Any) -> None:
+    kind = query.__name__.removesuffix("Query").lower()
+    stand_in = getattr(kernel, f"{kind}_manager")
+    asked = {"operation_type": "any"} if kind != "tool" else {"tool_calls": []}
+    assert kernel.query("agent", query(**asked)).result(WAIT_S)["response"].error is None
+    stand_in.fault = KeyError("memory_id")
+    failed = kernel.query("agent", query(**asked)).result(WAIT_S)["response"]
+    assert "KeyError" in failed.error
+    stand_in.fault = None
+    assert kernel.query("agent", query(**asked)).result(WAIT_S)["response"].error is None
+
+
+def test_a_suspended_call_goes_on_at_the_core_that_holds_its_context(
+    kernel: EmbeddedKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[str] = []
+    execute = kernel.llm.execute_llm_syscall
+
+    def sliced(model_idx: int, syscall: Any, temperature: float = 0.0) -> Any:
+        served.append(kernel.llm.llm_configs[model_idx].name)
+        if len(served) < 3:
+            # From here on the other core would be the better choice.
+            syscall.query.messages[0]["content"] = EASY
+            return syscall, LLMResponse(response_message="half", finished=False)
+        return execute(model_idx, syscall)
+
+    monkeypatch.setattr(kernel.llm, "execute_llm_syscall", sliced)
+    assert ask(kernel, HARD).error is None
+    assert served == ["large", "large", "large"]
+
+
+def test_cores_named_by_the_agent_are_kept_to(kernel: EmbeddedKernel, cores: list[SandboxCore]) -> None:
+    assert ask(kernel, EASY, llms=[{"name": "large"}]).error is None
+    assert [core.requests for core in cores] == [0, 1]
+    assert "not all available" in ask(kernel, EASY, llms=[{"name": "absent"}]).error
+
+
+def test_an_ollama_model_that_an_agent_names_is_registered(
+    kernel: EmbeddedKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def register(name: str) -> bool:
+        kernel.llm.llm_configs.append(kernel.llm.llm_configs[0])
+        kernel.llm.llms.append(kernel.llm.llms[0])
+        kernel.llm._connections.append(kernel.llm._connections[0])
+        kernel.llm.available_llm_names.append(name)
+        return True
+
+    monkeypatch.setattr(kernel.llm, "_dynamic_register_ollama_model", register, raising=False)
+    assert ask(kernel, EASY, llms=[{"name": "qwen3:4b", "backend": "ollama"}]).error is None
+    status = kernel.scheduler.status()  # type: ignore[attr-defined]
+    assert status["cores"]["qwen3:4b"]["completed"] == 1
+
+
+def test_quotas_hold_under_load(kernel: EmbeddedKernel, cores: list[SandboxCore]) -> None:
+    with ThreadPoolExecutor(32) as agents:
+        answers = list(agents.map(lambda number: ask(kernel, (EASY, HARD)[number % 2]), range(100)))
+    assert {answer.error for answer in answers} == {None}
+    assert all(core.max_in_flight <= 2 for core in cores)
+
+
+def test_a_successor_carries_on_and_stopping_the_first_stops_it(
+    cores: list[SandboxCore], config: EccosConfig
+) -> None:
+    before = set(threading.enumerate())
+    cores[0].fail("hang")
+    with kernel_of(cores, config) as kernel:
+        first: Any = kernel.scheduler
+        waiting = kernel.query("agent", LLMQuery(messages=[{"role": "user", "content": EASY}]))
+        second = EccosScheduler(
+            kernel.llm,
+            kernel.memory_manager,
+            kernel.storage_manager,
+            kernel.tool_manager,
+            "console",
+            first.get_llm_syscall,
+            first.get_memory_syscall,
+            first.get_storage_syscall,
+            first.get_tool_syscall,
+            config=config,
+            response=error_response,
+            predecessor=first,
+        )
+        second.start()
+        readers = [thread.name for thread in threading.enumerate() if thread.name.startswith("eccos-process")]
+        assert len(readers) == 4
+        cores[0].heal()
+        assert waiting.result(WAIT_S)["response"].error is None
+        assert ask(kernel, HARD).error is None
+        first.stop()
+        assert second.stopped
+        first.refuse_queued()
+        assert [t for t in set(threading.enumerate()) - before if t.name.startswith("eccos-")] == []
+
+
+def test_what_is_queued_after_the_stop_is_refused(kernel: EmbeddedKernel) -> None:
+    scheduler: Any = kernel.scheduler
+    scheduler.stop()
+    waiting = kernel.query("agent", LLMQuery(messages=[{"role": "user", "content": EASY}]))
+    while not waiting.done():
+        scheduler.refuse_queued()
+    assert waiting.result()["response"].status_code == 503
+
+
+def test_a_manifest_without_any_of_the_kernels_cores_is_refused(config: EccosConfig) -> None:
+    with SandboxCore("other") as other, pytest.raises(ConfigError, match=r"cores.yaml: cores: .*'other'"):
+        kernel_of([other], config)
+
+
+class Llm:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def test_the_router_strategy_routes_by_quality_and_price(config: EccosConfig) -> None:
+    router = EccosRouting([Llm("small"), Llm("large")], config.model_copy(update={"quality_target": 0.95}))
+    everything = [{"name": "small"}, {"name": "large"}]
+    messages = [[{"role": "user", "content": text}] for text in (EASY, HARD)]
+    assert router.get_model_idxs([everything, everything], messages) == [0, 1]
+    assert router.get_model_idxs([[{"name": "large"}], everything], messages) == [1, 1]
+    assert router.get_model_idxs([], []) == []
+
+
+def test_the_router_never_raises(config: EccosConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    router = EccosRouting([Llm("small"), Llm("large")], config)
+    monkeypatch.setattr("eccos_aios.hooks.llm_core.solve", lambda _: 1 / 0)
+    assert router.get_model_idxs([[{"name": "large"}]], [[{"role": "user", "content": EASY}]]) == [1]
