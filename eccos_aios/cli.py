@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,15 +22,34 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2  # exit code
 INTERRUPTED = 130  # exit code of a program that Ctrl-C ended: 128 + SIGINT
+# Commands that live in their own rooms, imported when they are called: where, and what --help says of them.
+ELSEWHERE = {
+    "demo": ("eccos_aios.demo.command", "FIFO against ECCOS on local sandbox cores, nothing else needed."),
+}
 FILE = click.Path(path_type=Path)
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 aios_option = click.option(
     "--aios", type=FILE, envvar="AIOS_HOME", required=True, help="AIOS's checkout.  [default: $AIOS_HOME]"
 )
 
 
-class OneLineErrors(click.Group):
-    """A group that tells of bad input in one line on stderr, and exits with 2."""
+class Commands(click.Group):
+    """A group that imports a command when it is called, and tells of bad input in one line, with exit 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *ELSEWHERE})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(import_module(ELSEWHERE[cmd_name][0]), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        here = {name: command.get_short_help_str(limit=80) for name, command in self.commands.items()}
+        helps = {**here, **{name: text for name, (_, text) in ELSEWHERE.items()}}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(helps.items()))
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> NoReturn:
         try:
@@ -46,7 +66,7 @@ class OneLineErrors(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="eccos-aios")
 def main() -> None:
     """ECCOS for AIOS: each LLM call to the cheapest core that answers well enough.

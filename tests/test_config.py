@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from eccos_aios.config import EccosConfig, read_eccos_config
+from eccos_aios.core import read_yaml
 from eccos_aios.errors import ConfigError
 
 
@@ -94,3 +95,12 @@ def test_a_config_without_the_section_says_so(tmp_path: Path, content: str) -> N
     path.write_text(content)
     with pytest.raises(ConfigError, match=r"scheduler\.eccos: required"):
         read_eccos_config(path)
+
+
+def test_the_ready_config_snippet_loads_and_switches_eccos_on(folder: Path) -> None:
+    snippet = Path(__file__).parents[1] / "manifests" / "aios-config-snippet.yaml"
+    (folder / "history.jsonl.gz").write_bytes(b"")
+    path = folder / "config.yaml"
+    path.write_text(snippet.read_text())
+    assert read_eccos_config(path).quality_target == 0.8
+    assert read_yaml(path)["scheduler"]["scheduler_type"] == "eccos"

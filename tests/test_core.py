@@ -183,3 +183,13 @@ def test_a_price_that_is_left_out_comes_from_litellm_where_it_runs(monkeypatch: 
         assert Core(name="known", price=Price(input=9)).resolved_price == Price(input=9, output=0)
     finally:
         core._litellm_price_map.cache_clear()
+
+
+MANIFESTS = Path(__file__).parents[1] / "manifests"
+
+
+@pytest.mark.parametrize("name", ["ollama-pair", "vllm-pair", "mixed-api"])
+def test_the_ready_manifests_load(name: str) -> None:
+    cores = read_manifest(MANIFESTS / f"{name}.yaml").cores
+    assert len(cores) >= 2
+    assert all(core.quota and core.price and core.context_window for core in cores)
