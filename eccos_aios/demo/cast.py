@@ -13,7 +13,7 @@ from eccos_aios.demo.questions import MONTHS, WEEKDAYS, Question
 from eccos_aios.history import Outcome, Record
 from eccos_aios.sandbox.reply import Reply, usage
 
-SHARPNESS = 1.4  # how steeply a core's chance falls where a question's level passes its skill
+SHARPNESS = 2.5  # how steeply a core's chance falls where a question's level passes its skill
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Player:
 PLAYERS = (
     Player(
         Core(name="large", quota=4, price=Price(input=2.5, output=10.0)),
-        skill=4.0,
+        skill=3.6,
         bent={"strings": -0.3},
         style="Working through it step by step and checking the result once more, the answer is {}.",
         base_s=0.25,
@@ -74,7 +74,7 @@ PLAYERS = (
     ),
     Player(
         Core(name="medium", quota=6, price=Price(input=0.15, output=0.6)),
-        skill=2.7,
+        skill=2.3,
         bent={"arithmetic": 1.0, "units": 0.5, "dates": -0.9, "strings": -0.7},
         style="Step by step, I get the following result: {}.",
         base_s=0.18,
@@ -82,7 +82,7 @@ PLAYERS = (
     ),
     Player(
         Core(name="small", quota=8, price=Price(input=0.05, output=0.08)),
-        skill=1.3,
+        skill=1.1,
         bent={"units": 0.6, "stories": 0.4, "strings": -0.8},
         style="The answer is {}.",
         base_s=0.1,

@@ -31,16 +31,14 @@ def draw(result: DemoResult, path: Path) -> Path | None:
 
 
 def _accuracy_and_cost(axes: Any, result: DemoResult) -> None:
-    axes.set_title("Accuracy against cost", loc="left", fontweight="bold")
+    _title(axes, "Accuracy against cost")
     axes.axhline(result.quality_target, color=QUIET_COLOUR, linestyle=":", linewidth=1)
     axes.annotate(
         f"quality target {result.quality_target:.0%}",
-        (0.99, result.quality_target),
+        (0.01, result.quality_target),
         xycoords=("axes fraction", "data"),
-        xytext=(0, -4),
+        xytext=(0, 3),
         textcoords="offset points",
-        ha="right",
-        va="top",
         color=QUIET_COLOUR,
         fontsize=8,
     )
@@ -79,7 +77,7 @@ def _accuracy_and_cost(axes: Any, result: DemoResult) -> None:
 
 
 def _latency(axes: Any, result: DemoResult) -> None:
-    axes.set_title("Time until an agent has its answer", loc="left", fontweight="bold")
+    _title(axes, "Time until an agent has its answer")
     runs = ((result.fifo, FIFO_COLOUR), (result.eccos, ECCOS_COLOUR))
     slowest = max(run.latency_s(50) for run, _ in runs)
     for run, colour in runs:
@@ -110,7 +108,7 @@ def _latency(axes: Any, result: DemoResult) -> None:
 
 
 def _calls(axes: Any, result: DemoResult) -> None:
-    axes.set_title("Calls per core (most at once / quota)", loc="left", fontweight="bold")
+    _title(axes, "Calls per core (most at once / quota)")
     runs = (result.fifo, result.eccos)
     places = np.arange(len(result.alone))
     width = 0.38
@@ -134,3 +132,7 @@ def _calls(axes: Any, result: DemoResult) -> None:
     axes.set_ylim(0, tallest * 1.2)
     axes.set_ylabel("calls")
     axes.legend(frameon=False, loc="upper right")
+
+
+def _title(axes: Any, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=11, fontweight="bold")

@@ -33,6 +33,8 @@ class RunResult(BaseModel):
         From an agent's query to its answer, waiting included, in the same order.
     seconds : float
         From the first query to the last answer.
+    predicted_quality : float or None
+        What the scheduler expected of the answers; None where it expects nothing.
     decision_ms_p50, decision_ms_p99 : float or None
         Of the scheduler's own decisions; None where it makes none.
     cores : list of CoreUse
@@ -43,6 +45,7 @@ class RunResult(BaseModel):
     right: list[bool]
     latencies_s: list[float]
     seconds: float
+    predicted_quality: float | None = None
     decision_ms_p50: float | None = None
     decision_ms_p99: float | None = None
     cores: list[CoreUse]
@@ -75,6 +78,7 @@ class RunResult(BaseModel):
             "policy": self.policy,
             "calls": self.calls,
             "accuracy": self.accuracy,
+            "predicted_quality": self.predicted_quality,
             "cost_usd_per_1000": self.cost_usd_per_1000,
             "latency_p50_s": self.latency_s(50),
             "latency_p95_s": self.latency_s(95),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,7 +32,7 @@ from eccos_aios.version import __version__
 DEFAULT_QUESTIONS = 108
 DEFAULT_HISTORY = 480  # records; twenty of each kind of question
 QUALITY_TARGET = 0.85
-CALLERS = 16  # agents at once
+CALLERS = 12  # agents at once
 QUERY_THREADS_PER_SLOT = 4  # as the hooks size AIOS's own pool
 
 CORES_FILE = "cores.yaml"
@@ -72,7 +73,7 @@ def run_demo(
     """
     start = time.perf_counter()
     console = console or Console(quiet=True)
-    every = make_questions(questions + history, seed)
+    every = _mixed(make_questions(questions + history, seed), questions, seed)
     records = [record(question, position, seed) for position, question in enumerate(every)]
     past, asked = records[questions:], records[:questions]
     config = _write_inputs(out, past, asked)
@@ -99,6 +100,12 @@ def run_demo(
     (out / RESULTS_FILE).write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
     print_result(result, console)
     return result
+
+
+def _mixed(every: Sequence[Question], asked: int, seed: int) -> list[Question]:
+    """In random order, but the first `asked` stay the first, so that they are of all kinds alike."""
+    rng = random.Random(f"order {seed}")
+    return rng.sample(every[:asked], asked) + rng.sample(every[asked:], len(every) - asked)
 
 
 def _write_inputs(out: Path, past: Sequence[Record], asked: Sequence[Record]) -> EccosConfig:
@@ -130,7 +137,7 @@ def _both(
             with kernel:
                 result = drive(policy, kernel, questions, CALLERS, partial(progress.advance, task))
                 use = [core_use(core, server) for core, server in zip(cores, servers, strict=True)]
-                return result.model_copy(update={"cores": use, **_decision_times(kernel)})
+                return result.model_copy(update={"cores": use, **_decisions(kernel)})
 
         fifo = run("FIFO", EmbeddedKernel(servers))
         make_scheduler: Callable[..., EccosScheduler] = partial(
@@ -141,11 +148,11 @@ def _both(
     return fifo, eccos
 
 
-def _decision_times(kernel: EmbeddedKernel) -> dict[str, float]:
+def _decisions(kernel: EmbeddedKernel) -> dict[str, float]:
     if not isinstance(kernel.scheduler, EccosScheduler):
         return {}
     totals = kernel.scheduler.status()["totals"]
-    return {key: totals[key] for key in ("decision_ms_p50", "decision_ms_p99")}  # type: ignore[index]
+    return {key: totals[key] for key in ("predicted_quality", "decision_ms_p50", "decision_ms_p99")}  # type: ignore[index]
 
 
 def _alone(asked: Sequence[Record]) -> list[Alone]:

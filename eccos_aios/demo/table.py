@@ -25,8 +25,8 @@ def print_result(result: DemoResult, console: Console) -> None:
 def _table(result: DemoResult) -> Table:
     table = Table(
         title=f"{result.questions} questions, {result.callers} agents at once, three sandbox cores",
-        caption=f"ECCOS learned from {result.history} recorded questions; quality target "
-        f"{result.quality_target:.0%}; {result.seconds:.0f} s in all",
+        caption=f"{result.history} records learned from · quality target {result.quality_target:.0%} · "
+        f"{result.seconds:.0f} s in all",
         box=box.SIMPLE_HEAD,
     )
     runs = (result.fifo, result.eccos)
@@ -35,6 +35,7 @@ def _table(result: DemoResult) -> Table:
         table.add_column(run.policy, justify="right")
     rows = {
         "accuracy": _accuracy,
+        "accuracy that it predicted": _predicted,
         "cost per 1,000 calls": lambda run: f"${run.cost_usd_per_1000:.4f}",
         "latency p50": lambda run: f"{run.latency_s(50):.2f} s",
         "latency p95": lambda run: f"{run.latency_s(95):.2f} s",
@@ -55,9 +56,13 @@ def _accuracy(run: RunResult) -> str:
     return f"{run.accuracy:.1%} ± {error * 100:.1f}"
 
 
+def _predicted(run: RunResult) -> str:
+    return "none" if run.predicted_quality is None else f"{run.predicted_quality:.1%}"
+
+
 def _decision_time(run: RunResult) -> str:
     if run.decision_ms_p50 is None or run.decision_ms_p99 is None:
-        return "none made"
+        return "none"
     return f"{run.decision_ms_p50:.2f} / {run.decision_ms_p99:.2f} ms"
 
 
