@@ -124,7 +124,7 @@ def test_an_absent_file_is_named(tmp_path: Path) -> None:
 
 CORES = st.builds(
     Core,
-    name=st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"]), min_size=1),
+    name=st.text(min_size=1, max_size=8),
     quota=st.none() | st.integers(1, 10**9),
     price=st.none() | st.builds(Price, input=st.floats(0, 1000), output=st.floats(0, 1000)),
     context_window=st.none() | st.integers(1, 10**9),

@@ -40,7 +40,11 @@ def write_lines(batch: Batch, out: TextIO, *, with_estimates: bool = False) -> N
 
 
 def summary(batch: Batch) -> dict[str, Any]:
-    """What ``eccos-aios assign --json`` prints; null where a figure does not exist."""
+    """What ``eccos-aios assign --json`` prints.
+
+    A figure that does not exist is null: `lower_bound` and `gap` where no assignment reaches the target,
+    `predicted_quality` where no query is placed.
+    """
     return {
         "targets": [_route_summary(route, batch.cores) for route in batch.routes],
         "seconds": batch.seconds,
@@ -57,7 +61,7 @@ def _route_summary(route: Route, cores: Sequence[Core]) -> dict[str, Any]:
         "predicted_quality": _finite(assignment.quality),
         "predicted_cost": _finite(assignment.cost),
         "lower_bound": _finite(assignment.lower_bound),
-        "gap": _finite(route.gap),
+        "gap": _finite(assignment.gap),
         "per_core": {core.name: count for core, count in zip(cores, taken, strict=True)},
     }
 

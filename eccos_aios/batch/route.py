@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,14 +28,6 @@ class Route:
 
     quality_target: float
     assignment: Assignment
-
-    @property
-    def gap(self) -> float:
-        """(cost − lower bound) / lower bound; 0 where both are 0, infinite where only the bound is."""
-        excess = self.assignment.cost - self.assignment.lower_bound
-        if self.assignment.lower_bound > 0:
-            return max(excess, 0.0) / self.assignment.lower_bound
-        return math.inf if excess > 0 else 0.0
 
 
 @dataclass(frozen=True)
