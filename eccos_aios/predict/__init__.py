@@ -10,14 +10,18 @@ from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.text import CallText, call_text, has_images, query_text, record_text
 
 if TYPE_CHECKING:
+    from eccos_aios.predict.default import default_predictor
     from eccos_aios.predict.embed import Embedder, TfidfEmbedder
     from eccos_aios.predict.retrieval import RetrievalPredictor
+    from eccos_aios.predict.trained import TrainedPredictor
 
 # FAISS, SciPy and scikit-learn take a second to import; who only reads a call's text does not wait for them.
 _LAZY = {
     "Embedder": "embed",
     "TfidfEmbedder": "embed",
     "RetrievalPredictor": "retrieval",
+    "TrainedPredictor": "trained",
+    "default_predictor": "default",
 }
 
 __all__ = [
@@ -27,7 +31,9 @@ __all__ = [
     "Predictor",
     "RetrievalPredictor",
     "TfidfEmbedder",
+    "TrainedPredictor",
     "call_text",
+    "default_predictor",
     "has_images",
     "query_text",
     "record_text",

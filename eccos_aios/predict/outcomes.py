@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eccos_aios.history import Record
 from eccos_aios.predict.estimate import FloatArray
-from eccos_aios.predict.text import CallText, record_text
+from eccos_aios.predict.text import CallText, record_text, split_tools
 
 UNKNOWN_OUTPUT_TOKENS = 256.0  # where nothing at all is known of any core
 UNKNOWN_QUALITY = 0.5  # likewise
@@ -27,12 +27,15 @@ class Outcomes:
         Every core that the history names, in order of appearance.
     calls : list of CallText
         One a record.
+    categories : list of str or None
+        One a record.
     quality, input_tokens, output_tokens : ndarray of shape (records, cores)
         NaN where unknown.
     """
 
     cores: tuple[str, ...]
     calls: list[CallText]
+    categories: list[str | None]
     quality: FloatArray
     input_tokens: FloatArray
     output_tokens: FloatArray
@@ -55,7 +58,15 @@ def outcomes_of(history: Sequence[Record]) -> Outcomes:
             if outcome.output_token_length is not None:
                 output_tokens[cell] = outcome.output_token_length
     calls = [record_text(record) for record in history]
-    return Outcomes(tuple(position), calls, quality, input_tokens, output_tokens)
+    categories = [record.category for record in history]
+    return Outcomes(tuple(position), calls, categories, quality, input_tokens, output_tokens)
+
+
+def query_groups(calls: Sequence[CallText]) -> NDArray[np.int64]:
+    """A number for each call; calls that ask the same, with whatever tools, have the same."""
+    numbers: dict[str, int] = {}
+    asked = (split_tools(call.text)[0].strip() for call in calls)
+    return np.array([numbers.setdefault(query, len(numbers)) for query in asked], dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from eccos_aios.history import Record
 from eccos_aios.predict.embed import Embedder, TfidfEmbedder, Vectors
 from eccos_aios.predict.estimate import Estimates, FloatArray
-from eccos_aios.predict.outcomes import core_positions, core_priors, outcomes_of
+from eccos_aios.predict.outcomes import Outcomes, core_positions, core_priors, outcomes_of, query_groups
 from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.text import CallText
 
@@ -58,11 +58,14 @@ class RetrievalPredictor(Predictor):
 
     def fit(self, history: Sequence[Record]) -> RetrievalPredictor:
         outcomes = outcomes_of(history)
-        texts = [call.text for call in outcomes.calls]
-        self.embedder.fit(texts)
+        self.embedder.fit([call.text for call in outcomes.calls])
+        return self.fit_outcomes(outcomes)
+
+    def fit_outcomes(self, outcomes: Outcomes) -> RetrievalPredictor:
+        """Learn from outcomes, with an embedder that is fitted already."""
         self.cores_ = outcomes.cores
         self.priors_ = core_priors(outcomes)
-        self.index_ = _index(self.embedder.transform(texts))
+        self.index_ = _index(self.embedder.transform([call.text for call in outcomes.calls]))
         self.deviation_ = _masked(outcomes.quality - self.priors_.quality[:-1])
         self.lengthening_ = _masked(outcomes.output_tokens / np.maximum(self.priors_.output_tokens[:-1], 1.0))
         return self
@@ -79,6 +82,19 @@ class RetrievalPredictor(Predictor):
             output_tokens=np.maximum((self.priors_.output_tokens * longer)[:, columns], 0.0),
             support=support[:, columns],
         )
+
+    def predict_left_out(self, outcomes: Outcomes) -> FloatArray:
+        """What each record of the history would have been given without itself and its like.
+
+        Records that ask the same are told apart by nothing, so none of them may speak for another;
+        shape (records, cores).
+        """
+        group = query_groups(outcomes.calls)
+        vectors = self.embedder.transform([call.text for call in outcomes.calls])
+        weights, found = self._neighbours(vectors)
+        weights[group[found] == group[:, None]] = 0.0
+        deviation, _ = _local_means(*self.deviation_, weights, found, self.caution, 0.0)
+        return np.asarray(self.priors_.quality[:-1] + deviation[:, :-1], dtype=np.float64)
 
     def _neighbours(self, vectors: Vectors) -> tuple[FloatArray, NDArray[np.int64]]:
         """Weights and records of every call's neighbours, both of shape (calls, neighbours)."""

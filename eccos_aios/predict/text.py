@@ -66,6 +66,12 @@ def record_text(record: Record) -> CallText:
     return CallText(text.text, float(record.input_token_length))
 
 
+def split_tools(text: str) -> tuple[str, str]:
+    """The query's part and the tools' part of a call's text."""
+    query, _, tools = text.partition(TOOL_MARK)
+    return query, tools
+
+
 def has_images(messages: Iterable[Mapping[str, Any]] | None) -> bool:
     """Whether any message holds an image."""
     return any(_is_image(part) for message in messages or () for part in _parts(message))

@@ -1,0 +1,157 @@
+"""TrainedPredictor (ECCOS-T): a capability head and length heads, trained on the history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eccos_aios.history import Record
+from eccos_aios.predict.category import CategoryHead, category_labels, category_means
+from eccos_aios.predict.embed import Embedder, TfidfEmbedder
+from eccos_aios.predict.estimate import Estimates, FloatArray
+from eccos_aios.predict.features import CallFeatures
+from eccos_aios.predict.heads import KernelHeads, apply_heads
+from eccos_aios.predict.outcomes import Outcomes, core_positions, core_priors, outcomes_of, query_groups
+from eccos_aios.predict.predictor import Predictor
+from eccos_aios.predict.ridge import LandmarkKernel, Matrix
+from eccos_aios.predict.text import CallText
+
+KERNEL_WIDTH = 0.8
+LANDMARKS = 1000
+FOLDS = 5  # of the history, to predict each record without having seen it
+MOST_STRETCH = 8.0  # how far a predicted length may lie from the core's mean, as a factor
+
+Folds = NDArray[np.int64]
+
+
+class TrainedPredictor(Predictor):
+    """Capability and length heads on a call's features.
+
+    Capability is the core's mean, plus what its category tells (`CategoryHead`), plus what kernel ridge
+    regression finds in the remainder (`KernelHeads`); the remainder is taken of left-out predictions, so
+    that the two do not learn the same twice. Lengths are regressed on the log scale and brought back to
+    the means of the tokens.
+
+    `support` is the number of records that know the core: every one of them shaped its head.
+
+    Parameters
+    ----------
+    embedder : Embedder, optional
+        Default: `TfidfEmbedder`.
+    """
+
+    def __init__(self, embedder: Embedder | None = None) -> None:
+        self.embedder = TfidfEmbedder() if embedder is None else embedder
+
+    def fit(self, history: Sequence[Record]) -> TrainedPredictor:
+        outcomes = outcomes_of(history)
+        self.embedder.fit([call.text for call in outcomes.calls])
+        return self.fit_outcomes(outcomes)
+
+    def fit_outcomes(self, outcomes: Outcomes) -> TrainedPredictor:
+        """Learn from outcomes, with an embedder that is fitted already.
+
+        Leaves the left-out quality of every record, shape (records, cores), in `left_out_`.
+        """
+        self.cores_ = outcomes.cores
+        self.priors_ = core_priors(outcomes)
+        self.known_ = np.append((~np.isnan(outcomes.quality)).sum(axis=0), 0).astype(np.float64)
+        self.features_ = CallFeatures().fit(outcomes.calls)
+        features = self.features_.transform(outcomes.calls, self.embedder)
+        fold = folds_of(outcomes.calls)
+        labels, count = category_labels(outcomes.categories)
+        deviation = outcomes.quality - self.priors_.quality[:-1]
+        by_category = self._fit_categories(features, labels, count, deviation, fold)
+
+        self.kernel_ = LandmarkKernel(KERNEL_WIDTH, LANDMARKS)
+        heads = KernelHeads(self.kernel_, self.kernel_.fit(features))
+        remainder = deviation - by_category
+        self.quality_heads_ = heads.fit(remainder)
+        self.left_out_ = self.priors_.quality[:-1] + by_category + heads.predict_left_out(remainder, fold)
+        self._fit_lengths(outcomes, heads, features)
+        return self
+
+    def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
+        columns = core_positions(self.cores_, cores)
+        own = np.array([call.input_tokens for call in calls], dtype=np.float64).reshape(-1, 1)
+        features = self.features_.transform(calls, self.embedder)
+        similarity = self.kernel_.similarity(features)
+        quality = self.priors_.quality + apply_heads(similarity, self.quality_heads_)
+        if self.category_ is not None:
+            quality += self.category_.predict(features) @ self.category_means_
+        return Estimates(
+            quality=np.clip(quality[:, columns], 0.0, 1.0),
+            input_tokens=own * self._length(similarity, self.input_heads_, self.input_scale_)[:, columns],
+            output_tokens=self._length(similarity, self.output_heads_, self.output_scale_)[:, columns],
+            support=np.tile(self.known_[columns], (len(calls), 1)),
+        )
+
+    def _fit_categories(
+        self, features: Matrix, labels: Folds, count: int, deviation: FloatArray, fold: Folds
+    ) -> FloatArray:
+        """What the categories tell of each record without its fold, shape (records, cores)."""
+        told = np.zeros_like(deviation)
+        self.category_: CategoryHead | None = None
+        self.category_means_ = np.zeros((count, deviation.shape[1] + 1))
+        if count < 2 or not deviation.size:
+            return told
+        for left_out in range(int(fold.max()) + 1):
+            rows = fold == left_out
+            seen = np.where(rows, -1, labels)
+            if (seen < 0).all():
+                continue
+            head = CategoryHead().fit(features, seen, count)
+            told[rows] = head.predict(features[rows]) @ category_means(seen, count, deviation)
+        self.category_ = CategoryHead().fit(features, labels, count)
+        means = category_means(labels, count, deviation)
+        self.category_means_ = np.hstack([means, means.mean(axis=1, keepdims=True)])
+        return told
+
+    def _fit_lengths(self, outcomes: Outcomes, heads: KernelHeads, features: Matrix) -> None:
+        own = np.array([max(call.input_tokens, 1.0) for call in outcomes.calls]).reshape(-1, 1)
+        similarity = self.kernel_.similarity(features)
+        ratio, output = self.priors_.input_ratio, self.priors_.output_tokens
+        self.input_heads_, self.input_scale_ = _length_head(
+            outcomes.input_tokens, own, ratio, heads, similarity
+        )
+        self.output_heads_, self.output_scale_ = _length_head(
+            outcomes.output_tokens, np.ones_like(own), output, heads, similarity
+        )
+
+    @staticmethod
+    def _length(similarity: Matrix, heads: Matrix, scale: FloatArray) -> FloatArray:
+        return scale * _stretch(apply_heads(similarity, heads))
+
+
+def folds_of(calls: Sequence[CallText]) -> Folds:
+    """A fold for each call; calls that ask the same are in the same one, or one would tell of the other."""
+    group = query_groups(calls)
+    shuffled = np.random.default_rng(0).permutation(int(group.max(initial=-1)) + 1) % FOLDS
+    return np.asarray(shuffled[group], dtype=np.int64)
+
+
+def _length_head(
+    tokens: FloatArray,
+    own: FloatArray,
+    expected: FloatArray,
+    heads: KernelHeads,
+    similarity: Matrix,
+) -> tuple[Matrix, FloatArray]:
+    """Coefficients of the log deviation, and the factor that brings the mean tokens back, per core + 1."""
+    base = np.maximum(expected[:-1], 1e-3) * own
+    known = ~np.isnan(tokens)
+    deviation = np.where(known, np.log((np.where(known, tokens, 1.0) + 1.0) / (base + 1.0)), np.nan)
+    coefficients = heads.fit(deviation)
+    fitted = base * _stretch(apply_heads(similarity, coefficients)[:, :-1])
+    # the mean of an exponential lies above the exponential of the mean (Duan's smearing, 1983)
+    caution = base.mean(axis=0) if len(base) else np.ones(base.shape[1])
+    told = np.where(known, tokens, 0.0).sum(axis=0) + caution
+    smearing = told / (np.where(known, fitted, 0.0).sum(axis=0) + caution)
+    return coefficients, expected * np.append(smearing, 1.0)
+
+
+def _stretch(log_deviation: FloatArray) -> FloatArray:
+    most = np.log(MOST_STRETCH)
+    return np.asarray(np.exp(np.clip(log_deviation, -most, most)), dtype=np.float64)
