@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from queue import Empty
@@ -47,6 +47,15 @@ def kernel(cores: list[SandboxCore]) -> Iterator[EmbeddedKernel]:
 
 def response(kernel: EmbeddedKernel, query: Query) -> Any:
     return kernel.query("agent", query).result(WAIT_S)["response"]
+
+
+def until(happened: Callable[[], bool]) -> None:
+    tick = threading.Event()
+    for _ in range(500):
+        if happened():
+            return
+        tick.wait(0.01)
+    pytest.fail("did not happen within 5 s")
 
 
 class Recording:
@@ -146,10 +155,12 @@ def test_the_other_kinds_are_served(kernel: EmbeddedKernel, query: Query) -> Non
     assert (answer.response_class, answer.finished) == (query.query_class, True)
 
 
-def test_fifo_loses_a_service_call_that_raises_until_the_kernel_stops(kernel: EmbeddedKernel) -> None:
+def test_fifo_loses_a_service_call_that_raises_until_the_kernel_stops(
+    kernel: EmbeddedKernel, caplog: pytest.LogCaptureFixture
+) -> None:
     kernel.memory_manager.fault = ValueError("disk full")
     lost = kernel.query("agent", MemoryQuery())
-    assert response(kernel, StorageQuery()).finished
+    until(lambda: "is lost" in caplog.text)
     kernel.memory_manager.fault = None
     assert response(kernel, MemoryQuery()).finished  # asked later, served first: the lost one stays lost
     assert not lost.done()
@@ -199,8 +210,7 @@ def test_fifo_answers_a_batch_when_its_slowest_call_is_done() -> None:
         futures = [
             kernel.query("agent", LLMQuery(messages=[{"role": "user", "content": text}])) for text in texts
         ]
-        while core.stats["by_status"].get("200", 0) < 1:
-            assert not futures[1].done()
+        until(lambda: core.stats["by_status"].get("200") == 1)
         assert not futures[1].done()  # the core has answered it; the barrier holds it back
         slow_may_go.set()
         for future in futures:
@@ -212,8 +222,7 @@ def test_stop_answers_every_call_and_leaves_no_thread(cores: list[SandboxCore]) 
     cores[0].fail("hang")
     kernel = EmbeddedKernel(cores, quick_fifo, query_threads=4).start()
     futures = [kernel.query("agent", QUERY) for _ in range(8)]
-    while cores[0].in_flight == 0:
-        pass
+    until(lambda: cores[0].in_flight > 0)
     kernel.stop(grace_s=0.05)
     for future in futures:
         assert future.result(0)["response"].status_code == 503
