@@ -152,7 +152,7 @@ def assign(
         except OSError as error:
             raise InputError(str(out), "", ABSENT, f"cannot be written: {error.strerror}") from error
     _note(report.faults, "bad records left out")
-    _note(batch.refusals(), "queries may go to no core")
+    _note(batch.refusals(), "queries that no core may take")
     if as_json:
         click.echo(json.dumps(summary(batch)))
     else:
@@ -225,7 +225,7 @@ def _require_place(out: Path) -> None:
 
 def _note(faults: Sequence[object], what: str) -> None:
     if faults:
-        click.echo(f"{len(faults)} {what}, the first: {faults[0]}", err=True)
+        click.echo(f"{what}: {len(faults)}, the first: {faults[0]}", err=True)
 
 
 @contextmanager

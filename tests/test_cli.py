@@ -143,7 +143,7 @@ def test_bad_records_can_be_skipped_and_are_counted(run: Run, files: dict[str, P
     assert ran.code == 0
     assert (
         ran.err
-        == f"2 bad records left out, the first: {files['history']}:9: query: 5: must be text (and 1 more)\n"
+        == f"bad records left out: 2, the first: {files['history']}:9: query: 5: must be text (and 1 more)\n"
     )
     assert json.loads(ran.out)["queries"] == 2
 
@@ -153,7 +153,7 @@ def test_queries_that_no_core_may_take_are_counted(run: Run, files: dict[str, Pa
     files["queries"].write_text('{"id": "long", "query": "q", "input_token_length": 51}')
     ran = run(*assign(files, "--json"))
     assert ran.code == 0
-    assert ran.err.startswith(f"1 queries may go to no core, the first: {files['queries']}:1: ")
+    assert ran.err.startswith(f"queries that no core may take: 1, the first: {files['queries']}:1: ")
     assert "51 input tokens exceed its context window of 50" in ran.err
 
 
