@@ -101,7 +101,7 @@ def _section(config_file: Path, content: Mapping[str, Any]) -> Iterator[Finding]
             yield Finding(
                 "warn",
                 "config",
-                f"{config_file} does not switch ECCOS on: scheduler_type is {scheduler.get('scheduler_type')!r}",
+                f"{config_file}: scheduler_type is {scheduler.get('scheduler_type')!r}, so ECCOS is off",
                 "set scheduler.scheduler_type: eccos",
             )
         config = eccos_config(scheduler.get("eccos"), config_file)

@@ -39,8 +39,8 @@ def serve(aios: Path, host: str | None = None, port: int | None = None) -> None:
             sys.executable,
             "",
             ABSENT,
-            f"AIOS needs {', '.join(missing)} here: install AIOS's requirements and its Cerebrum SDK into this "
-            "environment, or install eccos-aios into the environment of AIOS",
+            f"AIOS needs {', '.join(missing)} here: install eccos-aios into AIOS's environment, or AIOS's "
+            "requirements and its Cerebrum SDK into this one",
         )
     os.chdir(aios)
     sys.path.insert(0, str(aios))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from eccos_aios.sandbox.aios import AiosKernel
 from eccos_aios.sandbox.reply import Reply
 from eccos_aios.sandbox.server import SandboxCore
 
@@ -51,7 +51,8 @@ def history() -> str:
     for number in range(40):
         for query, able in ((EASY, set(QUOTAS)), (HARD, {"large"})):
             outputs = [
-                {"model_name": name, "correctness": name in able, "output_token_length": 20} for name in QUOTAS
+                {"model_name": name, "correctness": name in able, "output_token_length": 20}
+                for name in QUOTAS
             ]
             lines.append(json.dumps({"id": f"{query[:4]}{number}", "query": query, "outputs": outputs}))
     return "\n".join(lines)
@@ -77,14 +78,13 @@ def cores() -> Iterator[dict[str, SandboxCore]]:
 
 
 @pytest.fixture(scope="module")
-def bench(running_kernel: Callable[..., Any], cores: dict[str, SandboxCore]) -> Iterator[SimpleNamespace]:
+def kernel(aios: Any, cores: dict[str, SandboxCore]) -> Iterator[AiosKernel]:
     """A kernel that is ECCOS's by its config alone."""
     files = {"cores.yaml": manifest(), "history.jsonl": history()}
     # AIOS's vllm backend cannot decode tool calls, with any scheduler; what goes through litellm can.
-    backends = {"large": "hosted_vllm"}
-    with running_kernel(list(cores.values()), ECCOS, files, backends=backends) as (kernel, aios):
-        assert kernel.process.poll() is None, kernel.text[-3000:]
-        yield SimpleNamespace(kernel=kernel, aios=aios)
+    with aios.kernel(list(cores.values()), ECCOS, files, backends={"large": "hosted_vllm"}) as running:
+        assert running.process.poll() is None, running.text[-3000:]
+        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -96,18 +96,18 @@ def _healthy(cores: dict[str, SandboxCore]) -> Iterator[None]:
         core.heal()
 
 
-def test_the_config_alone_switches_eccos_on(bench: SimpleNamespace) -> None:
-    status = bench.kernel.request("/eccos/status")
+def test_the_config_alone_switches_eccos_on(kernel: AiosKernel) -> None:
+    status = kernel.request("/eccos/status")
     assert status["scheduler"] == "eccos"
     assert {name: core["quota"] for name, core in status["cores"].items()} == QUOTAS
 
 
-def test_easy_calls_go_to_the_cheap_core_and_hard_ones_to_the_able(bench: SimpleNamespace) -> None:
-    assert bench.kernel.query(EASY)["response_message"] == "small"
-    assert bench.kernel.query(HARD)["response_message"] == "large"
+def test_easy_calls_go_to_the_cheap_core_and_hard_ones_to_the_able(kernel: AiosKernel) -> None:
+    assert kernel.query(EASY)["response_message"] == "small"
+    assert kernel.query(HARD)["response_message"] == "large"
 
 
-def test_an_unmodified_cerebrum_agent_is_answered(bench: SimpleNamespace) -> None:
+def test_an_unmodified_cerebrum_agent_is_answered(aios: Any, kernel: AiosKernel) -> None:
     script = f"""
 import json
 from cerebrum.llm.apis import llm_chat, llm_chat_with_json_output, llm_chat_with_tool_call_output
@@ -118,58 +118,63 @@ print(json.dumps([
     llm_chat_with_tool_call_output("agent", message, [{TOOL!r}], llms=[{LARGE}])["response"],
 ]))
 """
-    chat, as_json, tool = json.loads(bench.aios.run(script, bench.kernel).splitlines()[-1])
+    chat, as_json, tool = json.loads(aios.run_agent(script, kernel).splitlines()[-1])
     assert (chat["response_message"], chat["status_code"], chat["finished"]) == ("small", 200, True)
     assert json.loads(as_json["response_message"]) == {"core": "small"}
-    assert (tool["tool_calls"][0]["name"], tool["tool_calls"][0]["parameters"]) == ("lookup", {"word": "core"})
+    assert (tool["tool_calls"][0]["name"], tool["tool_calls"][0]["parameters"]) == (
+        "lookup",
+        {"word": "core"},
+    )
 
 
-def test_a_call_tool_request_reaches_the_tool(bench: SimpleNamespace) -> None:
+def test_a_call_tool_request_reaches_the_tool(aios: Any, kernel: AiosKernel) -> None:
     script = f"""
 import json
 from cerebrum.llm.apis import llm_call_tool
 message = [{{"role": "user", "content": {EASY!r}}}]
 print(json.dumps(llm_call_tool("agent", message, [{TOOL!r}], llms=[{LARGE}])))
 """
-    answer = json.loads(bench.aios.run(script, bench.kernel).splitlines()[-1])
+    answer = json.loads(aios.run_agent(script, kernel).splitlines()[-1])
     # There is no such tool on this machine: that its manager says so shows that the call arrived there.
     assert "response" in answer, answer
     assert answer["response"]["response_class"] == "tool"
 
 
-def test_the_agent_may_restrict_the_cores(bench: SimpleNamespace) -> None:
-    answer = bench.kernel.query(EASY, llms=[{"name": "medium", "backend": "vllm"}])
+def test_the_agent_may_restrict_the_cores(kernel: AiosKernel) -> None:
+    answer = kernel.query(EASY, llms=[{"name": "medium", "backend": "vllm"}])
     assert answer["response_message"] == "medium"
 
 
-def test_a_core_that_is_not_there_is_refused_in_the_words_of_aios(bench: SimpleNamespace) -> None:
-    answer = bench.kernel.query(EASY, llms=[{"name": "absent", "backend": "vllm"}])
+def test_a_core_that_is_not_there_is_refused_in_the_words_of_aios(kernel: AiosKernel) -> None:
+    answer = kernel.query(EASY, llms=[{"name": "absent", "backend": "vllm"}])
     assert answer["error"] == "Selected LLMs are not all available. Please check the available LLMs."
     assert answer["finished"] is True
 
 
-def test_memory_and_storage_calls_are_answered(bench: SimpleNamespace) -> None:
+def test_memory_and_storage_calls_are_answered(kernel: AiosKernel) -> None:
     body = {
         "query_type": "storage",
         "agent_name": "tester",
         "query_data": {"operation_type": "no_such_operation", "params": {}},
     }
-    answer = bench.kernel.request("/query", body)
+    answer = kernel.request("/query", body)
     assert answer["response"]["response_class"] == "storage"
 
 
 def test_two_hundred_concurrent_calls_are_answered_within_the_quotas(
-    bench: SimpleNamespace, cores: dict[str, SandboxCore]
+    kernel: AiosKernel, cores: dict[str, SandboxCore]
 ) -> None:
     queries = [EASY if number % 2 else HARD for number in range(200)]
     with ThreadPoolExecutor(200) as agents:
-        answers = list(agents.map(lambda q: bench.kernel.query(q, timeout=120), queries))
+        answers = list(agents.map(lambda q: kernel.query(q), queries))
     assert [answer["status_code"] for answer in answers] == [200] * 200
-    assert {name: core.max_in_flight for name, core in cores.items() if core.max_in_flight > QUOTAS[name]} == {}
+    assert {
+        name: core.max_in_flight for name, core in cores.items() if core.max_in_flight > QUOTAS[name]
+    } == {}
     served = Counter(answer["response_message"] for answer in answers)
     assert set(served) == set(QUOTAS)
     assert sum(core.requests for core in cores.values()) == 200
-    status = bench.kernel.request("/eccos/status")
+    status = kernel.request("/eccos/status")
     assert status["pending"] == 0
     assert all(core["in_flight"] == 0 for core in status["cores"].values())
     totals = status["totals"]
@@ -177,26 +182,28 @@ def test_two_hundred_concurrent_calls_are_answered_within_the_quotas(
 
 
 def test_every_agent_is_answered_when_one_core_fails_and_one_hangs(
-    bench: SimpleNamespace, cores: dict[str, SandboxCore]
+    kernel: AiosKernel, cores: dict[str, SandboxCore]
 ) -> None:
     cores["small"].fail("500")
     cores["medium"].fail("hang")
     named = [[{"name": name, "backend": "vllm"}] for name in ("small", "medium", "large") for _ in range(4)]
     with ThreadPoolExecutor(len(named)) as agents:
-        answers = list(agents.map(lambda llms: bench.kernel.query(EASY, llms=llms), named))
+        answers = list(agents.map(lambda llms: kernel.query(EASY, llms=llms), named))
     assert [answer["finished"] for answer in answers] == [True] * len(named)
     failing, hanging, healthy = answers[:4], answers[4:8], answers[8:]
     assert all(answer["error"] for answer in failing)
     assert all("call_timeout_s" in answer["error"] for answer in hanging)
     assert [answer["response_message"] for answer in healthy] == ["large"] * 4
-    held = bench.kernel.request("/eccos/status")["cores"]["medium"]["in_flight"]
+    held = kernel.request("/eccos/status")["cores"]["medium"]["in_flight"]
     assert held == QUOTAS["medium"]  # a core that hangs keeps its slots honestly
 
 
-def test_a_message_that_is_no_text_does_not_end_the_scheduler(bench: SimpleNamespace) -> None:
-    parts = [{"role": "user", "content": [{"type": "text", "text": EASY}, {"type": "image_url", "image_url": {}}]}]
-    answer = bench.kernel.query("", messages=parts)
+def test_a_message_that_is_no_text_does_not_end_the_scheduler(kernel: AiosKernel) -> None:
+    parts = [
+        {"role": "user", "content": [{"type": "text", "text": EASY}, {"type": "image_url", "image_url": {}}]}
+    ]
+    answer = kernel.query("", messages=parts)
     assert answer["finished"] is True
-    answer = bench.kernel.query("", messages=[{"role": "user"}, {"odd": 1}])
+    answer = kernel.query("", messages=[{"role": "user"}, {"odd": 1}])
     assert answer["finished"] is True
-    assert bench.kernel.query(EASY)["response_message"] == "small"
+    assert kernel.query(EASY)["response_message"] == "small"

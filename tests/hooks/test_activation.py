@@ -63,7 +63,9 @@ def test_the_pth_file_is_one_line_that_site_will_execute() -> None:
 
 
 def test_the_start_of_python_imports_nothing_of_ours(tmp_path: Path) -> None:
-    done = run("import sys; print([n for n in sys.modules if n.startswith(('eccos', 'wrapt', 'numpy'))])", tmp_path)
+    done = run(
+        "import sys; print([n for n in sys.modules if n.startswith(('eccos', 'wrapt', 'numpy'))])", tmp_path
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -102,7 +104,9 @@ print(fifo_scheduler_nonblock(llm=None, memory_manager=None, storage_manager=Non
     )
     (checkout / "aios/hooks/stores").mkdir()
     (checkout / "aios/hooks/stores/_global.py").write_text(
-        "\n".join(f"global_{kind}_req_queue_get_message = None" for kind in ("llm", "memory", "storage", "tool"))
+        "\n".join(
+            f"global_{kind}_req_queue_get_message = None" for kind in ("llm", "memory", "storage", "tool")
+        )
     )
     done = run(script, checkout)
     assert done.returncode == 1
@@ -129,7 +133,9 @@ def test_who_asks_for_the_scheduler(section: object, asks: bool) -> None:
 
 
 def test_a_misspelt_scheduler_type_is_told() -> None:
-    with pytest.raises(ConfigError, match="scheduler.scheduler_type: 'ecos': must be one of fifo, rr, eccos"):
+    with pytest.raises(
+        ConfigError, match=r"scheduler\.scheduler_type: 'ecos': must be one of fifo, rr, eccos"
+    ):
         asks_for_scheduler({"scheduler_type": "ecos", "eccos": {}}, CONFIG)
 
 

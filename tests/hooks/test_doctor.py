@@ -10,7 +10,9 @@ from eccos_aios.hooks.doctor import Finding, diagnose
 from eccos_aios.sandbox import SandboxCore
 
 
-def checkout(folder: Path, config: dict[str, Any], manifest: str = "cores: [{name: small, quota: 2}]") -> Path:
+def checkout(
+    folder: Path, config: dict[str, Any], manifest: str = "cores: [{name: small, quota: 2}]"
+) -> Path:
     (folder / "runtime").mkdir()
     (folder / "runtime" / "launch.py").touch()
     (folder / "aios" / "config").mkdir(parents=True)

@@ -48,7 +48,8 @@ def config(tmp_path: Path) -> EccosConfig:
         {
             "query": query,
             "outputs": [
-                {"model_name": name, "correctness": name == "large" or query == EASY} for name in ("small", "large")
+                {"model_name": name, "correctness": name == "large" or query == EASY}
+                for name in ("small", "large")
             ],
         }
         for query in (EASY, HARD)
@@ -96,7 +97,9 @@ def test_a_failing_core_answers_with_an_error_and_counts_as_failed(
     assert status["cores"]["small"]["in_flight"] == 0
 
 
-def test_an_adapter_that_raises_still_answers(kernel: EmbeddedKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_adapter_that_raises_still_answers(
+    kernel: EmbeddedKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def raising(*_: Any) -> Any:
         raise AttributeError("module 'litellm.exceptions' has no attribute 'NotFound'")
 

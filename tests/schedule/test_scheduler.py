@@ -38,7 +38,9 @@ class TableOfQualities(Predictor):
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         quality = np.array([[self.quality.get(name, 0.5) for name in cores]] * len(calls))
-        return Estimates(quality, np.full_like(quality, 100.0), np.full_like(quality, 100.0), np.ones_like(quality))
+        return Estimates(
+            quality, np.full_like(quality, 100.0), np.full_like(quality, 100.0), np.ones_like(quality)
+        )
 
 
 class Answers:
@@ -54,7 +56,9 @@ class Answers:
 
     def wait(self, number: int) -> list[CallResult]:
         for _ in range(number):
-            assert self._arrived.acquire(timeout=WAIT_S), f"{len(self.results)} of {number} calls were answered"
+            assert self._arrived.acquire(timeout=WAIT_S), (
+                f"{len(self.results)} of {number} calls were answered"
+            )
         return [result for _, result in self.results]
 
 
@@ -108,7 +112,9 @@ def running(
     **settings: float,
 ) -> Iterator[Scheduler]:
     settings.setdefault("grace_s", 0.0)
-    scheduler = Scheduler(cores, predictor or TableOfQualities(cheap=0.9, dear=0.95), backend, SchedulerSettings(**settings))
+    scheduler = Scheduler(
+        cores, predictor or TableOfQualities(cheap=0.9, dear=0.95), backend, SchedulerSettings(**settings)
+    )
     scheduler.start()
     try:
         yield scheduler
@@ -272,7 +278,9 @@ def test_reconfigured_cores_keep_counting_their_calls_in_flight() -> None:
             scheduler.submit(call(answers))
         backend.wait_until_holding(2)
         larger = CHEAP.model_copy(update={"quota": 3})
-        scheduler.reconfigure((larger, DEAR), TableOfQualities(cheap=1.0), backend, SchedulerSettings(max_wait_s=60))
+        scheduler.reconfigure(
+            (larger, DEAR), TableOfQualities(cheap=1.0), backend, SchedulerSettings(max_wait_s=60)
+        )
         backend.wait_until_holding(1)
         assert backend.in_flight["cheap"] == 3
         backend.gate.set()
