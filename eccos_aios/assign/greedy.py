@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from eccos_aios.assign.problem import BoolArray, FloatArray, IntArray
+from eccos_aios.assign.problem import FloatArray, IntArray
 
 
-def greedy(score: FloatArray, allowed: BoolArray, quota: IntArray) -> IntArray:
+def greedy(score: FloatArray, quota: IntArray) -> IntArray:
     """Place every call at the core of least score that has room.
 
     Where a core is wanted by more calls than it may take, those with the greatest regret (score of the
@@ -17,7 +17,7 @@ def greedy(score: FloatArray, allowed: BoolArray, quota: IntArray) -> IntArray:
     Parameters
     ----------
     score : ndarray of shape (n, M)
-    allowed : ndarray of bool of shape (n, M)
+        Infinite where the call may not go.
     quota : ndarray of shape (M,)
 
     Returns
@@ -28,7 +28,7 @@ def greedy(score: FloatArray, allowed: BoolArray, quota: IntArray) -> IntArray:
     calls, cores = score.shape
     core = np.full(calls, -1, dtype=np.int64)
     left = quota.copy()
-    open_score = np.where(allowed & (quota > 0), score, np.inf)
+    open_score = np.where(quota > 0, score, np.inf)
     rest = np.flatnonzero(np.isfinite(open_score).any(axis=1))
     while rest.size:
         wanted = open_score[rest]
@@ -50,7 +50,7 @@ def greedy(score: FloatArray, allowed: BoolArray, quota: IntArray) -> IntArray:
         open_score[:, crowded] = np.inf
         rest = rest[core[rest] < 0]
         rest = rest[np.isfinite(open_score[rest]).any(axis=1)]
-    return _make_room(core, np.where(allowed, score, np.inf), left)
+    return _make_room(core, score, left)
 
 
 def _make_room(core: IntArray, score: FloatArray, left: IntArray) -> IntArray:

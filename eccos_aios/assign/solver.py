@@ -8,6 +8,7 @@ import numpy as np
 
 from eccos_aios.assign.admit import admit
 from eccos_aios.assign.greedy import greedy
+from eccos_aios.assign.instance import Instance
 from eccos_aios.assign.problem import (
     TOLERANCE,
     WAITS,
@@ -18,7 +19,7 @@ from eccos_aios.assign.problem import (
     FloatArray,
     IntArray,
 )
-from eccos_aios.assign.refine import Instance, Refined, refine
+from eccos_aios.assign.refine import Refined, refine
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,10 @@ def solve(problem: AssignmentProblem) -> Assignment:
     if not rows.size:
         return _described(problem, core, rows, None)
     instance = _instance(problem, allowed, rows)
-    start = greedy(_score(problem, instance, rows), allowed[rows], problem.quota)
+    start = greedy(_score(instance), instance.quota)
     refined: Refined | None = None
     try:
-        refined = refine(instance, start)
+        refined = refine(instance)
     except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
         log.warning("refinement failed (%s): the greedy assignment stands", type(error).__name__)
     core[rows] = start if refined is None else _better(instance, start, refined.core)
@@ -89,7 +90,7 @@ def _instance(problem: AssignmentProblem, allowed: BoolArray, rows: IntArray) ->
         return Instance(
             np.where(permitted, 1.0 - quality, np.inf),
             np.where(permitted, -problem.cost[rows], 0.0),
-            problem.quota,
+            np.minimum(problem.quota, len(rows)),
             -problem.budget,
         )
     return Instance(
@@ -97,10 +98,9 @@ def _instance(problem: AssignmentProblem, allowed: BoolArray, rows: IntArray) ->
     )
 
 
-def _score(problem: AssignmentProblem, instance: Instance, rows: IntArray) -> FloatArray:
+def _score(instance: Instance) -> FloatArray:
     """Value, and far above it what lacks to the target: the cheapest core that is good enough on its own."""
-    share = instance.required / len(rows)
-    lacking = np.maximum(share - instance.gain, 0.0)
+    lacking = np.maximum(instance.required / len(instance.value) - instance.gain, 0.0)
     scale = float(instance.value[np.isfinite(instance.value)].max()) + 1.0
     return instance.value + 1e3 * scale * lacking
 
@@ -127,7 +127,7 @@ def _described(
     required = problem.target + (problem.target_deficit / len(rows) if rows.size else 0.0)
     lower_bound, quality_bound, prices = 0.0, 1.0, DualPrices(np.zeros(len(problem.quota)), 0.0)
     if refined is not None:
-        prices = DualPrices(refined.slot_price, refined.gain_price)
+        prices = DualPrices(refined.slot_price, refined.price)
         if problem.budget is None:
             lower_bound = refined.bound
         else:

@@ -1,0 +1,110 @@
+"""Exchanges of calls between cores: what proves an assignment optimal, or makes it better."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from eccos_aios.assign.problem import FloatArray, IntArray
+
+HERE = -1  # in a chain of cores: it starts here, this core gives a call away for nothing in return
+
+
+class CoreGraph:
+    """Cores as nodes; the edge j → k weighs what the cheapest move of a call from j to k costs.
+
+    An assignment is optimal for its prices if and only if no cycle, and no chain to a core with room,
+    has a negative weight (the residual graph of a transportation problem, the calls contracted). The
+    shortest chains to each core are then the prices of its slots: what one more of them would save.
+
+    Parameters
+    ----------
+    priced : ndarray of shape (n, M)
+        What each call costs at each core; infinite where it may not go.
+    core : ndarray of int of shape (n,)
+        Where the calls are; changed in place.
+    quota : ndarray of shape (M,)
+    precision : float
+        Smallest improvement that counts.
+    """
+
+    def __init__(self, priced: FloatArray, core: IntArray, quota: IntArray, precision: float) -> None:
+        self.priced = priced
+        self.core = core
+        self.precision = precision
+        cores = len(quota)
+        self.left = quota - np.bincount(core, minlength=cores)
+        self.extra = np.full((cores, cores), np.inf)
+        self.mover = np.zeros((cores, cores), dtype=np.int64)
+        self.exchanges = 0
+        self._columns = np.arange(cores)
+        for each in range(cores):
+            self._refresh(each)
+
+    def settle(self, most_exchanges: int) -> FloatArray:
+        """Exchange until nothing improves, or as often as allowed; returns the prices of the slots."""
+        for _ in range(most_exchanges):
+            distance, chain = self._search()
+            if not chain:
+                return -distance
+            self._apply(chain)
+            self.exchanges += 1
+        return -self._search()[0]
+
+    def _search(self) -> tuple[FloatArray, list[int]]:
+        """Bellman and Ford's distances; a chain or cycle of negative weight where there is one."""
+        cores = len(self.left)
+        distance = np.zeros(cores)
+        before = np.full(cores, HERE)
+        room = self.left > 0
+        for _ in range(cores + 1):
+            through = distance[:, None] + self.extra
+            nearest = through.argmin(axis=0)
+            shorter = through[nearest, self._columns]
+            better = np.flatnonzero(shorter < distance - self.precision)
+            if not better.size:
+                return distance, []
+            distance[better] = shorter[better]
+            before[better] = nearest[better]
+            ends = better[room[better]]
+            if ends.size:
+                return distance, _walk_back(before.tolist(), int(ends[distance[ends].argmin()]))
+        return distance, _walk_back(before.tolist(), int(better[0]), cycle=True)
+
+    def _apply(self, chain: list[int]) -> None:
+        """Move a call along every edge of the chain, which is a cycle where it ends at its start."""
+        movers = [self.mover[start, end] for start, end in pairwise(chain)]
+        self.core[movers] = chain[1:]
+        self.left[chain[0]] += 1
+        self.left[chain[-1]] -= 1
+        for touched in set(chain):
+            self._refresh(touched)
+
+    def _refresh(self, core: int) -> None:
+        here = np.flatnonzero(self.core == core)
+        if not here.size:
+            self.extra[core] = np.inf
+            return
+        rows = self.priced[here]
+        rows -= rows[:, core, None].copy()
+        cheapest = rows.argmin(axis=0)
+        self.extra[core] = rows[cheapest, self._columns]
+        self.extra[core, core] = np.inf
+        self.mover[core] = here[cheapest]
+
+
+def _walk_back(before: list[int], end: int, cycle: bool = False) -> list[int]:
+    """The cores from the start to `end`; a cycle (its first core again at the end) where one is met."""
+    if cycle:
+        for _ in before:
+            end = before[end] if before[end] != HERE else end
+    chain, seen = [end], {end}
+    while before[chain[-1]] != HERE:
+        previous = before[chain[-1]]
+        chain.append(previous)
+        if previous in seen:
+            first = chain.index(previous)
+            return chain[first:][::-1]
+        seen.add(previous)
+    return chain[::-1]

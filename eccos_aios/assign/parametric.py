@@ -1,0 +1,142 @@
+"""The linear relaxation of a small instance, exactly: assignment problems along the price of gain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from eccos_aios.assign.instance import Instance, Point, point
+from eccos_aios.assign.problem import FloatArray
+
+MOST_STEPS = 40
+TIE_WEIGHT = 1e-7  # what value counts beside gain, each relative to its range, where only gain is sought
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Factors of the first price to try where that met the requirement, and where it did not."""
+
+    down: tuple[float, ...]
+    up: tuple[float, ...]
+
+
+EVERYWHERE = Steps((0.8, 0.4, 0.0), (1.25, 2.5, 10.0))  # and in the end nothing but gain
+NEARBY = Steps((0.99, 0.95, 0.8), (1.01, 1.05, 1.25))
+
+
+@dataclass(frozen=True, eq=False)
+class Bracket:
+    """The two integer solutions between which the relaxation lies, and the price of gain that ties them.
+
+    Attributes
+    ----------
+    short : Point or None
+        Best at `price` and short of the requirement; None where that was met at every price tried.
+    meets : Point or None
+        Best at `price` and meeting the requirement; None where that was not met at any price tried. If
+        all were, it is out of reach, and `short` has the most gain.
+    price : float
+        Infinite where the requirement is out of reach.
+    """
+
+    short: Point | None
+    meets: Point | None
+    price: float
+
+
+class Expanded:
+    """An instance with a column per slot, where SciPy's shortest augmenting paths solve it at any price.
+
+    For fixed prices of gain the polytope is that of a transportation problem, whose corners are whole, so
+    the relaxation's optimum is the maximum over the price. SciPy's HiGHS gives the same; its call alone
+    takes 2 ms, against 0.01 ms here at 32×4.
+    """
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        calls = len(instance.value)
+        self.column_core = np.repeat(np.arange(len(instance.quota)), np.minimum(instance.quota, calls))
+        self.value = instance.value[:, self.column_core]
+        self.gain = instance.gain[:, self.column_core]
+
+    def at(self, price: float) -> Point:
+        """The best assignment where a point of gain is worth `price`."""
+        priced = self.value - price * self.gain if price else self.value
+        return self._solved(priced)
+
+    def _solved(self, priced: FloatArray) -> Point:
+        return point(self.instance, self.column_core[linear_sum_assignment(priced)[1]])
+
+    def most_gain(self) -> Point:
+        """The most gain; of those, about the least value."""
+        finite = np.isfinite(self.value)
+        reach = float(self.value[finite].max() - self.value[finite].min()) or 1.0
+        gains = float(self.gain.max() - self.gain.min()) or 1.0
+        weight = TIE_WEIGHT * gains / reach
+        found = point(
+            self.instance, self.column_core[linear_sum_assignment(weight * self.value - self.gain)[1]]
+        )
+        if found.gain >= self.instance.required:
+            return found
+        pure = self._solved(np.where(finite, -self.gain, np.inf))
+        return pure if pure.gain > found.gain + 1e-12 * max(1.0, abs(found.gain)) else found
+
+
+def bracket(expanded: Expanded, first_price: float = 0.0, steps: Steps = EVERYWHERE) -> Bracket:
+    """Where the relaxation lies, by secants on the concave dual of the price of gain.
+
+    Parameters
+    ----------
+    expanded : Expanded
+    first_price : float
+        A guess.
+    steps : Steps
+        How far from the guess to look. Where the requirement is met, or short, as far as that, one end of
+        the bracket is missing and the price is the last that was tried.
+    """
+    required = expanded.instance.required
+    short, meets, price = _ends(expanded, required, first_price, steps)
+    if short is None or meets is None:
+        return Bracket(short, meets, price)
+    for _ in range(MOST_STEPS):
+        if meets.gain - short.gain <= 1e-14 * max(1.0, abs(meets.gain)):
+            break
+        price = max(0.0, (meets.value - short.value) / (meets.gain - short.gain))
+        found = expanded.at(price)
+        height = meets.value - price * meets.gain
+        if found.value - price * found.gain >= height - 1e-12 * max(abs(height), abs(meets.value)):
+            break
+        if found.gain >= required:
+            meets = found
+        else:
+            short = found
+    return Bracket(short, meets, price)
+
+
+def _ends(
+    expanded: Expanded, required: float, first_price: float, steps: Steps
+) -> tuple[Point | None, Point | None, float]:
+    price, found = first_price, expanded.at(first_price)
+    if found.gain >= required:
+        meets = found
+        for factor in steps.down if first_price else ():
+            price = factor * first_price
+            found = expanded.at(price)
+            if found.gain < required:
+                return found, meets, price
+            meets = found
+        return None, meets, price
+    short = found
+    for factor in steps.up if first_price else ():
+        price = factor * first_price
+        found = expanded.at(price)
+        if found.gain >= required:
+            return short, found, price
+        short = found
+    if steps is EVERYWHERE:
+        price, found = np.inf, expanded.most_gain()
+        if found.gain >= required:
+            return short, found, price
+    return found, None, price
