@@ -29,7 +29,9 @@ class EccosConfig(BaseModel):
     quality_target : float
         Mean quality that the scheduled calls must reach, 0 to 1.
     max_wait_s : float
-        Seconds that a call may wait for a busy core that is planned for it while another core is free.
+        Seconds that a call may wait for a cheaper core that is busy while another core is free.
+    max_quality_wait_s : float
+        Seconds that a call may wait for a core that is good enough while another core is free.
     gather_ms : float
         Milliseconds that a round waits for more calls once the first has arrived.
     call_timeout_s : float
@@ -45,6 +47,7 @@ class EccosConfig(BaseModel):
     history: Path | None = None
     quality_target: Unit = 0.8
     max_wait_s: Seconds = 1.0
+    max_quality_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
     gather_ms: Annotated[float, Field(strict=True, ge=0, le=1000)] = 2.0
     call_timeout_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 600.0
     grace_s: Seconds = 10.0

@@ -116,6 +116,7 @@ def prepare(config: EccosConfig, available: Sequence[str]) -> Setup:
         settings=SchedulerSettings(
             quality_target=config.quality_target,
             max_wait_s=config.max_wait_s,
+            max_quality_wait_s=config.max_quality_wait_s,
             gather_s=config.gather_ms / 1000,
             call_timeout_s=config.call_timeout_s,
             grace_s=config.grace_s,

@@ -6,17 +6,18 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError, NoCoreError
 from eccos_aios.predict import Predictor
 from eccos_aios.schedule.call import Call, CallResult
 from eccos_aios.schedule.limits import why_none
-from eccos_aios.schedule.round import Placement, first_free, plan_round
+from eccos_aios.schedule.round import Capacity, Placement, Waiting, first_free, plan_round
 from eccos_aios.schedule.slots import CoreSlots
 from eccos_aios.schedule.table import CoreTable
 from eccos_aios.version import __version__
@@ -52,6 +53,7 @@ class SchedulerSettings:
 
     quality_target: float = 0.8
     max_wait_s: float = 1.0
+    max_quality_wait_s: float = 30.0
     gather_s: float = 0.002
     call_timeout_s: float = 600.0
     grace_s: float = 10.0
@@ -215,8 +217,9 @@ class Scheduler:
     def _sleep_s(self) -> float | None:
         """Seconds until the clock alone gives reason for a round; None: never."""
         now_s = time.monotonic()
-        limit_s = self._settings.max_wait_s
-        reasons = [late for call in self._pending if (late := call.arrived_s + limit_s - now_s) > 0]
+        limits_s = (self._settings.max_wait_s, self._settings.max_quality_wait_s)
+        lates = (call.arrived_s + limit_s - now_s for call in self._pending for limit_s in limits_s)
+        reasons = [late for late in lates if late > 0]
         oldest_s = min((call.arrived_s for call in (*self._pending, *self._in_flight)), default=None)
         if oldest_s is not None:
             reasons.append(max(0.0, oldest_s + self._settings.call_timeout_s - now_s))
@@ -279,15 +282,17 @@ class Scheduler:
             self._finish(call, CallResult(None, error=NoCoreError(reason), failed=True))
 
     def _place(self, table: CoreTable, settings: SchedulerSettings) -> list[Placement]:
-        free = np.array([slots.free for slots in table.slots], dtype=np.int64)
-        room = np.array([slots.room_within(settings.max_wait_s) for slots in table.slots], dtype=np.int64)
+        waiting = Waiting(settings.max_wait_s, settings.max_quality_wait_s)
+        capacity = Capacity(
+            free=_counts(slots.free for slots in table.slots),
+            soon=_counts(slots.freed_within(waiting.for_price_s) for slots in table.slots),
+            later=_counts(slots.freed_within(waiting.for_quality_s) for slots in table.slots),
+        )
         try:
-            return plan_round(
-                self._pending, free, room, settings.quality_target, time.monotonic(), settings.max_wait_s
-            )
+            return plan_round(self._pending, capacity, settings.quality_target, time.monotonic(), waiting)
         except Exception as error:  # noqa: BLE001 - whatever stage 2 raises, calls must go on
             self._degrade("stage 2 failed, calls go to their first free core", error)
-            return first_free(self._pending, free)
+            return first_free(self._pending, capacity.free)
 
     def _degrade(self, what: str, error: Exception) -> None:
         with self._changed:
@@ -353,6 +358,10 @@ class Scheduler:
             self._inbox, self._pending = [], []
         for call in left:
             self._finish(call, _refused("the scheduler was stopped before the call was answered"))
+
+
+def _counts(numbers: Iterable[int]) -> NDArray[np.int64]:
+    return np.fromiter(numbers, dtype=np.int64)
 
 
 def _refused(reason: str) -> CallResult:

@@ -9,6 +9,8 @@ from eccos_aios.core import Core
 SERVICE_TIME_WEIGHT = (
     0.2  # of the newest call in the running mean; a core's speed is noisy, yet it may change
 )
+SHORTEST_SERVICE_S = 1e-3  # seconds; bounds what a core that answers from a cache is believed to take
+MOST_TURNS = 100  # times that a plan counts a slot at most
 FIRST_GUESS_S = 1.0  # seconds; a core's service time before its first answer
 
 
@@ -64,13 +66,11 @@ class CoreSlots:
         with self._lock:
             return FIRST_GUESS_S if self._service_s is None else self._service_s
 
-    def room_within(self, horizon_s: float) -> int:
-        """Calls that it can start within `horizon_s` seconds: the free slots, and those that come free."""
-        with self._lock:
-            free = max(0, self.core.slots - self._in_flight)
-            service_s = FIRST_GUESS_S if self._service_s is None else self._service_s
-            comes_free = self.core.slots * horizon_s / max(service_s, 1e-3)
-            return free + min(int(comes_free), 100 * self.core.slots)
+    def freed_within(self, horizon_s: float) -> int:
+        """Slots that come free within `horizon_s` seconds, each counted as often as it does."""
+        slots = self.core.slots
+        turns = horizon_s / max(self.service_s, SHORTEST_SERVICE_S)
+        return min(int(slots * turns), MOST_TURNS * slots)
 
     def status(self) -> dict[str, int | str]:
         """The core's part of ``/eccos/status``."""

@@ -165,13 +165,38 @@ def test_no_core_ever_holds_more_than_its_quota_and_every_call_is_answered_once(
 
 def test_a_busy_cheap_core_is_waited_for_but_not_for_long() -> None:
     backend, answers = Backend(open_gate=False), Answers()
-    with running(backend, max_wait_s=0.2, quality_target=0.5) as scheduler:
+    with running(backend, max_wait_s=0.6, quality_target=0.5) as scheduler:
         for _ in range(3):
             scheduler.submit(call(answers))
         backend.wait_until_holding(2)
         assert [core for core, _ in backend.served] == ["cheap", "cheap"]
         backend.wait_until_holding(1)  # the third has waited long enough, and takes the free core
         assert backend.served[2][0] == "dear"
+
+
+def test_a_core_that_is_good_enough_is_waited_for_longer_than_a_cheap_one() -> None:
+    backend, answers = Backend(open_gate=False), Answers()
+    with running(backend, max_wait_s=0.0, max_quality_wait_s=WAIT_S, quality_target=0.94) as scheduler:
+        for _ in range(3):
+            scheduler.submit(call(answers, payload="needs the dear one"))
+        backend.wait_until_holding(2)
+        scheduler.submit(call(answers, payload="for cheap", needs=Needs(10, cores=frozenset({"cheap"}))))
+        backend.wait_until_holding(1)
+        assert [core for core, payload in backend.served if payload == "needs the dear one"] == [
+            "dear",
+            "dear",
+        ]
+        backend.gate.set()
+        assert [result.core for result in answers.wait(4)].count("dear") == 3
+
+
+def test_but_not_for_ever() -> None:
+    backend, answers = Backend(open_gate=False), Answers()
+    with running(backend, max_wait_s=0.0, max_quality_wait_s=0.2, quality_target=0.94) as scheduler:
+        for _ in range(3):
+            scheduler.submit(call(answers))
+        backend.wait_until_holding(3)
+        assert Counter(core for core, _ in backend.served) == {"dear": 2, "cheap": 1}
 
 
 def test_a_call_that_only_one_core_may_take_waits_for_it() -> None:

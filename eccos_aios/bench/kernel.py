@@ -1,0 +1,222 @@
+"""``bench kernel``: a real AIOS kernel under its own scheduler and under ECCOS, on the same load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from eccos_aios.errors import ABSENT, AiosError
+from eccos_aios.sandbox.aios import AiosKernel, aios_config, aios_kernel, free_port
+from eccos_aios.sandbox.server import SandboxCore
+
+CORE_NAMES = ("core-a", "core-b")
+SCHEDULERS: Mapping[str, Mapping[str, Any]] = {
+    "fifo": {},
+    "eccos": {"scheduler_type": "eccos", "eccos": {"manifest": "cores.yaml", "quality_target": 0.5}},
+}
+WARM_UP_CALLS = 3  # AIOS loads modules on its first call
+
+
+@dataclass(frozen=True)
+class Load:
+    """What agents do to a kernel.
+
+    Attributes
+    ----------
+    callers : int
+        Agents that call at once, each waiting for its answer before the next call.
+    calls : int
+        In all.
+    """
+
+    callers: int
+    calls: int
+
+
+@dataclass(frozen=True)
+class KernelRow:
+    """What one load measured under one scheduler.
+
+    Attributes
+    ----------
+    scheduler : {"fifo", "eccos"}
+    callers, calls, errors : int
+        `errors`: calls that were answered with an error.
+    calls_per_s : float
+    busy_share : float
+        Of what the cores can physically give: service seconds over slots and elapsed seconds.
+    p50_s, p95_s, p99_s : float
+        Seconds from a call to its answer.
+    max_in_flight, requests : dict of str to int
+        By core, as the cores counted.
+    decision_ms_p50 : float or None
+        Milliseconds that a round took; None under AIOS's own scheduler.
+    """
+
+    scheduler: str
+    callers: int
+    calls: int
+    errors: int
+    calls_per_s: float
+    busy_share: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    max_in_flight: dict[str, int]
+    requests: dict[str, int]
+    decision_ms_p50: float | None
+
+
+def kernel_bench(
+    aios: Path,
+    python: Path | None,
+    loads: Sequence[Load],
+    latency_s: float = 0.2,
+    quota: int = 16,
+    schedulers: Sequence[str] = ("fifo", "eccos"),
+    on_step: Callable[[str], None] = lambda _: None,
+    environment: Mapping[str, str] | None = None,
+) -> list[KernelRow]:
+    """Run every load on a kernel of each scheduler, over two sandbox cores.
+
+    Parameters
+    ----------
+    aios : Path
+        The AIOS checkout; it is copied, its own config is not touched.
+    python : Path, optional
+        The interpreter of AIOS's environment, with this package installed. Default: ``.venv/bin/python``
+        in the checkout.
+    loads : sequence of Load
+    latency_s : float
+        Seconds that each core takes for a call.
+    quota : int
+        Calls that each core may hold at once under ECCOS.
+    schedulers : sequence of str
+        Of ``fifo`` and ``eccos``.
+    on_step : callable, optional
+        Told what is being done.
+    environment : mapping of str to str, optional
+        For the kernels, in addition to this process's.
+
+    Raises
+    ------
+    AiosError
+        There is no such checkout or interpreter, or the kernel does not start.
+    """
+    python = _interpreter(aios, python, environment or {})
+    rows: list[KernelRow] = []
+    for scheduler in schedulers:
+        with ExitStack() as stack:
+            cores = [stack.enter_context(SandboxCore(name, latency_s=latency_s)) for name in CORE_NAMES]
+            on_step(f"starting AIOS with {scheduler}")
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "aios"
+            kernel = stack.enter_context(
+                aios_kernel(
+                    aios,
+                    folder,
+                    aios_config(cores, free_port(), SCHEDULERS[scheduler]),
+                    [str(python), "-m", "runtime.launch"],
+                    {"cores.yaml": _manifest(quota)},
+                    environment,
+                )
+            )
+            if kernel.process.poll() is not None:
+                raise AiosError(
+                    str(aios), "", ABSENT, f"the kernel did not start: {kernel.text.strip()[-400:]}"
+                )
+            for _ in range(WARM_UP_CALLS):
+                kernel.query("Are you there?")
+            for load in loads:
+                on_step(f"{scheduler}: {load.calls} calls of {load.callers} callers")
+                rows.append(_measure(kernel, cores, scheduler, load, latency_s, quota))
+    return rows
+
+
+def _interpreter(aios: Path, python: Path | None, environment: Mapping[str, str]) -> Path:
+    if not (aios / "runtime" / "launch.py").is_file():
+        raise AiosError(str(aios), "", ABSENT, "is no AIOS checkout: there is no runtime/launch.py")
+    python = python or aios / ".venv" / "bin" / "python"
+    if not python.is_file():
+        raise AiosError(
+            str(python), "", ABSENT, "there is no such interpreter; name AIOS's own with --python"
+        )
+    probe = "import eccos_aios, cerebrum, litellm"
+    done = subprocess.run(
+        [python, "-c", probe], capture_output=True, text=True, check=False, env=_merged(environment)
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["?"])[-1]
+        raise AiosError(
+            str(python), "", ABSENT, f"{reason}; install AIOS's requirements, Cerebrum and eccos-aios there"
+        )
+    return python
+
+
+def _merged(environment: Mapping[str, str]) -> dict[str, str]:
+    import os
+
+    return {**os.environ, **environment}
+
+
+def _manifest(quota: int) -> str:
+    price = {"input": 1.0, "output": 1.0}
+    return str(yaml.safe_dump({"cores": [{"name": n, "quota": quota, "price": price} for n in CORE_NAMES]}))
+
+
+def _measure(
+    kernel: AiosKernel,
+    cores: Sequence[SandboxCore],
+    scheduler: str,
+    load: Load,
+    latency_s: float,
+    quota: int,
+) -> KernelRow:
+    for core in cores:
+        core.reset_counts()
+    taken: list[float] = []
+    lock = threading.Lock()  # guards the times taken
+
+    def call(number: int) -> bool:
+        started_s = time.perf_counter()
+        answer = kernel.query(f"What is {number} plus {number}?", agent=f"agent-{number % load.callers}")
+        with lock:
+            taken.append(time.perf_counter() - started_s)
+        return answer["error"] is not None
+
+    started_s = time.perf_counter()
+    with ThreadPoolExecutor(load.callers, thread_name_prefix="caller") as callers:
+        errors = sum(callers.map(call, range(load.calls)))
+    elapsed_s = time.perf_counter() - started_s
+    p50, p95, p99 = np.percentile(taken, [50, 95, 99]).tolist()
+    status = kernel.request("/eccos/status") if scheduler == "eccos" else None
+    return KernelRow(
+        scheduler=scheduler,
+        callers=load.callers,
+        calls=load.calls,
+        errors=errors,
+        calls_per_s=load.calls / elapsed_s,
+        busy_share=load.calls * latency_s / (elapsed_s * quota * len(cores)),
+        p50_s=p50,
+        p95_s=p95,
+        p99_s=p99,
+        max_in_flight={core.name: core.max_in_flight for core in cores},
+        requests={core.name: core.requests for core in cores},
+        decision_ms_p50=status and status["totals"]["decision_ms_p50"],
+    )
+
+
+def rows_as_json(rows: Sequence[KernelRow]) -> str:
+    """The rows as one JSON object."""
+    return json.dumps({"rows": [asdict(row) for row in rows]}, indent=2)
