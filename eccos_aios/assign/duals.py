@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from eccos_aios.assign.instance import Instance
-from eccos_aios.assign.problem import FloatArray
+from eccos_aios.assign.problem import BoolArray, FloatArray
 
 SAMPLE = 1500  # calls that the first, rough steps look at
 COOLING = 0.2  # factor of the temperature from stage to stage
-STAGES = 8
+STAGES = 12
 STEPS = 6  # Newton steps in a stage, at most
-CLOSE_ENOUGH = 0.02  # of a load, relative to the calls: the rest is left to what follows
+CLOSE_ENOUGH = 0.02  # of a load, relative to the mean load: the rest is left to what follows
+CLOSE_CALLS = 1.0  # but at most so many calls
 SURE = 0.9  # share of a call at one core from which it counts as decided
 
 
-def smoothed_prices(
-    instance: Instance, contested: int, fixed_price: float | None = None
-) -> tuple[float, FloatArray]:
+@dataclass(frozen=True, eq=False)
+class Smoothed:
+    """Multipliers of the gain (λ) and of the quotas (p, shape (M,)), and the temperature they are for."""
+
+    price: float
+    slot_price: FloatArray
+    temperature: float
+
+
+def smoothed_prices(instance: Instance, contested: int, fixed_price: float | None = None) -> Smoothed:
     """Multipliers of the gain and of the quotas, near those of the linear relaxation.
 
     The Lagrangian dual ``Σ_i min_j (v_ij − λ g_ij + p_j) − p·L + λ R`` is maximised with the minimum
@@ -34,25 +44,23 @@ def smoothed_prices(
 
     Returns
     -------
-    price, slot_price : float, ndarray of shape (M,)
-        λ and p, both at least 0.
+    Smoothed
     """
     calls = len(instance.value)
     stride = max(1, calls // SAMPLE)
-    whole = _Smooth(instance, 1)
-    rough = _Smooth(instance, stride) if stride > 1 else whole
-    multipliers = rough.start(fixed_price)
-    temperature = rough.spread(multipliers)
+    smooth = _Smooth(instance, stride)
+    multipliers = smooth.start(fixed_price)
+    temperature = smooth.spread(multipliers)
     for _ in range(STAGES):
-        multipliers, undecided = rough.climb(multipliers, temperature, fixed_price is None)
-        if undecided * stride <= contested:
+        multipliers, undecided = smooth.climb(multipliers, temperature, fixed_price is None)
+        if undecided <= contested and stride == 1:
             break
-        if rough is not whole and undecided <= SAMPLE // 20:
-            rough, stride = whole, 1
-        temperature *= COOLING
-    if rough is not whole:
-        multipliers, _ = whole.climb(multipliers, temperature, fixed_price is None)
-    return float(multipliers[-1]), multipliers[:-1]
+        if undecided <= contested:
+            # The sample has served; its error is of the order of what this temperature blurs.
+            smooth, stride = _Smooth(instance, 1), 1
+        else:
+            temperature *= COOLING
+    return Smoothed(float(multipliers[-1]), multipliers[:-1], temperature)
 
 
 class _Smooth:
@@ -88,7 +96,7 @@ class _Smooth:
     def climb(self, multipliers: FloatArray, temperature: float, free_price: bool) -> tuple[FloatArray, int]:
         """Newton steps at one temperature; the multipliers, and how many calls are undecided there."""
         height, gradient, hessian, undecided = self._derivatives(multipliers, temperature)
-        close = CLOSE_ENOUGH * self.value.shape[1] / len(self.value)
+        close = min(CLOSE_CALLS, CLOSE_ENOUGH * self.value.shape[1] / len(self.value))
         for _ in range(STEPS):
             movable = (multipliers > 0) | (gradient < 0)
             if not free_price:
@@ -109,7 +117,7 @@ class _Smooth:
         return multipliers, undecided
 
     @staticmethod
-    def _newton(gradient: FloatArray, hessian: FloatArray, movable: FloatArray) -> FloatArray:
+    def _newton(gradient: FloatArray, hessian: FloatArray, movable: BoolArray) -> FloatArray:
         index = np.flatnonzero(movable)
         part = hessian[np.ix_(index, index)]
         diagonal = np.diag_indices(len(index))

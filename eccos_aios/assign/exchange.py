@@ -6,9 +6,32 @@ from itertools import pairwise
 
 import numpy as np
 
+from eccos_aios.assign.instance import Instance
 from eccos_aios.assign.problem import FloatArray, IntArray
 
+MOST_EXCHANGES = 1000
+PRECISION = 1e-11  # relative: smallest difference of prices that counts
 HERE = -1  # in a chain of cores: it starts here, this core gives a call away for nothing in return
+
+
+def priced(instance: Instance, price: float) -> FloatArray:
+    """Value less the worth of the gain, shape (n, M)."""
+    return instance.value - price * instance.gain
+
+
+def dual_bound(instance: Instance, price: float, slot_price: FloatArray) -> float:
+    """The Lagrangian: a lower bound on the value at whatever multipliers of at least 0."""
+    least = (priced(instance, price) + slot_price).min(axis=1).sum()
+    return float(least - slot_price @ instance.quota + price * instance.required)
+
+
+def settle(instance: Instance, core: IntArray, price: float) -> tuple[IntArray, FloatArray, int]:
+    """The best assignment at a price of gain, from a good one; slot prices; how many exchanges it took."""
+    worth = priced(instance, price)
+    own = np.abs(worth[np.arange(len(core)), core])
+    graph = CoreGraph(worth, core.copy(), instance.quota, PRECISION * float(own.max()))
+    slot_price = np.maximum(graph.settle(MOST_EXCHANGES), 0.0)
+    return graph.core, slot_price, graph.exchanges
 
 
 class CoreGraph:

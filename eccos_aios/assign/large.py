@@ -1,0 +1,140 @@
+"""Large instances: approximate prices first, then exactly the few calls for which these do not decide."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eccos_aios.assign.duals import Smoothed, smoothed_prices
+from eccos_aios.assign.exchange import dual_bound, priced, settle
+from eccos_aios.assign.greedy import greedy
+from eccos_aios.assign.instance import Instance, Point, point
+from eccos_aios.assign.parametric import NEARBY, Bracket, Expanded, bracket
+from eccos_aios.assign.problem import FloatArray, IntArray
+
+CONTESTED = (
+    96  # calls solved exactly: those whose best two cores are closest in price; or a few for each core
+)
+CONTESTED_PER_CORE = 8
+WIDE = 8.0  # times the margin of the least contested of these: cores further off are not tried
+ROUNDS = 8
+GOLDEN = 0.6180339887498949  # its multiples spread evenly over 0..1, whichever of them are taken in a row
+DEARER = 4.0  # factor of the price of gain where it was too low to meet the requirement
+PRICE_RAISES = 8
+TIE_WEIGHT = 1e-9  # what value counts beside gain, each relative to its range, where only gain is sought
+
+
+def contested_calls(cores: int) -> int:
+    """How many calls are solved exactly."""
+    return max(CONTESTED, CONTESTED_PER_CORE * cores)
+
+
+def bracket_large(instance: Instance) -> tuple[Bracket, FloatArray, float]:
+    """The bracket of the relaxation, the prices of the slots, and the best proven bound."""
+    smoothed = smoothed_prices(instance, contested_calls(len(instance.quota)) // 2)
+    price, slot_price = smoothed.price, smoothed.slot_price
+    core = _rounded(instance, smoothed)
+    found, bound = Bracket(None, None, price), -np.inf
+    for _ in range(ROUNDS):
+        nearby = _contested(instance, core, price, slot_price)
+        price, end = nearby.price, nearby.meets or nearby.short
+        assert end is not None
+        core, slot_price, exchanges = settle(instance, end.core, price)
+        bound = max(bound, dual_bound(instance, price, slot_price))
+        if nearby.meets is not None:
+            found = nearby
+        if not exchanges and nearby.meets is not None and (nearby.short is not None or not price):
+            break
+    if found.meets is None:
+        most = _most_gain(instance)
+        if most.gain < instance.required:
+            return Bracket(most, None, np.inf), slot_price, np.inf
+        core, price, slot_price = _dearer(instance, most, price)
+        found = Bracket(None, point(instance, core), price)
+    return found, slot_price, bound
+
+
+def _rounded(instance: Instance, smoothed: Smoothed) -> IntArray:
+    """Each call at one of the cores among which the smoothed solution shares it out, in proportion.
+
+    Which one is drawn from an even sequence, so that the loads and the gain of the whole come out nearly
+    as in the smoothed solution even where thousands of calls are tied. Quotas are then held by regret.
+    """
+    reduced = priced(instance, smoothed.price) + smoothed.slot_price
+    least = reduced.min(axis=1)
+    share = np.exp((least[:, None] - reduced) / smoothed.temperature)
+    upto = np.cumsum(share, axis=1, out=share)
+    draw = np.modf(GOLDEN * np.arange(1, len(reduced) + 1))[0] * upto[:, -1]
+    drawn = np.minimum((upto <= draw[:, None]).sum(axis=1), len(instance.quota) - 1)
+    rows = np.arange(len(reduced))
+    reduced[rows, drawn] = np.minimum(reduced[rows, drawn], least - 1e-9 * np.abs(least))
+    return greedy(reduced, instance.quota)
+
+
+def _contested(instance: Instance, core: IntArray, price: float, slot_price: FloatArray) -> Bracket:
+    """Solve exactly over the calls with the least to lose by another core; the others stay."""
+    rows = np.arange(len(core))
+    reduced = priced(instance, price)
+    reduced += slot_price
+    reduced -= reduced[rows, core, None].copy()
+    reduced[rows, core] = np.inf
+    margin = reduced.min(axis=1)
+    count = min(contested_calls(len(instance.quota)), len(core))
+    chosen = np.argpartition(margin, count - 1)[:count]
+    chosen.sort()
+    fixed = np.ones(len(core), dtype=bool)
+    fixed[chosen] = False
+    taken = np.bincount(core[fixed], minlength=len(instance.quota))
+    near = reduced[chosen] <= WIDE * margin[chosen].max()
+    near[np.arange(count), core[chosen]] = True
+    part = Instance(
+        value=np.where(near, instance.value[chosen], np.inf),
+        gain=np.where(near, instance.gain[chosen], 0.0),
+        quota=np.minimum(instance.quota - taken, near.sum(axis=0)),
+        required=instance.required - float(instance.gain[rows[fixed], core[fixed]].sum()),
+    )
+    found = bracket(Expanded(part), price, NEARBY)
+
+    def whole(inner: Point | None) -> Point | None:
+        if inner is None:
+            return None
+        joined = core.copy()
+        joined[chosen] = inner.core
+        return point(instance, joined)
+
+    return Bracket(whole(found.short), whole(found.meets), found.price)
+
+
+def _transported(instance: Instance, price: float) -> tuple[IntArray, FloatArray]:
+    """The best assignment at a given price of gain."""
+    smoothed = smoothed_prices(instance, contested_calls(len(instance.quota)) // 2, fixed_price=price)
+    core, exchanges = _rounded(instance, smoothed), 1
+    while exchanges:
+        core, slot_price, exchanges = settle(instance, core, price)
+    return core, slot_price
+
+
+def _dearer(instance: Instance, most: Point, price: float) -> tuple[IntArray, float, FloatArray]:
+    """An assignment that meets the requirement, at a price of gain high enough for that."""
+    finite = np.isfinite(instance.value)
+    reach = float(np.ptp(instance.value[finite])) / (float(np.ptp(instance.gain[finite])) or 1.0)
+    price = max(price, 1e-3 * reach)
+    for _ in range(PRICE_RAISES):
+        core, slot_price = _transported(instance, price)
+        if instance.gain_of(core) >= instance.required:
+            return core, price, slot_price
+        price *= DEARER
+    return most.core, price, slot_price
+
+
+def _most_gain(instance: Instance) -> Point:
+    """The most gain that can be reached; of those, about the least value."""
+    finite = np.isfinite(instance.value)
+    reach = float(np.ptp(instance.value[finite])) or 1.0
+    weight = TIE_WEIGHT * (float(np.ptp(instance.gain[finite])) or 1.0) / reach
+    gain_alone = Instance(
+        value=weight * instance.value - instance.gain,
+        gain=np.zeros_like(instance.gain),
+        quota=instance.quota,
+        required=0.0,
+    )
+    return point(instance, _transported(gain_alone, 0.0)[0])
