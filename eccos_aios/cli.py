@@ -24,6 +24,7 @@ BAD_INPUT = 2  # exit code
 INTERRUPTED = 130  # exit code of a program that Ctrl-C ended: 128 + SIGINT
 # Commands that live in their own rooms, imported when they are called: where, and what --help says of them.
 ELSEWHERE = {
+    "bench": ("eccos_aios.bench.command", "Measure ECCOS against what it replaces."),
     "demo": ("eccos_aios.demo.command", "FIFO against ECCOS on local sandbox cores, nothing else needed."),
 }
 FILE = click.Path(path_type=Path)

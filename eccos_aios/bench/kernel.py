@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 import threading
@@ -165,8 +166,6 @@ def _interpreter(aios: Path, python: Path | None, environment: Mapping[str, str]
 
 
 def _merged(environment: Mapping[str, str]) -> dict[str, str]:
-    import os
-
     return {**os.environ, **environment}
 
 

@@ -1,0 +1,131 @@
+"""The ``bench`` commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from eccos_aios.bench.kernel import KernelRow
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+KERNEL_CALLERS = (1, 40)
+
+
+@click.group("bench")
+def bench() -> None:
+    """Measure ECCOS against what it replaces."""
+
+
+@bench.command("kernel")
+@click.option(
+    "--aios", type=FOLDER, envvar="AIOS_HOME", required=True, help="AIOS's checkout.  [default: $AIOS_HOME]"
+)
+@click.option(
+    "--python", type=click.Path(path_type=Path), help="AIOS's interpreter.  [default: AIOS/.venv/bin/python]"
+)
+@click.option(
+    "--callers",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=KERNEL_CALLERS,
+    show_default=True,
+    help="Agents that call at once; repeat it for several loads.",
+)
+@click.option("--calls-per-caller", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option(
+    "--latency", type=click.FloatRange(min=0), default=0.2, show_default=True, help="Seconds a core takes."
+)
+@click.option("--quota", type=click.IntRange(min=1), default=16, show_default=True, help="Of each core.")
+@click.option("--out", type=FOLDER, help="Folder for kernel.json and kernel.png.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+def kernel(
+    aios: Path,
+    python: Path | None,
+    callers: tuple[int, ...],
+    calls_per_caller: int,
+    latency: float,
+    quota: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """A real AIOS kernel under FIFO and under ECCOS, on the same load over two sandbox cores.
+
+    The checkout is copied; its own config is not touched. This package must be installed in AIOS's
+    environment.
+
+    \b
+    Examples:
+      eccos-aios bench kernel --aios ~/AIOS
+      eccos-aios bench kernel --aios ~/AIOS --callers 64 --latency 5 --out results
+    """
+    from eccos_aios.bench.kernel import Load, kernel_bench, rows_as_json
+
+    with _progress() as on_step:
+        rows = kernel_bench(
+            aios.expanduser().resolve(),
+            python,
+            [Load(number, number * calls_per_caller) for number in callers],
+            latency,
+            quota,
+            on_step=on_step,
+        )
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "kernel.json").write_text(rows_as_json(rows) + "\n", encoding="utf-8")
+        from eccos_aios.bench.kernel_plot import plot_kernel
+
+        plot_kernel(rows, out / "kernel.png")
+    if as_json:
+        click.echo(json.dumps(json.loads(rows_as_json(rows))))
+    else:
+        _print_kernel(rows)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """What is being measured, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield status.update
+
+
+def _print_kernel(rows: Sequence[KernelRow]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "callers",
+        "scheduler",
+        "calls/s",
+        "p50 s",
+        "p95 s",
+        "p99 s",
+        "busy",
+        "errors",
+        "most at once",
+        box=None,
+    )
+    for row in sorted(rows, key=lambda row: row.callers):
+        table.add_row(
+            str(row.callers),
+            row.scheduler,
+            f"{row.calls_per_s:.2f}",
+            f"{row.p50_s:.3f}",
+            f"{row.p95_s:.3f}",
+            f"{row.p99_s:.3f}",
+            f"{row.busy_share:.0%}",
+            str(row.errors),
+            ", ".join(f"{name} {most}" for name, most in row.max_in_flight.items()),
+        )
+    Console().print(table)
