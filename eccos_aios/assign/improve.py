@@ -7,26 +7,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eccos_aios.assign.exchange import priced
 from eccos_aios.assign.instance import Instance
 from eccos_aios.assign.problem import BoolArray, FloatArray, IntArray
 
 MOVES = 128  # single moves of least reduced cost that exchanges are made of
 EXCHANGES = 192  # exchanges of which pairs are tried
+PAIRS = 256  # pairs of least value that are looked at more closely
 ROUNDS = 6
 NOBODY = -1
 
 
 @dataclass(frozen=True, eq=False)
-class _Moves:
-    """Changes of an assignment that keep every quota: a call to a core with room, or two that swap."""
+class _Exchanges:
+    """Changes of an assignment that keep every quota; row r moves `call[r]` to `to[r]`.
 
-    call: IntArray  # (s, 2), the second `NOBODY` for a single move
-    to: IntArray  # (s, 2)
+    A call swaps with another, three go round, or one or two in a row end at a core with room, `end`.
+    """
+
+    call: IntArray  # (s, 3), `NOBODY` where fewer move
+    to: IntArray  # (s, 3)
+    end: IntArray  # (s,), `NOBODY` where no core gets fuller
     value: FloatArray
     gain: FloatArray
 
-    def take(self, index: NDArray[np.intp]) -> _Moves:
-        return _Moves(self.call[index], self.to[index], self.value[index], self.gain[index])
+    def take(self, index: NDArray[np.intp]) -> _Exchanges:
+        return _Exchanges(
+            self.call[index], self.to[index], self.end[index], self.value[index], self.gain[index]
+        )
 
 
 def improve(instance: Instance, core: IntArray, price: float, slot_price: FloatArray) -> IntArray:
@@ -52,67 +60,93 @@ def improve(instance: Instance, core: IntArray, price: float, slot_price: FloatA
         chosen = _best(exchanges, left, lacking, np.inf if lacking > 0 else -tolerance)
         if chosen is None:
             break
-        moved = exchanges.call[chosen].ravel() != NOBODY
-        core[exchanges.call[chosen].ravel()[moved]] = exchanges.to[chosen].ravel()[moved]
+        movers, to = exchanges.call[chosen].ravel(), exchanges.to[chosen].ravel()
+        core[movers[movers != NOBODY]] = to[movers != NOBODY]
     return core
 
 
 def _exchanges(
     instance: Instance, core: IntArray, left: IntArray, price: float, slot_price: FloatArray
-) -> _Moves:
-    """Single moves and swaps made of the moves of least reduced cost."""
+) -> _Exchanges:
+    """Exchanges made of the moves of least reduced cost."""
     rows = np.arange(len(core))
-    value = instance.value - instance.value[rows, core][:, None]
-    gain = instance.gain - instance.gain[rows, core][:, None]
-    reduced = value - price * gain
-    reduced += slot_price - slot_price[core][:, None]
+    reduced = priced(instance, price)
+    reduced += slot_price
+    reduced -= reduced[rows, core, None]
     reduced[rows, core] = np.inf
     flat = _least(reduced.ravel(), MOVES)
     call, to = np.divmod(flat, len(left))
-    value, gain, origin = value.ravel()[flat], gain.ravel()[flat], core[call]
-    alone = np.flatnonzero(left[to] > 0)
-    fits = (origin[:, None] == to) & (to[:, None] == origin)
-    first, second = np.nonzero(np.triu(fits, 1))
-    nobody = np.full(len(alone), NOBODY)
-    exchanges = _Moves(
-        call=np.concatenate(
-            [np.column_stack([call[alone], nobody]), np.column_stack([call[first], call[second]])]
-        ),
-        to=np.concatenate([np.column_stack([to[alone], nobody]), np.column_stack([to[first], to[second]])]),
-        value=np.concatenate([value[alone], value[first] + value[second]]),
-        gain=np.concatenate([gain[alone], gain[first] + gain[second]]),
+    origin = core[call]
+    value = instance.value[call, to] - instance.value[call, origin]
+    gain = instance.gain[call, to] - instance.gain[call, origin]
+    parts = _combined(origin, to, left)
+    # A last row of zeros stands for a move that is not there.
+    call, to = np.append(call, NOBODY), np.append(to, NOBODY)
+    value, gain = np.append(value, 0.0), np.append(gain, 0.0)
+    total_value, total_gain = value[parts].sum(axis=1), gain[parts].sum(axis=1)
+    kept = _least(total_value - price * total_gain, EXCHANGES)
+    parts = parts[kept]
+    last = np.where(parts[:, 1] == NOBODY, to[parts[:, 0]], to[parts[:, 1]])
+    closed = (last == np.append(origin, NOBODY)[parts[:, 0]]) | (parts[:, 2] != NOBODY)
+    return _Exchanges(
+        call[parts], to[parts], np.where(closed, NOBODY, last), total_value[kept], total_gain[kept]
     )
-    return exchanges.take(_least(exchanges.value - price * exchanges.gain, EXCHANGES))
+
+
+def _combined(origin: IntArray, to: IntArray, left: IntArray) -> NDArray[np.intp]:
+    """Which moves, the least dear first, make up an exchange: shape (s, 3), `NOBODY` where there are fewer."""
+    moves, cores = len(origin), len(left)
+    cheapest = np.full((cores, cores), NOBODY)
+    cheapest[origin[::-1], to[::-1]] = np.arange(moves)[::-1]
+    first, second = np.nonzero(to[:, None] == origin)
+    back = to[second] == origin[first]
+    once = back & (first < second)
+    room = ~back & (left[to[second]] > 0)
+    closing = cheapest[to[second], origin[first]]
+    third = ~back & (closing != NOBODY)
+    alone = np.flatnonzero(left[to] > 0)
+    size = len(alone), int(once.sum()), int(room.sum()), int(third.sum())
+    parts = np.full((sum(size), 3), NOBODY)
+    upto = np.cumsum(size)
+    parts[: upto[0], 0] = alone
+    for start, end, which in ((upto[0], upto[1], once), (upto[1], upto[2], room), (upto[2], upto[3], third)):
+        parts[start:end, 0], parts[start:end, 1] = first[which], second[which]
+    parts[upto[2] :, 2] = closing[third]
+    return parts
 
 
 def _least(array: FloatArray, count: int) -> NDArray[np.intp]:
     """Where the least finite entries stand, the least first."""
     index = np.argpartition(array, count - 1)[:count] if count < len(array) else np.arange(len(array))
     index = index[np.isfinite(array[index])]
-    return index[np.lexsort((index, array[index]))]
+    index.sort()
+    found: NDArray[np.intp] = index[np.argsort(array[index], kind="stable")]
+    return found
 
 
-def _best(exchanges: _Moves, left: IntArray, lacking: float, limit: float) -> list[int] | None:
+def _best(exchanges: _Exchanges, left: IntArray, lacking: float, limit: float) -> list[int] | None:
     """One exchange, or two that do not touch, of least value below `limit` that gain what lacks."""
-    if not len(exchanges.value):
-        return None
+    alone = np.flatnonzero((exchanges.gain >= lacking) & (exchanges.value < limit))
+    best = [int(alone[exchanges.value[alone].argmin()])] if alone.size else None
+    limit = float(exchanges.value[best[0]]) if best else limit
     value = exchanges.value[:, None] + exchanges.value
     enough = exchanges.gain[:, None] + exchanges.gain >= lacking
-    value[~enough | ~_compatible(exchanges, left)] = np.inf
-    np.fill_diagonal(value, np.where(exchanges.gain >= lacking, exchanges.value, np.inf))
-    first, second = divmod(int(value.argmin()), len(value))
-    if value[first, second] >= limit:
-        return None
-    return [first] if first == second else [first, second]
+    enough &= value < limit
+    first, second = np.nonzero(enough)
+    value = value[first, second]
+    order = _least(value, PAIRS)
+    for index in order[_compatible(exchanges, left, first[order], second[order])][:1].tolist():
+        best = [int(first[index]), int(second[index])]
+    return best
 
 
-def _compatible(exchanges: _Moves, left: IntArray) -> BoolArray:
+def _compatible(
+    exchanges: _Exchanges, left: IntArray, first: NDArray[np.intp], second: NDArray[np.intp]
+) -> BoolArray:
     """Which two exchanges can be made together: no call in both, room for both."""
-    one, two = exchanges.call[:, 0], exchanges.call[:, 1]
-    shared = (one[:, None] == one) | (one[:, None] == two) | (two[:, None] == one)
-    single = two == NOBODY
-    shared |= (two[:, None] == two) & ~single
-    to = exchanges.to[:, 0]
-    crowded = (to[:, None] == to) & single & single[:, None] & (left[to] < 2)
+    one, other = exchanges.call[first], exchanges.call[second]
+    shared = ((one[:, :, None] == other[:, None, :]) & (one[:, :, None] != NOBODY)).any(axis=(1, 2))
+    end = exchanges.end[first]
+    crowded = (end != NOBODY) & (end == exchanges.end[second]) & (left[end] < 2)
     compatible: BoolArray = ~(shared | crowded)
     return compatible

@@ -57,30 +57,46 @@ class Expanded:
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
         calls = len(instance.value)
-        self.column_core = np.repeat(np.arange(len(instance.quota)), np.minimum(instance.quota, calls))
-        self.value = instance.value[:, self.column_core]
-        self.gain = instance.gain[:, self.column_core]
+        wanted = np.isfinite(instance.value).sum(axis=0)
+        # A core with room for every call that may go there binds nobody: each call has a column of its own
+        # for the best of these, the others a column per slot.
+        self.free = np.flatnonzero(instance.quota >= wanted)
+        bound = np.flatnonzero(instance.quota < wanted)
+        self.column_core = np.repeat(bound, instance.quota[bound])
+        own = calls if self.free.size else 0
+        self.columns = np.full((calls, own + len(self.column_core)), np.inf)
 
     def at(self, price: float) -> Point:
         """The best assignment where a point of gain is worth `price`."""
-        priced = self.value - price * self.gain if price else self.value
-        return self._solved(priced)
+        value = self.instance.value
+        return self._solved(value - price * self.instance.gain if price else value)
 
     def _solved(self, priced: FloatArray) -> Point:
-        return point(self.instance, self.column_core[linear_sum_assignment(priced)[1]])
+        calls = len(priced)
+        rows = np.arange(calls)
+        if self.free.size:
+            best = self.free[priced[:, self.free].argmin(axis=1)]
+            if not self.column_core.size:
+                return point(self.instance, best)
+            self.columns[rows, rows] = priced[rows, best]
+            self.columns[:, calls:] = priced[:, self.column_core]
+            slot = linear_sum_assignment(self.columns)[1]
+            own = slot < calls
+            slot -= calls
+            slot[own] = 0
+            return point(self.instance, np.where(own, best, self.column_core[slot]))
+        return point(self.instance, self.column_core[linear_sum_assignment(priced[:, self.column_core])[1]])
 
     def most_gain(self) -> Point:
         """The most gain; of those, about the least value."""
-        finite = np.isfinite(self.value)
-        reach = float(self.value[finite].max() - self.value[finite].min()) or 1.0
-        gains = float(self.gain.max() - self.gain.min()) or 1.0
-        weight = TIE_WEIGHT * gains / reach
-        found = point(
-            self.instance, self.column_core[linear_sum_assignment(weight * self.value - self.gain)[1]]
-        )
+        value, gain = self.instance.value, self.instance.gain
+        finite = np.isfinite(value)
+        reach = float(np.ptp(value[finite])) or 1.0
+        weight = TIE_WEIGHT * (float(np.ptp(gain)) or 1.0) / reach
+        found = self._solved(weight * value - gain)
         if found.gain >= self.instance.required:
             return found
-        pure = self._solved(np.where(finite, -self.gain, np.inf))
+        pure = self._solved(np.where(finite, -gain, np.inf))
         return pure if pure.gain > found.gain + 1e-12 * max(1.0, abs(found.gain)) else found
 
 
