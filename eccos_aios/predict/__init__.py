@@ -12,6 +12,7 @@ from eccos_aios.predict.text import CallText, call_text, has_images, query_text,
 if TYPE_CHECKING:
     from eccos_aios.predict.default import default_predictor
     from eccos_aios.predict.embed import Embedder, TfidfEmbedder
+    from eccos_aios.predict.hybrid import HybridPredictor
     from eccos_aios.predict.retrieval import RetrievalPredictor
     from eccos_aios.predict.trained import TrainedPredictor
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Embedder": "embed",
     "TfidfEmbedder": "embed",
+    "HybridPredictor": "hybrid",
     "RetrievalPredictor": "retrieval",
     "TrainedPredictor": "trained",
     "default_predictor": "default",
@@ -28,6 +30,7 @@ __all__ = [
     "CallText",
     "Embedder",
     "Estimates",
+    "HybridPredictor",
     "Predictor",
     "RetrievalPredictor",
     "TfidfEmbedder",

@@ -57,7 +57,7 @@ class TfidfEmbedder(Embedder):
     def transform(self, texts: Sequence[str]) -> Vectors:
         if not texts:
             return np.zeros((0, self.projection_.shape[1]), dtype=np.float32)
-        return _unit_rows(np.asarray(self._weighted(count_terms(texts)) @ self.projection_))
+        return unit_rows(np.asarray(self._weighted(count_terms(texts)) @ self.projection_))
 
     def _index_terms(self) -> None:
         self._column = np.full(BUCKETS, -1, dtype=np.int32)
@@ -99,6 +99,7 @@ def _projection(weighted: csr_matrix, dimensions: int) -> Vectors:
     return np.ascontiguousarray(reduction.components_.T, dtype=np.float32)
 
 
-def _unit_rows(vectors: NDArray[np.float32]) -> Vectors:
+def unit_rows(vectors: NDArray[np.float32]) -> Vectors:
+    """Rows of length 1; rows of no length stay 0."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, lengths, out=np.zeros_like(vectors, dtype=np.float32), where=lengths > 1e-6)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from eccos_aios.history import Record
 from eccos_aios.predict.embed import Embedder, TfidfEmbedder, Vectors
 from eccos_aios.predict.estimate import Estimates, FloatArray
+from eccos_aios.predict.features import embed_calls
 from eccos_aios.predict.outcomes import Outcomes, core_positions, core_priors, outcomes_of, query_groups
 from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.text import CallText
@@ -59,20 +60,21 @@ class RetrievalPredictor(Predictor):
     def fit(self, history: Sequence[Record]) -> RetrievalPredictor:
         outcomes = outcomes_of(history)
         self.embedder.fit([call.text for call in outcomes.calls])
-        return self.fit_outcomes(outcomes)
+        return self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder))
 
-    def fit_outcomes(self, outcomes: Outcomes) -> RetrievalPredictor:
-        """Learn from outcomes, with an embedder that is fitted already."""
+    def fit_outcomes(self, outcomes: Outcomes, vectors: Vectors) -> RetrievalPredictor:
+        """Learn from outcomes whose calls are embedded already."""
         self.cores_ = outcomes.cores
         self.priors_ = core_priors(outcomes)
-        self.index_ = _index(self.embedder.transform([call.text for call in outcomes.calls]))
+        self.index_ = _index(vectors)
         self.deviation_ = _masked(outcomes.quality - self.priors_.quality[:-1])
         self.lengthening_ = _masked(outcomes.output_tokens / np.maximum(self.priors_.output_tokens[:-1], 1.0))
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         columns = core_positions(self.cores_, cores)
-        weights, found = self._neighbours(self.embedder.transform([call.text for call in calls]))
+        vectors = embed_calls(calls, self.embedder)
+        weights, found = self._neighbours(vectors)
         deviation, support = _local_means(*self.deviation_, weights, found, self.caution, 0.0)
         longer, _ = _local_means(*self.lengthening_, weights, found, self.caution, 1.0)
         own = np.array([call.input_tokens for call in calls], dtype=np.float64).reshape(-1, 1)
@@ -83,18 +85,34 @@ class RetrievalPredictor(Predictor):
             support=support[:, columns],
         )
 
-    def predict_left_out(self, outcomes: Outcomes) -> FloatArray:
+    def quality_and_support(self, vectors: Vectors) -> tuple[FloatArray, FloatArray]:
+        """Of calls that are embedded already, both of shape (calls, known cores + 1)."""
+        weights, found = self._neighbours(vectors)
+        deviation, support = _local_means(*self.deviation_, weights, found, self.caution, 0.0)
+        return self.priors_.quality + deviation, support
+
+    def left_out_quality(self, outcomes: Outcomes, vectors: Vectors) -> FloatArray:
         """What each record of the history would have been given without itself and its like.
 
         Records that ask the same are told apart by nothing, so none of them may speak for another;
         shape (records, cores).
         """
         group = query_groups(outcomes.calls)
-        vectors = self.embedder.transform([call.text for call in outcomes.calls])
         weights, found = self._neighbours(vectors)
         weights[group[found] == group[:, None]] = 0.0
         deviation, _ = _local_means(*self.deviation_, weights, found, self.caution, 0.0)
         return np.asarray(self.priors_.quality[:-1] + deviation[:, :-1], dtype=np.float64)
+
+    def nearest(self, call: CallText, count: int) -> list[tuple[int, float]]:
+        """Positions in the history of the nearest past calls, and their similarities, best first."""
+        if not self.index_.ntotal:
+            return []
+        similarity, found = self.index_.search(
+            embed_calls([call], self.embedder), min(count, self.index_.ntotal)
+        )
+        return [
+            (int(row), float(alike)) for row, alike in zip(found[0], similarity[0], strict=True) if row >= 0
+        ]
 
     def _neighbours(self, vectors: Vectors) -> tuple[FloatArray, NDArray[np.int64]]:
         """Weights and records of every call's neighbours, both of shape (calls, neighbours)."""

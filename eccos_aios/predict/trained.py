@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from eccos_aios.history import Record
 from eccos_aios.predict.category import CategoryHead, category_labels, category_means
-from eccos_aios.predict.embed import Embedder, TfidfEmbedder
+from eccos_aios.predict.embed import Embedder, TfidfEmbedder, Vectors
 from eccos_aios.predict.estimate import Estimates, FloatArray
-from eccos_aios.predict.features import CallFeatures
+from eccos_aios.predict.features import ShapeScale, embed_calls
+from eccos_aios.predict.forest import LEAST_IN_LEAF, Forest, grow_forest
 from eccos_aios.predict.heads import KernelHeads, apply_heads
 from eccos_aios.predict.outcomes import Outcomes, core_positions, core_priors, outcomes_of, query_groups
 from eccos_aios.predict.predictor import Predictor
@@ -20,7 +21,8 @@ from eccos_aios.predict.text import CallText
 
 KERNEL_WIDTH = 0.8
 LANDMARKS = 1000
-FOLDS = 5  # of the history, to predict each record without having seen it
+FOLDS = 10  # of the history, to predict each record without having seen it
+FOREST_FOLDS = 5  # for the trees, which are slower to grow; each joins two of the folds
 MOST_STRETCH = 8.0  # how far a predicted length may lie from the core's mean, as a factor
 
 Folds = NDArray[np.int64]
@@ -29,10 +31,10 @@ Folds = NDArray[np.int64]
 class TrainedPredictor(Predictor):
     """Capability and length heads on a call's features.
 
-    Capability is the core's mean, plus what its category tells (`CategoryHead`), plus what kernel ridge
-    regression finds in the remainder (`KernelHeads`); the remainder is taken of left-out predictions, so
-    that the two do not learn the same twice. Lengths are regressed on the log scale and brought back to
-    the means of the tokens.
+    Capability is the core's mean, plus what the call's category tells (`CategoryHead`), plus what kernel
+    ridge regression (`KernelHeads`) and extremely randomised trees find in the remainder, half and half;
+    the remainder is taken of left-out predictions, so that the two do not learn the same twice. Lengths
+    are regressed on the log scale and brought back to the means of the tokens.
 
     `support` is the number of records that know the core: every one of them shaped its head.
 
@@ -48,44 +50,64 @@ class TrainedPredictor(Predictor):
     def fit(self, history: Sequence[Record]) -> TrainedPredictor:
         outcomes = outcomes_of(history)
         self.embedder.fit([call.text for call in outcomes.calls])
-        return self.fit_outcomes(outcomes)
+        return self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder))
 
-    def fit_outcomes(self, outcomes: Outcomes) -> TrainedPredictor:
-        """Learn from outcomes, with an embedder that is fitted already.
+    def fit_outcomes(self, outcomes: Outcomes, vectors: Vectors) -> TrainedPredictor:
+        """Learn from outcomes whose calls are embedded already.
 
         Leaves the left-out quality of every record, shape (records, cores), in `left_out_`.
         """
         self.cores_ = outcomes.cores
         self.priors_ = core_priors(outcomes)
         self.known_ = np.append((~np.isnan(outcomes.quality)).sum(axis=0), 0).astype(np.float64)
-        self.features_ = CallFeatures().fit(outcomes.calls)
-        features = self.features_.transform(outcomes.calls, self.embedder)
+        self.shape_ = ShapeScale().fit(outcomes.calls)
+        features = np.hstack([vectors, self.shape_.transform(outcomes.calls)])
         fold = folds_of(outcomes.calls)
         labels, count = category_labels(outcomes.categories)
         deviation = outcomes.quality - self.priors_.quality[:-1]
         by_category = self._fit_categories(features, labels, count, deviation, fold)
+        remainder = deviation - by_category
 
         self.kernel_ = LandmarkKernel(KERNEL_WIDTH, LANDMARKS)
         heads = KernelHeads(self.kernel_, self.kernel_.fit(features))
-        remainder = deviation - by_category
         self.quality_heads_ = heads.fit(remainder)
-        self.left_out_ = self.priors_.quality[:-1] + by_category + heads.predict_left_out(remainder, fold)
+        by_kernel = heads.predict_left_out(remainder, fold)
+        self.forest_ = _forest(features, remainder)
+        if self.forest_ is not None:
+            by_kernel = (by_kernel + _forest_left_out(features, remainder, fold)) / 2
+        self.left_out_ = self.priors_.quality[:-1] + by_category + by_kernel
         self._fit_lengths(outcomes, heads, features)
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
+        quality, input_tokens, output_tokens = self.estimate(calls, embed_calls(calls, self.embedder))
         columns = core_positions(self.cores_, cores)
-        own = np.array([call.input_tokens for call in calls], dtype=np.float64).reshape(-1, 1)
-        features = self.features_.transform(calls, self.embedder)
-        similarity = self.kernel_.similarity(features)
-        quality = self.priors_.quality + apply_heads(similarity, self.quality_heads_)
-        if self.category_ is not None:
-            quality += self.category_.predict(features) @ self.category_means_
         return Estimates(
             quality=np.clip(quality[:, columns], 0.0, 1.0),
-            input_tokens=own * self._length(similarity, self.input_heads_, self.input_scale_)[:, columns],
-            output_tokens=self._length(similarity, self.output_heads_, self.output_scale_)[:, columns],
+            input_tokens=input_tokens[:, columns],
+            output_tokens=output_tokens[:, columns],
             support=np.tile(self.known_[columns], (len(calls), 1)),
+        )
+
+    def estimate(
+        self, calls: Sequence[CallText], vectors: Vectors
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Quality (not clipped), input and output tokens of calls that are embedded already.
+
+        Each of shape (calls, known cores + 1); the last column stands for an unknown core.
+        """
+        features = np.hstack([vectors, self.shape_.transform(calls)])
+        similarity = self.kernel_.similarity(features)
+        found = apply_heads(similarity, self.quality_heads_)
+        if self.forest_ is not None:
+            found = (found + self.forest_.predict(features)) / 2
+        if self.category_ is not None:
+            found += self.category_.predict(features) @ self.category_means_
+        own = np.array([call.input_tokens for call in calls], dtype=np.float64).reshape(-1, 1)
+        return (
+            self.priors_.quality + found,
+            own * _length(similarity, self.input_heads_, self.input_scale_),
+            _length(similarity, self.output_heads_, self.output_scale_),
         )
 
     def _fit_categories(
@@ -120,9 +142,30 @@ class TrainedPredictor(Predictor):
             outcomes.output_tokens, np.ones_like(own), output, heads, similarity
         )
 
-    @staticmethod
-    def _length(similarity: Matrix, heads: Matrix, scale: FloatArray) -> FloatArray:
-        return scale * _stretch(apply_heads(similarity, heads))
+
+def _forest(features: Matrix, remainder: FloatArray) -> Forest | None:
+    """Trees on the remainder of every core and, in the last column, on what all have in common."""
+    some = ~np.isnan(remainder).all(axis=1) if remainder.size else np.zeros(len(remainder), dtype=np.bool_)
+    if some.sum() < 2 * LEAST_IN_LEAF:
+        return None
+    known = ~np.isnan(remainder[some])
+    values = np.where(known, remainder[some], 0.0)
+    common = values.sum(axis=1, keepdims=True) / known.sum(axis=1, keepdims=True)
+    return grow_forest(features[some], np.hstack([np.where(known, values, common), common]))
+
+
+def _forest_left_out(features: Matrix, remainder: FloatArray, fold: Folds) -> FloatArray:
+    result = np.zeros_like(remainder)
+    for left_out in range(FOREST_FOLDS):
+        rows = fold % FOREST_FOLDS == left_out
+        forest = _forest(features[~rows], remainder[~rows])
+        if forest is not None and rows.any():
+            result[rows] = forest.predict(features[rows])[:, :-1]
+    return result
+
+
+def _length(similarity: Matrix, heads: Matrix, scale: FloatArray) -> FloatArray:
+    return np.asarray(scale * _stretch(apply_heads(similarity, heads)), dtype=np.float64)
 
 
 def folds_of(calls: Sequence[CallText]) -> Folds:

@@ -1,0 +1,82 @@
+"""HybridPredictor: retrieval and training together, weighed and calibrated. The default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from eccos_aios.history import Record
+from eccos_aios.predict.advantage import fit_keep, shrink_advantage
+from eccos_aios.predict.embed import Embedder, TfidfEmbedder
+from eccos_aios.predict.estimate import Estimates, FloatArray
+from eccos_aios.predict.features import embed_calls
+from eccos_aios.predict.outcomes import core_positions, outcomes_of
+from eccos_aios.predict.predictor import Predictor
+from eccos_aios.predict.retrieval import RetrievalPredictor
+from eccos_aios.predict.text import CallText
+from eccos_aios.predict.trained import TrainedPredictor
+
+WEIGHT_CAUTION = 2.0  # squared differences between the two; about 200 records' worth of doubt
+SHIFT_CAUTION = 50.0  # records at which a core's left-out error corrects it by half
+
+
+class HybridPredictor(Predictor):
+    """What training says, drawn towards what retrieval says as far as that proved right.
+
+    For every core j, from left-out predictions t (trained) and r (retrieval) of outcomes y:
+    weight ``w_j = Σ (r - t)(y - t) / (Σ (r - t)² + caution)``, held to 0..1, and shift
+    ``s_j = Σ (y - t - w_j (r - t)) / (n_j + caution)``; a core with few records keeps w and s near 0.
+    Then what a core promises beyond the core that is best on average is shrunk, see `advantage`.
+
+    Support is retrieval's; input and output tokens are the trained heads'.
+
+    Parameters
+    ----------
+    embedder : Embedder, optional
+        Shared by both. Default: `TfidfEmbedder`.
+    """
+
+    def __init__(self, embedder: Embedder | None = None) -> None:
+        self.embedder = TfidfEmbedder() if embedder is None else embedder
+        self.retrieval = RetrievalPredictor(embedder=self.embedder)
+        self.trained = TrainedPredictor(embedder=self.embedder)
+
+    def fit(self, history: Sequence[Record]) -> HybridPredictor:
+        outcomes = outcomes_of(history)
+        self.embedder.fit([call.text for call in outcomes.calls])
+        vectors = embed_calls(outcomes.calls, self.embedder)
+        self.retrieval.fit_outcomes(outcomes, vectors)
+        self.trained.fit_outcomes(outcomes, vectors)
+        trained = self.trained.left_out_
+        difference = self.retrieval.left_out_quality(outcomes, vectors) - trained
+        self.weight_, self.shift_ = _weigh(trained, difference, outcomes.quality)
+        quality = trained + self.weight_[:-1] * difference + self.shift_[:-1]
+        means = self.trained.priors_.quality[:-1]
+        self.keep_ = fit_keep(np.clip(quality, 0.0, 1.0), outcomes.quality, means)
+        return self
+
+    def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
+        vectors = embed_calls(calls, self.embedder)
+        trained, input_tokens, output_tokens = self.trained.estimate(calls, vectors)
+        retrieved, support = self.retrieval.quality_and_support(vectors)
+        columns = core_positions(self.trained.cores_, cores)
+        quality = trained + self.weight_ * (retrieved - trained) + self.shift_
+        quality = np.clip(quality[:, columns], 0.0, 1.0)
+        return Estimates(
+            quality=shrink_advantage(quality, self.trained.priors_.quality[columns], self.keep_),
+            input_tokens=input_tokens[:, columns],
+            output_tokens=output_tokens[:, columns],
+            support=support[:, columns],
+        )
+
+
+def _weigh(trained: FloatArray, difference: FloatArray, quality: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Weight of retrieval and shift per core, both of shape (cores + 1,)."""
+    known = ~np.isnan(quality)
+    error = np.where(known, np.where(known, quality, 0.0) - trained, 0.0)
+    difference = np.where(known, difference, 0.0)
+    weight = (difference * error).sum(axis=0) / ((difference**2).sum(axis=0) + WEIGHT_CAUTION)
+    weight = np.clip(weight, 0.0, 1.0)
+    shift = (error - weight * difference).sum(axis=0) / (known.sum(axis=0) + SHIFT_CAUTION)
+    return np.append(weight, 0.0), np.append(shift, 0.0)
