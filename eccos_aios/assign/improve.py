@@ -37,7 +37,9 @@ class _Exchanges:
         )
 
 
-def improve(instance: Instance, core: IntArray, price: float, slot_price: FloatArray) -> IntArray:
+def improve(
+    instance: Instance, core: IntArray, price: float, slot_price: FloatArray, most: float
+) -> IntArray:
     """The assignment after the best exchanges among those that the prices call nearly free.
 
     An assignment that falls short of the requirement is first brought there at least value, where one
@@ -50,13 +52,16 @@ def improve(instance: Instance, core: IntArray, price: float, slot_price: FloatA
         Holds all quotas.
     price, slot_price : float, ndarray of shape (M,)
         Multipliers of the relaxation.
+    most : float
+        What lies between the best value known and the bound: a move that costs more than this beyond the
+        prices is no part of anything better.
     """
     core = core.copy()
     tolerance = 1e-12 * max(1.0, abs(instance.value_of(core)))
     for _ in range(ROUNDS):
         lacking = instance.required - instance.gain_of(core)
         left = instance.quota - np.bincount(core, minlength=len(instance.quota))
-        exchanges = _exchanges(instance, core, left, price, slot_price)
+        exchanges = _exchanges(instance, core, left, price, slot_price, most)
         chosen = _best(exchanges, left, lacking, np.inf if lacking > 0 else -tolerance)
         if chosen is None:
             break
@@ -66,15 +71,15 @@ def improve(instance: Instance, core: IntArray, price: float, slot_price: FloatA
 
 
 def _exchanges(
-    instance: Instance, core: IntArray, left: IntArray, price: float, slot_price: FloatArray
+    instance: Instance, core: IntArray, left: IntArray, price: float, slot_price: FloatArray, most: float
 ) -> _Exchanges:
-    """Exchanges made of the moves of least reduced cost."""
+    """Exchanges made of the moves of least reduced cost, that is `most`."""
     rows = np.arange(len(core))
     reduced = priced(instance, price)
     reduced += slot_price
     reduced -= reduced[rows, core, None]
     reduced[rows, core] = np.inf
-    flat = _least(reduced.ravel(), MOVES)
+    flat = _least(reduced.ravel(), MOVES, most)
     call, to = np.divmod(flat, len(left))
     origin = core[call]
     value = instance.value[call, to] - instance.value[call, origin]
@@ -84,7 +89,7 @@ def _exchanges(
     call, to = np.append(call, NOBODY), np.append(to, NOBODY)
     value, gain = np.append(value, 0.0), np.append(gain, 0.0)
     total_value, total_gain = value[parts].sum(axis=1), gain[parts].sum(axis=1)
-    kept = _least(total_value - price * total_gain, EXCHANGES)
+    kept = _least(total_value - price * total_gain, EXCHANGES, most)
     parts = parts[kept]
     last = np.where(parts[:, 1] == NOBODY, to[parts[:, 0]], to[parts[:, 1]])
     closed = (last == np.append(origin, NOBODY)[parts[:, 0]]) | (parts[:, 2] != NOBODY)
@@ -94,7 +99,7 @@ def _exchanges(
 
 
 def _combined(origin: IntArray, to: IntArray, left: IntArray) -> NDArray[np.intp]:
-    """Which moves, the least dear first, make up an exchange: shape (s, 3), `NOBODY` where there are fewer."""
+    """Which moves make up an exchange: shape (s, 3), `NOBODY` where there are fewer."""
     moves, cores = len(origin), len(left)
     cheapest = np.full((cores, cores), NOBODY)
     cheapest[origin[::-1], to[::-1]] = np.arange(moves)[::-1]
@@ -115,11 +120,12 @@ def _combined(origin: IntArray, to: IntArray, left: IntArray) -> NDArray[np.intp
     return parts
 
 
-def _least(array: FloatArray, count: int) -> NDArray[np.intp]:
-    """Where the least finite entries stand, the least first."""
-    index = np.argpartition(array, count - 1)[:count] if count < len(array) else np.arange(len(array))
-    index = index[np.isfinite(array[index])]
-    index.sort()
+def _least(array: FloatArray, count: int, most: float) -> NDArray[np.intp]:
+    """Where the least entries up to `most` stand, the least first."""
+    index: NDArray[np.intp] = np.flatnonzero(array <= most)
+    if len(index) > count:
+        index = index[np.argpartition(array[index], count - 1)[:count]]
+        index.sort()
     found: NDArray[np.intp] = index[np.argsort(array[index], kind="stable")]
     return found
 
@@ -134,7 +140,7 @@ def _best(exchanges: _Exchanges, left: IntArray, lacking: float, limit: float) -
     enough &= value < limit
     first, second = np.nonzero(enough)
     value = value[first, second]
-    order = _least(value, PAIRS)
+    order = _least(value, PAIRS, limit)
     for index in order[_compatible(exchanges, left, first[order], second[order])][:1].tolist():
         best = [int(first[index]), int(second[index])]
     return best

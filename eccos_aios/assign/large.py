@@ -11,15 +11,13 @@ from eccos_aios.assign.instance import Instance, Point, point
 from eccos_aios.assign.parametric import NEARBY, Bracket, Expanded, bracket
 from eccos_aios.assign.problem import FloatArray, IntArray
 
-CONTESTED = (
-    96  # calls solved exactly: those whose best two cores are closest in price; or a few for each core
-)
+CONTESTED = 96  # calls solved exactly, at least: those whose best two cores are closest in price
 CONTESTED_PER_CORE = 8
 WIDE = 8.0  # times the margin of the least contested of these: cores further off are not tried
 ROUNDS = 8
 GOLDEN = 0.6180339887498949  # its multiples spread evenly over 0..1, whichever of them are taken in a row
-DEARER = 4.0  # factor of the price of gain where it was too low to meet the requirement
-PRICE_RAISES = 8
+FAR = 3.0  # factor between prices of gain that are tried where those near the first guess do not bracket
+SMALL_PRICE = 1e-4  # of the range of value over the range of gain: below it the next price is 0
 TIE_WEIGHT = 1e-9  # what value counts beside gain, each relative to its range, where only gain is sought
 
 
@@ -33,24 +31,45 @@ def bracket_large(instance: Instance) -> tuple[Bracket, FloatArray, float]:
     smoothed = smoothed_prices(instance, contested_calls(len(instance.quota)) // 2)
     price, slot_price = smoothed.price, smoothed.slot_price
     core = _rounded(instance, smoothed)
-    found, bound = Bracket(None, None, price), -np.inf
+    found, bound, low, high = Bracket(None, None, price), -np.inf, -np.inf, np.inf
     for _ in range(ROUNDS):
         nearby = _contested(instance, core, price, slot_price)
         price, end = nearby.price, nearby.meets or nearby.short
         assert end is not None
         core, slot_price, exchanges = settle(instance, end.core, price)
         bound = max(bound, dual_bound(instance, price, slot_price))
-        if nearby.meets is not None:
+        if nearby.meets is not None and (found.meets is None or nearby.meets.value < found.meets.value):
             found = nearby
-        if not exchanges and nearby.meets is not None and (nearby.short is not None or not price):
-            break
-    if found.meets is None:
-        most = _most_gain(instance)
-        if most.gain < instance.required:
-            return Bracket(most, None, np.inf), slot_price, np.inf
-        core, price, slot_price = _dearer(instance, most, price)
-        found = Bracket(None, point(instance, core), price)
+        if nearby.meets is not None and (nearby.short is not None or not price):
+            if not exchanges:
+                break
+            continue
+        if instance.gain_of(core) >= instance.required:
+            high = min(high, price)
+        else:
+            low = max(low, price)
+        if found.meets is None:
+            most = _most_gain(instance)
+            if most.gain < instance.required:
+                return Bracket(most, None, np.inf), slot_price, np.inf
+            found = Bracket(None, most, price)
+        price = _next_price(instance, price, low, high)
     return found, slot_price, bound
+
+
+def _next_price(instance: Instance, price: float, low: float, high: float) -> float:
+    """Between the prices that fall short and those that meet the requirement, as far as both are known."""
+    if low == -np.inf:
+        return price / FAR if price > FAR * _reach(instance) else 0.0
+    if high == np.inf:
+        return max(price * FAR, _reach(instance))
+    return float(np.sqrt(max(low, _reach(instance)) * high)) if high > 0 else low
+
+
+def _reach(instance: Instance) -> float:
+    """A price of gain that is small beside the differences between cores."""
+    finite = np.isfinite(instance.value)
+    return SMALL_PRICE * float(np.ptp(instance.value[finite])) / (float(np.ptp(instance.gain[finite])) or 1.0)
 
 
 def _rounded(instance: Instance, smoothed: Smoothed) -> IntArray:
@@ -111,19 +130,6 @@ def _transported(instance: Instance, price: float) -> tuple[IntArray, FloatArray
     while exchanges:
         core, slot_price, exchanges = settle(instance, core, price)
     return core, slot_price
-
-
-def _dearer(instance: Instance, most: Point, price: float) -> tuple[IntArray, float, FloatArray]:
-    """An assignment that meets the requirement, at a price of gain high enough for that."""
-    finite = np.isfinite(instance.value)
-    reach = float(np.ptp(instance.value[finite])) / (float(np.ptp(instance.gain[finite])) or 1.0)
-    price = max(price, 1e-3 * reach)
-    for _ in range(PRICE_RAISES):
-        core, slot_price = _transported(instance, price)
-        if instance.gain_of(core) >= instance.required:
-            return core, price, slot_price
-        price *= DEARER
-    return most.core, price, slot_price
 
 
 def _most_gain(instance: Instance) -> Point:

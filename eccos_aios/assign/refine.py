@@ -16,6 +16,7 @@ from eccos_aios.assign.relink import relink
 from eccos_aios.assign.twins import merged, split, twin_groups
 
 SMALL = 16_384  # calls × slots up to which all calls are solved exactly at once
+CLOSE = 1e-5  # relative gap at which improving ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,11 @@ def _refine(instance: Instance) -> Refined:
         return Refined(found.short.core, np.inf, np.inf, np.zeros(len(instance.quota)))
     bound = max(bound, dual_bound(instance, found.price, slot_price))
     best = found.meets if found.short is None else relink(instance, found.short, found.meets)
-    ends = [best] if found.short is None else [best, found.short]
-    improved = [point(instance, improve(instance, end.core, found.price, slot_price)) for end in ends]
-    met = [end for end in (best, *improved) if end.gain >= instance.required]
-    return Refined(min(met, key=lambda end: end.value).core, bound, found.price, slot_price)
+    for start in (best, found.short):
+        gap = best.value - bound
+        if start is None or gap <= CLOSE * abs(bound):
+            break
+        improved = point(instance, improve(instance, start.core, found.price, slot_price, gap))
+        if improved.gain >= instance.required and improved.value < best.value:
+            best = improved
+    return Refined(best.core, bound, found.price, slot_price)

@@ -85,13 +85,14 @@ def _instance(problem: AssignmentProblem, allowed: BoolArray, rows: IntArray) ->
         mean = float(value.mean()) or 1.0
         value = value + TIE_BREAK * mean / float(seconds[rows].mean()) * seconds[rows]
     quality, permitted = problem.quality[rows], allowed[rows]
-    required = problem.target * len(rows) + problem.target_deficit
+    # Sums are rounded: half of what `met` forgives is given away here.
+    required = (problem.target - 0.5 * TOLERANCE) * len(rows) + problem.target_deficit
     if problem.budget is not None:
         return Instance(
             np.where(permitted, 1.0 - quality, np.inf),
             np.where(permitted, -problem.cost[rows], 0.0),
             np.minimum(problem.quota, len(rows)),
-            -problem.budget,
+            -problem.budget * (1.0 + 0.5 * TOLERANCE),
         )
     return Instance(
         np.where(permitted, value, np.inf), np.where(permitted, quality, 0.0), problem.quota, required
