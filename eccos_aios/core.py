@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from eccos_aios.errors import ABSENT, ConfigError, from_validation
 
@@ -23,6 +24,12 @@ ABILITIES: frozenset[Ability] = frozenset({"tools", "json", "vision"})
 # The upper ends only keep slips of the pen out of the arrays: a dollar a token, more calls than any core.
 Dollars = Annotated[float, Field(strict=True, ge=0, le=1_000_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+
+
+def _is_address(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+[^\s?#@]*", url):
+        raise ValueError("must be an address like http://localhost:8000/v1, without user, query or fragment")
+    return url.rstrip("/")
 
 
 class Price(BaseModel):
@@ -49,6 +56,10 @@ class Core(BaseModel):
         Tokens; a longer call is never sent there. None: unlimited.
     supports : frozenset of {"tools", "json", "vision"}
         What calls to it may need. Default: everything.
+    base_url : str or None
+        Address of its OpenAI-compatible API, with its ``/v1``, for `collect`; AIOS has its own.
+    api_key_env : str or None
+        The environment variable that holds the key for `base_url`; never the key itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +69,8 @@ class Core(BaseModel):
     price: Price | None = None
     context_window: Count | None = None
     supports: frozenset[Ability] = ABILITIES
+    base_url: Annotated[str, AfterValidator(_is_address)] | None = None
+    api_key_env: Annotated[str, Field(min_length=1)] | None = None
 
     @property
     def slots(self) -> int:

@@ -51,6 +51,10 @@ class QueryError(InputError):
     """A file of queries for ``assign`` is wrong."""
 
 
+class QuestionError(InputError):
+    """A file of questions for ``collect`` is wrong."""
+
+
 class AiosError(InputError):
     """What was named as an AIOS checkout is not one, or lacks what the kernel needs."""
 

@@ -193,3 +193,20 @@ def test_the_ready_manifests_load(name: str) -> None:
     cores = read_manifest(MANIFESTS / f"{name}.yaml").cores
     assert len(cores) >= 2
     assert all(core.quota and core.price and core.context_window for core in cores)
+
+
+def test_a_core_may_say_where_it_is(manifest_file: Path) -> None:
+    manifest_file.write_text(
+        "cores: [{name: small, base_url: 'http://localhost:8000/v1/', api_key_env: SMALL_KEY}]"
+    )
+    (small,) = read_manifest(manifest_file).cores
+    assert (small.base_url, small.api_key_env) == ("http://localhost:8000/v1", "SMALL_KEY")
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost:8000", "ftp://core/v1", "http://", "http://user:word@core/v1"]
+)
+def test_an_address_that_is_none_is_named(manifest_file: Path, address: str) -> None:
+    fault = fault_of(manifest_file, f"cores: [{{name: small, base_url: '{address}'}}]")
+    assert fault.startswith("cores[0].base_url: ")
+    assert "must be an address" in fault

@@ -14,13 +14,12 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from eccos_aios.collect.generated import CATEGORIES, LEVELS, is_right, make_questions
 from eccos_aios.core import read_manifest
 from eccos_aios.demo import DemoResult, run_demo
 from eccos_aios.demo.cast import record, slip
 from eccos_aios.demo.command import demo
-from eccos_aios.demo.grade import is_right
 from eccos_aios.demo.plot import draw
-from eccos_aios.demo.questions import CATEGORIES, LEVELS, make_questions
 from eccos_aios.demo.table import print_result
 from eccos_aios.errors import InputError
 from eccos_aios.history import read_history

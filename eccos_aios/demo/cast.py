@@ -7,9 +7,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from eccos_aios.collect.generated import MONTHS, WEEKDAYS, GeneratedQuestion, is_right
 from eccos_aios.core import Core, Manifest, Price
-from eccos_aios.demo.grade import is_right
-from eccos_aios.demo.questions import MONTHS, WEEKDAYS, Question
 from eccos_aios.history import Outcome, Record
 from eccos_aios.sandbox.reply import Reply, usage
 
@@ -41,7 +40,7 @@ class Player:
     base_s: float
     per_token_s: float
 
-    def outcome(self, question: Question, seed: int) -> Outcome:
+    def outcome(self, question: GeneratedQuestion, seed: int) -> Outcome:
         """What it answers to `question`, graded by the text; the same for the same seed.
 
         The chance of a right answer is 1 / (1 + exp(`SHARPNESS` × (level − skill − bent))).
@@ -97,7 +96,9 @@ def manifest(players: Sequence[Player] = PLAYERS) -> Manifest:
     return Manifest(cores=tuple(player.core for player in players))
 
 
-def record(question: Question, position: int, seed: int, players: Sequence[Player] = PLAYERS) -> Record:
+def record(
+    question: GeneratedQuestion, position: int, seed: int, players: Sequence[Player] = PLAYERS
+) -> Record:
     """What every core answers to `question`."""
     return Record(
         id=f"demo-{position}",

@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from eccos_aios.collect.generated import GeneratedQuestion, is_right
 from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Core
-from eccos_aios.demo.grade import is_right
-from eccos_aios.demo.questions import Question
 from eccos_aios.demo.result import CoreUse, RunResult
 from eccos_aios.sandbox import EmbeddedKernel, LLMQuery, SandboxCore
 
@@ -16,7 +15,7 @@ from eccos_aios.sandbox import EmbeddedKernel, LLMQuery, SandboxCore
 def drive(
     policy: str,
     kernel: EmbeddedKernel,
-    questions: Sequence[Question],
+    questions: Sequence[GeneratedQuestion],
     callers: int,
     answered: Callable[[], None],
 ) -> RunResult:
@@ -28,7 +27,7 @@ def drive(
         The name of the run.
     kernel : EmbeddedKernel
         Started.
-    questions : sequence of Question
+    questions : sequence of GeneratedQuestion
         Asked in this order.
     callers : int
         Agents that ask at once.
@@ -41,7 +40,7 @@ def drive(
         Without the cores' counters and decision times, which the kernel does not know.
     """
 
-    def ask(question: Question) -> tuple[bool, float]:
+    def ask(question: GeneratedQuestion) -> tuple[bool, float]:
         query = LLMQuery(messages=[{"role": "user", "content": question.text}])
         start = time.perf_counter()
         response = kernel.query("demo-agent", query).result()["response"]

@@ -16,11 +16,11 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from eccos_aios.collect.generated import GeneratedQuestion, make_questions
 from eccos_aios.config import EccosConfig
 from eccos_aios.demo.cast import PLAYERS, manifest, record
 from eccos_aios.demo.load import core_use, cost_usd, drive
 from eccos_aios.demo.plot import draw
-from eccos_aios.demo.questions import Question, make_questions
 from eccos_aios.demo.result import THOUSAND, Alone, DemoResult, RunResult
 from eccos_aios.demo.table import print_result
 from eccos_aios.errors import ABSENT, InputError
@@ -102,7 +102,7 @@ def run_demo(
     return result
 
 
-def _mixed(every: Sequence[Question], asked: int, seed: int) -> list[Question]:
+def _mixed(every: Sequence[GeneratedQuestion], asked: int, seed: int) -> list[GeneratedQuestion]:
     """In random order, but the first `asked` stay the first, so that they are of all kinds alike."""
     rng = random.Random(f"order {seed}")
     return rng.sample(every[:asked], asked) + rng.sample(every[asked:], len(every) - asked)
@@ -124,7 +124,7 @@ def _write_inputs(out: Path, past: Sequence[Record], asked: Sequence[Record]) ->
 
 
 def _both(
-    config: EccosConfig, questions: Sequence[Question], asked: Sequence[Record], progress: Progress
+    config: EccosConfig, questions: Sequence[GeneratedQuestion], asked: Sequence[Record], progress: Progress
 ) -> tuple[RunResult, RunResult]:
     cores = manifest().cores
     with ExitStack() as stack:

@@ -7,6 +7,9 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Literal
+
+from eccos_aios.collect.grade import exact, numeric, without_thinking
 
 LEVELS = 4  # 0 is the easiest
 MAX_ATTEMPTS = 50  # at a question that has not been asked yet, for each question wanted
@@ -27,7 +30,7 @@ WORDS = (
 
 
 @dataclass(frozen=True)
-class Question:
+class GeneratedQuestion:
     """A question, its true answer, and how hard it is.
 
     Attributes
@@ -48,7 +51,7 @@ class Question:
     level: int
 
 
-def make_questions(count: int, seed: int) -> list[Question]:
+def make_questions(count: int, seed: int) -> list[GeneratedQuestion]:
     """`count` different questions, all categories and levels in turn.
 
     Raises
@@ -57,14 +60,14 @@ def make_questions(count: int, seed: int) -> list[Question]:
         There are not so many different questions.
     """
     rng = random.Random(f"questions {seed}")
-    questions: dict[str, Question] = {}
+    questions: dict[str, GeneratedQuestion] = {}
     kinds = [(category, level) for level in range(LEVELS) for category in CATEGORIES]
     for attempt in range(count * MAX_ATTEMPTS):
         if len(questions) == count:
             break
         category, level = kinds[attempt % len(kinds)]
         text, truth = CATEGORIES[category](rng, level)
-        questions.setdefault(text, Question(text, str(truth), category, level))
+        questions.setdefault(text, GeneratedQuestion(text, str(truth), category, level))
     if len(questions) < count:
         raise ValueError(f"count: {count!r}: there are only {len(questions)} different questions")
     return list(questions.values())
@@ -203,3 +206,16 @@ CATEGORIES: dict[str, Callable[[random.Random, int], tuple[str, object]]] = {
     "sequences": _sequences,
     "stories": _stories,
 }
+
+
+def is_right(answer: str | None, truth: str) -> bool:
+    """Whether `answer` gives `truth` as its result; None stands for no answer."""
+    if answer is None:
+        return False
+    said = without_thinking(answer)
+    return bool(numeric(said, [truth]) if grader_of(truth) == "numeric" else exact(said, [truth]))
+
+
+def grader_of(truth: str) -> Literal["numeric", "exact"]:
+    """How answers to a generated question are graded: by a number, or by a word or a date."""
+    return "numeric" if truth.lstrip("-").isdigit() else "exact"

@@ -1,0 +1,1 @@
+"""Collecting a history: every core is asked every question, answers are graded and recorded."""
