@@ -11,12 +11,16 @@ from eccos_aios.assign.instance import Instance
 from eccos_aios.assign.problem import BoolArray, FloatArray
 
 SAMPLE = 1500  # calls that the first, rough steps look at
-COOLING = 0.2  # factor of the temperature from stage to stage
-STAGES = 12
-STEPS = 6  # Newton steps in a stage, at most
+COOLING = 0.3  # factor of the temperature from stage to stage
+STAGES = 7
+STEPS = 8  # Newton steps in a stage, at most
+WORTHWHILE = 0.1  # gain of a step in temperatures: less is below what the smoothing itself blurs
 CLOSE_ENOUGH = 0.02  # of a load, relative to the mean load: the rest is left to what follows
 CLOSE_CALLS = 1.0  # but at most so many calls
-RIDGE = 1e-6  # relative, on the Hessian, which is singular where prices may rise together
+# Added to the Hessian's diagonal, relative to its mean, until a step leads down (Levenberg): it is singular
+# where prices may rise together, and flat far from the solution.
+FLAT = 0.01
+DAMPINGS = (1e-6, 0.03, 1.0, 30.0)
 SURE = 0.9  # share of a call at one core from which it counts as decided
 
 
@@ -99,31 +103,37 @@ class _Smooth:
         """Newton steps at one temperature; the multipliers, and how many calls are undecided there."""
         height, gradient, hessian, undecided = self._derivatives(multipliers, temperature)
         close = min(CLOSE_CALLS, CLOSE_ENOUGH * self.value.shape[1] / len(self.value))
+        damp = 0
         for _ in range(STEPS):
             movable = (multipliers > 0) | (gradient < 0)
             if not free_price:
                 movable[-1] = False
             if not movable.any() or np.abs(gradient[movable]).max() <= close:
                 break
-            moved, step = None, self._newton(gradient, hessian, movable)
-            for shorter in (1.0, 0.25, 0.05):
-                trial = np.maximum(multipliers + shorter * step, 0.0)
+            moved = None
+            for damp in range(max(0, damp - 1), len(DAMPINGS)):
+                step = self._newton(gradient, hessian, movable, DAMPINGS[damp])
+                trial = np.maximum(multipliers + step, 0.0)
                 trial_height, *derivatives = self._derivatives(trial, temperature)
                 if trial_height < height:
                     moved = trial
                     break
             if moved is None:
                 break
+            gained = height - trial_height
             multipliers, height = moved, trial_height
             gradient, hessian, undecided = derivatives
+            if gained < temperature * WORTHWHILE:
+                break
         return multipliers, undecided
 
     @staticmethod
-    def _newton(gradient: FloatArray, hessian: FloatArray, movable: BoolArray) -> FloatArray:
+    def _newton(gradient: FloatArray, hessian: FloatArray, movable: BoolArray, damping: float) -> FloatArray:
         index = np.flatnonzero(movable)
         part = hessian[np.ix_(index, index)]
         diagonal = np.diag_indices(len(index))
-        part[diagonal] += RIDGE * part[diagonal].max() + np.finfo(float).tiny
+        own = part[diagonal]
+        part[diagonal] += damping * (own + FLAT * own.mean()) + np.finfo(float).tiny
         step = np.zeros(len(gradient))
         # Cholesky straight from LAPACK: numpy.linalg.solve takes 3 times as long at 33×33.
         _, solution, failed = dposv(part, -gradient[index])

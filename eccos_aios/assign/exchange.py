@@ -59,7 +59,6 @@ class CoreGraph:
         cores = len(quota)
         self.left = quota - np.bincount(core, minlength=cores)
         self.extra = np.full((cores, cores), np.inf)
-        self.mover = np.zeros((cores, cores), dtype=np.int64)
         self.exchanges = 0
         self._columns = np.arange(cores)
         for each in range(cores):
@@ -96,11 +95,27 @@ class CoreGraph:
         return distance, _walk_back(before.tolist(), int(better[0]), cycle=True)
 
     def _apply(self, chain: list[int]) -> None:
-        """Move a call along every edge of the chain, which is a cycle where it ends at its start."""
-        movers = [self.mover[start, end] for start, end in pairwise(chain)]
-        self.core[movers] = chain[1:]
-        self.left[chain[0]] += 1
-        self.left[chain[-1]] -= 1
+        """Move calls along every edge of the chain, which is a cycle where it ends at its start.
+
+        One call each, and further ones as long as the next cheapest of all edges together still pay.
+        """
+        edges = list(pairwise(chain))
+        here = {start: np.flatnonzero(self.core == start) for start, _ in edges}
+        most = min(len(rows) for rows in here.values())
+        if chain[0] != chain[-1]:
+            most = min(most, int(self.left[chain[-1]]))
+        movers = []
+        total = np.zeros(most)
+        for start, end in edges:
+            extra = self.priced[here[start], end] - self.priced[here[start], start]
+            order = np.argsort(extra, kind="stable")[:most]
+            total += extra[order]
+            movers.append(here[start][order])
+        count = max(1, int(np.searchsorted(total, -self.precision)))
+        for (_, end), calls in zip(edges, movers, strict=True):
+            self.core[calls[:count]] = end
+        self.left[chain[0]] += count
+        self.left[chain[-1]] -= count
         for touched in set(chain):
             self._refresh(touched)
 
@@ -111,10 +126,8 @@ class CoreGraph:
             return
         rows = self.priced[here]
         rows -= rows[:, core, None].copy()
-        cheapest = rows.argmin(axis=0)
-        self.extra[core] = rows[cheapest, self._columns]
+        self.extra[core] = rows.min(axis=0)
         self.extra[core, core] = np.inf
-        self.mover[core] = here[cheapest]
 
 
 def _walk_back(before: list[int], end: int, cycle: bool = False) -> list[int]:
