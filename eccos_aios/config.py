@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,6 +15,23 @@ Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 SECTION = "scheduler.eccos"
 CONFIG_IN_CHECKOUT = Path("aios") / "config" / "config.yaml"
+
+
+class AgentConfig(BaseModel):
+    """What an agent gets.
+
+    Attributes
+    ----------
+    weight : float
+        Its share of the cores, against 1 for an agent that is not listed.
+    quality_target : float or None
+        Its own; None: the one for all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
+    quality_target: Unit | None = None
 
 
 class EccosConfig(BaseModel):
@@ -32,6 +49,18 @@ class EccosConfig(BaseModel):
         Seconds that a call may wait for a cheaper core that is busy while another core is free.
     max_quality_wait_s : float
         Seconds that a call may wait for a core that is good enough while another core is free.
+    price_per_second : float
+        US dollars that a second until the answer counts for when cores are compared; 0: only ties.
+    max_age_s : float
+        Seconds after which a call goes before all younger ones, whatever their priority or agent.
+    max_attempts : int
+        Times that a call is sent to a core when cores fail: status 408, 429, 5xx, or no connection.
+    affinity : {"off", "prefer", "strict"}
+        Whether a conversation keeps to the core that served it: not; where that costs little; always.
+    agents : dict of str to AgentConfig
+        Shares and targets of agents, by name.
+    log_text : bool
+        Whether ``/eccos/decisions`` may show what calls say.
     gather_ms : float
         Milliseconds that a round waits for more calls once the first has arrived.
     call_timeout_s : float
@@ -47,7 +76,13 @@ class EccosConfig(BaseModel):
     history: Path | None = None
     quality_target: Unit = 0.8
     max_wait_s: Seconds = 1.0
-    max_quality_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    max_quality_wait_s: Seconds = 30.0
+    price_per_second: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.0
+    max_age_s: Seconds = 60.0
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
+    affinity: Literal["off", "prefer", "strict"] = "off"
+    agents: dict[str, AgentConfig] = Field(default_factory=dict)
+    log_text: Annotated[bool, Field(strict=True)] = False
     gather_ms: Annotated[float, Field(strict=True, ge=0, le=1000)] = 2.0
     call_timeout_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 600.0
     grace_s: Seconds = 10.0

@@ -13,7 +13,7 @@ from typing import Any
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
-from eccos_aios.errors import EccosError, NoCoreError
+from eccos_aios.errors import EccosError, NoCoreError, QueryError
 from eccos_aios.hooks.setup import Setup, kernel_config, prepare
 from eccos_aios.hooks.syscall import (
     MakeErrorResponse,
@@ -21,8 +21,10 @@ from eccos_aios.hooks.syscall import (
     Syscall,
     answer,
     cerebrum_response,
+    conversation_of,
     named_cores,
     needs_of,
+    quality_target_of,
     text_of,
 )
 from eccos_aios.schedule import Call, CallResult, CallTimeoutError, Executed, Scheduler, StoppedError
@@ -263,13 +265,17 @@ class EccosScheduler:
                 on_done=self._complete,
                 agent=syscall.agent_name,
                 pinned=self._suspended.resume(syscall.get_pid()),
+                priority=syscall.get_priority() or 0,
+                quality_target=quality_target_of(syscall.query),
+                conversation=conversation_of(syscall),
             )
         )
 
     def _execute(self, call: Call, core: str) -> Executed:
         index = self.llm.available_llm_names.index(core)
         _, response = self.llm.execute_llm_syscall(index, call.payload)
-        return Executed(response, failed=response.error is not None)
+        failed = response.error is not None
+        return Executed(response, failed, retryable=failed and _is_the_cores_fault(response.status_code))
 
     def _complete(self, call: Call, result: CallResult) -> None:
         syscall = call.payload
@@ -305,9 +311,14 @@ class EccosScheduler:
         return (self._response or cerebrum_response)(kind, error, status_code)
 
 
+def _is_the_cores_fault(status_code: int) -> bool:
+    """Whether another core may do better; AIOS gives 500 to whatever it cannot name."""
+    return status_code in (408, 429) or status_code >= 500
+
+
 def _status_code(error: BaseException) -> int:
     if isinstance(error, StoppedError):
         return 503
     if isinstance(error, CallTimeoutError):
         return 504
-    return 400 if isinstance(error, NoCoreError) else 500
+    return 400 if isinstance(error, NoCoreError | QueryError) else 500

@@ -12,7 +12,7 @@ from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import ConfigError
 from eccos_aios.history import Record, read_history
 from eccos_aios.predict import Predictor, default_predictor
-from eccos_aios.schedule import SchedulerSettings
+from eccos_aios.schedule import RetryPolicy, SchedulerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -113,14 +113,27 @@ def prepare(config: EccosConfig, available: Sequence[str]) -> Setup:
     return Setup(
         cores=cores,
         predictor=default_predictor().fit(_records(config)),
-        settings=SchedulerSettings(
-            quality_target=config.quality_target,
-            max_wait_s=config.max_wait_s,
-            max_quality_wait_s=config.max_quality_wait_s,
-            gather_s=config.gather_ms / 1000,
-            call_timeout_s=config.call_timeout_s,
-            grace_s=config.grace_s,
-        ),
+        settings=settings_of(config),
+    )
+
+
+def settings_of(config: EccosConfig) -> SchedulerSettings:
+    """The clockwork's knobs as the config sets them."""
+    targets = {name: agent.quality_target for name, agent in config.agents.items()}
+    return SchedulerSettings(
+        quality_target=config.quality_target,
+        max_wait_s=config.max_wait_s,
+        max_quality_wait_s=config.max_quality_wait_s,
+        price_per_second=config.price_per_second,
+        gather_s=config.gather_ms / 1000,
+        call_timeout_s=config.call_timeout_s,
+        grace_s=config.grace_s,
+        max_age_s=config.max_age_s,
+        agent_weights={name: agent.weight for name, agent in config.agents.items()},
+        agent_targets={name: target for name, target in targets.items() if target is not None},
+        retry=RetryPolicy(max_attempts=config.max_attempts),
+        affinity=config.affinity,
+        log_text=config.log_text,
     )
 
 

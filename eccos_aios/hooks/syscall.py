@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from importlib import import_module
 from typing import Any, Protocol
 
+from eccos_aios.errors import QueryError
 from eccos_aios.predict import CallText, call_text, has_images
 from eccos_aios.schedule import Needs
 
@@ -27,6 +29,7 @@ class Syscall(Protocol):
     event: Any
 
     def get_pid(self) -> int | None: ...
+    def get_priority(self) -> int | None: ...
     def get_start_time(self) -> float | None: ...
     def set_start_time(self, time: float) -> None: ...
     def set_end_time(self, time: float) -> None: ...
@@ -82,6 +85,31 @@ def answer(syscall: Syscall, response: Any, status: str = "done") -> None:
 def named_cores(query: Any) -> list[dict[str, Any]]:
     """The cores that the agent named in ``llms``; empty where it leaves the choice open."""
     return [llm for llm in (query.llms or []) if isinstance(llm, dict) and llm.get("name")]
+
+
+def quality_target_of(query: Any) -> float | None:
+    """The ``quality_target`` that an agent put beside a core that it names in ``llms``; None: none.
+
+    Raises
+    ------
+    QueryError
+        It is not a number from 0 to 1.
+    """
+    for llm in query.llms or []:
+        target = llm.get("quality_target") if isinstance(llm, dict) else None
+        if target is None:
+            continue
+        if isinstance(target, bool) or not isinstance(target, int | float) or not 0 <= target <= 1:
+            raise QueryError("llms", "quality_target", target, "must be a number from 0 to 1")
+        return float(target)
+    return None
+
+
+def conversation_of(syscall: Syscall) -> str:
+    """What the calls of one conversation share: their agent and what the user said first."""
+    messages = [m for m in syscall.query.messages or [] if isinstance(m, dict)]
+    first = next((m.get("content") for m in messages if m.get("role") == "user"), "")
+    return f"{syscall.agent_name}:{sha256(repr(first).encode()).hexdigest()}"
 
 
 def needs_of(query: Any, text_tokens: float, open_cores: frozenset[str]) -> Needs:

@@ -1,11 +1,12 @@
-"""Call: one pending LLM call, from its submission to its one final result."""
+"""Call: one pending LLM call, and the states it goes through from its submission to its one final result."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,30 @@ from numpy.typing import NDArray
 
 from eccos_aios.predict import CallText
 from eccos_aios.schedule.limits import Needs
+
+
+class CallState(Enum):
+    """Where a call is."""
+
+    PENDING = "pending"
+    """Waits for a round to place it."""
+    PLANNED = "planned"
+    """A round has a core in mind for it that is busy; the next round may think otherwise."""
+    IN_FLIGHT = "in flight"
+    """Holds a slot of a core."""
+    RETRYING = "retrying"
+    """Its core failed; waits until it may be tried again."""
+    DONE = "done"
+    """Has its one final result."""
+
+
+TRANSITIONS: dict[CallState, frozenset[CallState]] = {
+    CallState.PENDING: frozenset({CallState.PLANNED, CallState.IN_FLIGHT, CallState.DONE}),
+    CallState.PLANNED: frozenset({CallState.PENDING, CallState.IN_FLIGHT, CallState.DONE}),
+    CallState.IN_FLIGHT: frozenset({CallState.RETRYING, CallState.DONE}),
+    CallState.RETRYING: frozenset({CallState.PENDING, CallState.DONE}),
+    CallState.DONE: frozenset(),
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +62,9 @@ class CallResult:
     failed: bool = False
 
 
+_numbers = count(1)
+
+
 @dataclass(eq=False)
 class Call:
     """One LLM call that waits for a core.
@@ -55,6 +83,14 @@ class Call:
         Who sent it.
     pinned : str or None
         The one core that may serve it, because that core holds its context.
+    priority : int
+        Calls of a higher one go first.
+    quality_target : float or None
+        Its own, 0 to 1; None: the scheduler's.
+    conversation : str or None
+        Calls of one conversation may keep to the core that served it.
+    number : int
+        Its number in this process, from 1.
     arrived_s : float
         Seconds on the monotonic clock.
     """
@@ -65,14 +101,33 @@ class Call:
     on_done: Callable[[Call, CallResult], None]
     agent: str = ""
     pinned: str | None = None
+    priority: int = 0
+    quality_target: float | None = None
+    conversation: str | None = None
+    number: int = field(default_factory=lambda: next(_numbers))
     arrived_s: float = field(default_factory=time.monotonic)
+    # What follows belongs to the scheduler that the call was submitted to, and is guarded by its lock.
+    state: CallState = CallState.PENDING
+    turn: float = 0.0
     row: EstimateRow | None = None
-    # Taken by the first to finish the call and never given back: a call has one final result.
-    _finished: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    core: str | None = None
+    attempts: int = 0
+    tried: set[str] = field(default_factory=set)
+    not_before_s: float = 0.0
 
-    def finish(self) -> bool:
-        """Claim the right to answer the call; True for exactly one caller."""
-        return self._finished.acquire(blocking=False)
+    def enter(self, state: CallState) -> None:
+        """Go on to another state.
+
+        Raises
+        ------
+        ValueError
+            `TRANSITIONS` has no such way.
+        """
+        if state is self.state:
+            return
+        if state not in TRANSITIONS[self.state]:
+            raise ValueError(f"state: {self.state.value!r}: call {self.number} cannot become {state.value!r}")
+        self.state = state
 
 
 @dataclass(frozen=True)

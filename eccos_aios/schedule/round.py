@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,16 +15,22 @@ IntArray = NDArray[np.int64]
 
 CALLS_PER_ROOM = 2  # calls that a round looks at for each that can be placed: the oldest, and some choice
 SPARE_CALLS = 64
-WAITING_SURCHARGE = 1e-3  # share of a call's cost: enough to break ties, too little to outweigh a price
-LEAST_WAITING_COST = 1e-9  # US dollars; breaks ties between cores that are free of charge
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A call, and the column of the core that it goes to now."""
+    """A call, the column of the core that it goes to now, and why.
+
+    Attributes
+    ----------
+    call : Call
+    column : int
+    reason : {"planned", "waited long enough", "planning failed"}
+    """
 
     call: Call
     column: int
+    reason: str = "planned"
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,37 @@ class Capacity:
         Slots that come free within the time that a call may wait to be served cheaper.
     later : ndarray of int
         Slots that come free within the time that a call may wait to be served well enough.
+    service_s : ndarray of float
+        Seconds that a call takes.
     """
 
     free: IntArray
     soon: IntArray
     later: IntArray
+    service_s: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a round has to reach.
+
+    Attributes
+    ----------
+    quality : float
+        Mean quality, 0 to 1, for calls that have no target of their own.
+    owed : callable
+        Points beyond that for a round of so many calls; see `QualityDebt`.
+    price_per_second : float
+        US dollars that a second until the answer counts for.
+    """
+
+    quality: float
+    owed: Callable[[int], float]
+    price_per_second: float = 0.0
+
+    def of(self, call: Call) -> float:
+        """The target of one call."""
+        return self.quality if call.quality_target is None else call.quality_target
 
 
 @dataclass(frozen=True)
@@ -61,96 +93,118 @@ class Waiting:
     for_price_s: float
     for_quality_s: float
 
+    @property
+    def limits_s(self) -> tuple[float, float]:
+        """Both."""
+        return self.for_price_s, self.for_quality_s
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a round decided.
+
+    Attributes
+    ----------
+    placements : list of Placement
+        The calls to send now; no core gets more than its free slots.
+    waiting_for : dict of Call to int
+        The column of the busy core that a call waits for.
+    """
+
+    placements: list[Placement]
+    waiting_for: dict[Call, int]
+
 
 def plan_round(
-    pending: Sequence[Call], capacity: Capacity, quality_target: float, now_s: float, waiting: Waiting
-) -> list[Placement]:
+    pending: Sequence[Call], capacity: Capacity, target: Target, now_s: float, waiting: Waiting
+) -> Plan:
     """Plan over what the cores can take within a horizon, dispatch the part that fits now.
 
     Solving against the free slots alone sends easy calls to dear cores whenever cheap ones are busy, so
-    the plan counts the slots that come free soon too, as columns of their own that cost a little more: of
-    two cores that are as good and as cheap, the free one. Where the target is out of reach that way,
-    because what is good is busy, the plan looks further ahead. Calls that have waited long enough are then
-    offered what is still free.
+    the plan counts the slots that come free soon too, as columns of their own with the seconds that they
+    are away: of two cores that are as good and as cheap, the free one. Where the target is out of reach
+    that way, because what is good is busy, the plan looks further ahead. Calls that have waited long
+    enough are then offered what is still free.
 
     Parameters
     ----------
     pending : sequence of Call
-        Calls with a row of estimates, the oldest first.
+        Calls with a row of estimates, who goes first at the front.
     capacity : Capacity
-    quality_target : float
-        Mean quality to reach, 0 to 1.
+    target : Target
     now_s : float
         Seconds on the monotonic clock.
     waiting : Waiting
-
-    Returns
-    -------
-    list of Placement
-        The calls to send now; no core gets more than its free slots.
     """
     free = capacity.free
     if not pending or not free.any():
-        return []
-    calls, plan = _plan(pending, free, capacity.soon, quality_target, now_s)
-    if not plan.met and (capacity.later > capacity.soon).any():
-        calls, plan = _plan(pending, free, capacity.later, quality_target, now_s)
+        return Plan([], {})
+    calls, assignment = _plan(pending, capacity, capacity.soon, target)
+    if not assignment.met and (capacity.later > capacity.soon).any():
+        calls, assignment = _plan(pending, capacity, capacity.later, target)
     left = free.copy()
-    placements: list[Placement] = []
+    plan = Plan([], {})
     late: list[tuple[Call, float]] = []
-    for call, planned in zip(calls, plan.core.tolist(), strict=True):
+    for call, planned in zip(calls, assignment.core.tolist(), strict=True):
         column = planned % len(free)
         if planned != WAITS and left[column] > 0:
             left[column] -= 1
-            placements.append(Placement(call, column))
-        elif now_s - call.arrived_s >= waiting.for_price_s:
-            late.append((call, _least_quality(call, planned, quality_target, now_s, waiting)))
-    return placements + _place_late(late, left, quality_target, now_s)
+            plan.placements.append(Placement(call, column))
+            continue
+        if planned != WAITS:
+            plan.waiting_for[call] = column
+        if now_s - call.arrived_s >= waiting.for_price_s:
+            late.append((call, _least_quality(call, planned, target, now_s, waiting)))
+    for placement in _place_late(late, left, target):
+        plan.waiting_for.pop(placement.call, None)
+        plan.placements.append(placement)
+    return plan
 
 
-def first_free(pending: Sequence[Call], free: IntArray) -> list[Placement]:
-    """What stands in for a plan when planning itself failed: the oldest call, its first free core."""
+def first_free(pending: Sequence[Call], free: IntArray) -> Plan:
+    """What stands in for a plan when planning itself failed: the first call, its first free core."""
     left = free.copy()
-    placements = []
+    plan = Plan([], {})
     for call in pending:
         columns = np.flatnonzero(_row(call).allowed & (left > 0))
         if columns.size:
             left[columns[0]] -= 1
-            placements.append(Placement(call, int(columns[0])))
-    return placements
+            plan.placements.append(Placement(call, int(columns[0]), "planning failed"))
+    return plan
 
 
 def _plan(
-    pending: Sequence[Call], free: IntArray, ahead: IntArray, quality_target: float, now_s: float
+    pending: Sequence[Call], capacity: Capacity, ahead: IntArray, target: Target
 ) -> tuple[list[Call], Assignment]:
-    """The oldest calls over the free slots and over those that come free."""
-    calls = list(pending[: CALLS_PER_ROOM * int(free.sum() + ahead.sum()) + SPARE_CALLS])
+    """Those in front over the free slots and over those that come free."""
+    calls = list(pending[: CALLS_PER_ROOM * int(capacity.free.sum() + ahead.sum()) + SPARE_CALLS])
     rows = [_row(call) for call in calls]
     cost = np.stack([row.cost for row in rows])
     quality = np.stack([row.quality for row in rows])
     allowed = np.stack([row.allowed for row in rows])
     problem = AssignmentProblem(
-        cost=np.hstack([cost, cost * (1 + WAITING_SURCHARGE) + LEAST_WAITING_COST]),
+        cost=np.hstack([cost, cost]),
         quality=np.hstack([quality, quality]),
-        quota=np.concatenate([free, ahead]),
-        target=quality_target,
+        quota=np.concatenate([capacity.free, ahead]),
+        target=_mean_target(calls, target),
+        target_deficit=target.owed(len(calls)),
         allowed=np.hstack([allowed, allowed]),
-        weight=_ages(calls, now_s),
+        weight=_weights(calls),
+        seconds=np.concatenate([capacity.service_s, 2 * capacity.service_s]),
+        price_per_second=target.price_per_second,
     )
     return calls, solve(problem)
 
 
-def _least_quality(call: Call, planned: int, quality_target: float, now_s: float, waiting: Waiting) -> float:
+def _least_quality(call: Call, planned: int, target: Target, now_s: float, waiting: Waiting) -> float:
     """What a core must promise to be offered a call that waits for another one."""
     if now_s - call.arrived_s >= waiting.for_quality_s or planned == WAITS:
         return 0.0
     quality = _row(call).quality
-    return min(quality_target, float(quality[planned % len(quality)]))
+    return min(target.of(call), float(quality[planned % len(quality)]))
 
 
-def _place_late(
-    late: Sequence[tuple[Call, float]], left: IntArray, quality_target: float, now_s: float
-) -> list[Placement]:
+def _place_late(late: Sequence[tuple[Call, float]], left: IntArray, target: Target) -> list[Placement]:
     if not late or not left.any():
         return []
     calls = [call for call, _ in late]
@@ -160,16 +214,25 @@ def _place_late(
         cost=np.stack([_row(call).cost for call in calls]),
         quality=quality,
         quota=left,
-        target=quality_target,
+        target=_mean_target(calls, target),
         allowed=np.stack([_row(call).allowed for call in calls]) & (quality >= least[:, None]),
-        weight=_ages(calls, now_s),
+        weight=_weights(calls),
     )
     columns = solve(problem).core.tolist()
-    return [Placement(call, column) for call, column in zip(calls, columns, strict=True) if column != WAITS]
+    return [
+        Placement(call, column, "waited long enough")
+        for call, column in zip(calls, columns, strict=True)
+        if column != WAITS
+    ]
 
 
-def _ages(calls: Sequence[Call], now_s: float) -> NDArray[np.float64]:
-    return np.array([now_s - call.arrived_s for call in calls])
+def _mean_target(calls: Sequence[Call], target: Target) -> float:
+    return float(np.mean([target.of(call) for call in calls]))
+
+
+def _weights(calls: Sequence[Call]) -> NDArray[np.float64]:
+    """Who goes first is heaviest."""
+    return np.arange(len(calls), 0, -1, dtype=np.float64)
 
 
 def _row(call: Call) -> EstimateRow:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,16 +14,19 @@ from numpy.typing import NDArray
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError, NoCoreError
 from eccos_aios.predict import Predictor
-from eccos_aios.schedule.call import Call, CallResult
+from eccos_aios.schedule.affinity import Affinity
+from eccos_aios.schedule.call import Call, CallResult, CallState
+from eccos_aios.schedule.debt import QualityDebt
+from eccos_aios.schedule.ledger import Decision, Ledger
 from eccos_aios.schedule.limits import why_none
-from eccos_aios.schedule.round import Capacity, Placement, Waiting, first_free, plan_round
+from eccos_aios.schedule.line import Line
+from eccos_aios.schedule.round import Capacity, Placement, Plan, Target, first_free, plan_round
+from eccos_aios.schedule.settings import SchedulerSettings
 from eccos_aios.schedule.slots import CoreSlots
 from eccos_aios.schedule.table import CoreTable
 from eccos_aios.version import __version__
 
 logger = logging.getLogger(__name__)
-
-REMEMBERED_DECISIONS = 1000  # decision times that the percentiles of `status` look back on
 
 
 class StoppedError(EccosError):
@@ -37,47 +39,32 @@ class CallTimeoutError(EccosError):
 
 @dataclass(frozen=True)
 class Executed:
-    """What a core answered: the answer itself, and whether it is an error."""
+    """What a core answered.
+
+    Attributes
+    ----------
+    value : object
+        The answer itself.
+    failed : bool
+        Whether it is an error.
+    retryable : bool
+        Whether that is the core's own fault, so that another one may do better.
+    """
 
     value: object
     failed: bool = False
+    retryable: bool = False
 
 
 Execute = Callable[[Call, str], Executed]
-"""Sends a call to the core of that name and waits for its answer; may raise."""
-
-
-@dataclass(frozen=True)
-class SchedulerSettings:
-    """Knobs of the clockwork; units and meaning as in `EccosConfig`."""
-
-    quality_target: float = 0.8
-    max_wait_s: float = 1.0
-    max_quality_wait_s: float = 30.0
-    gather_s: float = 0.002
-    call_timeout_s: float = 600.0
-    grace_s: float = 10.0
-
-
-@dataclass
-class Totals:
-    """Counts since the start."""
-
-    submitted: int = 0
-    completed: int = 0
-    failed: int = 0
-    decided: int = 0
-    predicted_quality_sum: float = 0.0
-    cost_usd: float = 0.0
-    degraded_rounds: int = 0
+"""Sends a call to the core of that name and waits for its answer; what it raises counts as retryable."""
 
 
 class Scheduler:
     """Decides calls in rounds and holds them to the cores' quotas.
 
-    One thread, ``eccos-rounds``, owns the pending calls: it estimates what arrives, plans, and dispatches.
-    Each call in flight has a thread of its own, which ends with the call. `start` makes the first, `stop`
-    ends it.
+    One thread, ``eccos-rounds``, estimates what arrives, plans, and dispatches. Each call in flight has a
+    thread of its own, which ends with the call. `start` makes the first, `stop` ends it.
 
     Parameters
     ----------
@@ -97,22 +84,21 @@ class Scheduler:
         execute: Execute,
         settings: SchedulerSettings | None = None,
     ) -> None:
+        # Guards everything below, and the state of every call that was submitted.
+        self._changed = threading.Condition()
         self._execute = execute
         self._settings = settings or SchedulerSettings()
         self._table = CoreTable((), predictor).successor(cores, predictor)
-        # Guards everything below it that has no other note, and the three above.
-        self._changed = threading.Condition()
-        self._inbox: list[Call] = []
+        self._line = Line(self._settings.agent_weights, self._settings.max_age_s)
+        self._debt = QualityDebt()
+        self._ledger = Ledger()
+        self._affinity = Affinity()
+        self._held: set[Call] = set()
         self._dirty = False  # something happened that a round has not seen
+        self._gathering = False  # a new call has come since the last round
         self._stopping = False
         self._stop_at_s = float("inf")
-        self._totals = Totals()
-        self._decision_ms: deque[float] = deque(maxlen=REMEMBERED_DECISIONS)
-        self._in_flight: set[Call] = set()
-        self._pending: list[
-            Call
-        ] = []  # changed by the rounds' thread alone, which may read it without the lock
-        self._seen_causes: set[str] = set()  # the rounds' thread alone uses it
+        self._seen_causes: set[str] = set()
         self._rounds = threading.Thread(target=self._run, name="eccos-rounds", daemon=True)
 
     def start(self) -> None:
@@ -138,10 +124,14 @@ class Scheduler:
     def submit(self, call: Call) -> None:
         """Queue a call; its `on_done` is called exactly once, whatever happens."""
         with self._changed:
-            self._totals.submitted += 1
+            self._ledger.submitted += 1
+            self._held.add(call)
             accepted = not self._stopping
             if accepted:
-                self._inbox.append(call)
+                if call.quality_target is None:
+                    call.quality_target = self._settings.agent_targets.get(call.agent)
+                self._line.join(call)
+                self._gathering = True
                 self._wake()
         if not accepted:
             self._finish(call, _refused("the scheduler is stopped and takes no more calls"))
@@ -154,6 +144,8 @@ class Scheduler:
             self._table = self._table.successor(cores, predictor)
             self._execute = execute
             self._settings = settings
+            self._line.weights = dict(settings.agent_weights)
+            self._line.max_age_s = settings.max_age_s
             self._wake()
 
     def add_core(self, core: Core) -> None:
@@ -163,34 +155,37 @@ class Scheduler:
                 self._table = self._table.successor((*self._table.cores, core), self._table.predictor)
                 self._wake()
 
+    def give_quality(self, number: int, quality: float) -> bool:
+        """Tell the quality, 0 to 1, that a call really had; False where the call is not remembered."""
+        with self._changed:
+            decision = self._ledger.decision(number)
+            if decision is not None:
+                self._debt.delivered(decision.predicted_quality, quality)
+            return decision is not None
+
     @property
     def core_names(self) -> tuple[str, ...]:
+        """Names of the cores, in the order of the configuration."""
         with self._changed:
             return self._table.names
 
     def status(self) -> dict[str, object]:
         """What ``GET /eccos/status`` answers."""
         with self._changed:
-            totals, decided = self._totals, max(1, self._totals.decided)
-            times = np.array(self._decision_ms or [0.0])
-            p50, p99 = np.percentile(times, [50, 99]).tolist()
             return {
                 "scheduler": "eccos",
                 "version": __version__,
-                "pending": len(self._inbox) + len(self._pending),
+                "pending": sum(call.state is not CallState.IN_FLIGHT for call in self._held),
                 "quality_target": self._settings.quality_target,
+                "quality_owed": round(self._debt.points, 6),
                 "cores": {slots.core.name: slots.status() for slots in self._table.slots},
-                "totals": {
-                    "submitted": totals.submitted,
-                    "completed": totals.completed,
-                    "failed": totals.failed,
-                    "predicted_quality": round(totals.predicted_quality_sum / decided, 6),
-                    "cost_usd": round(totals.cost_usd, 9),
-                    "decision_ms_p50": round(p50, 3),
-                    "decision_ms_p99": round(p99, 3),
-                    "degraded_rounds": totals.degraded_rounds,
-                },
+                "totals": self._ledger.totals(),
             }
+
+    def decisions(self) -> list[Decision]:
+        """The last decisions, the newest first."""
+        with self._changed:
+            return self._ledger.decisions()
 
     def _wake(self) -> None:
         """Tell the rounds' thread of a change; the lock is held."""
@@ -200,149 +195,182 @@ class Scheduler:
     def _run(self) -> None:
         while self._wait_for_change():
             self._round()
-        self._close()
+        with self._changed:
+            left = list(self._held)
+        for call in left:
+            self._finish(call, _refused("the scheduler was stopped before the call was answered"))
 
     def _wait_for_change(self) -> bool:
         """Sleep until a round could decide something; False when it is time to end."""
         with self._changed:
             if not self._dirty:
                 self._changed.wait(self._sleep_s())
-            if self._inbox and not self._stopping:
+            if self._gathering and not self._stopping:
                 # Calls that arrive together are decided together.
                 self._changed.wait_for(lambda: self._stopping, timeout=self._settings.gather_s)
-            self._dirty = False
-            held = self._inbox or self._pending or self._in_flight
-            return not self._stopping or (bool(held) and time.monotonic() < self._stop_at_s)
+            self._dirty = self._gathering = False
+            return not self._stopping or (bool(self._held) and time.monotonic() < self._stop_at_s)
 
     def _sleep_s(self) -> float | None:
-        """Seconds until the clock alone gives reason for a round; None: never."""
+        """Seconds until the clock alone gives reason for a round; None: never. The lock is held."""
         now_s = time.monotonic()
-        limits_s = (self._settings.max_wait_s, self._settings.max_quality_wait_s)
-        lates = (call.arrived_s + limit_s - now_s for call in self._pending for limit_s in limits_s)
-        reasons = [late for late in lates if late > 0]
-        oldest_s = min((call.arrived_s for call in (*self._pending, *self._in_flight)), default=None)
-        if oldest_s is not None:
-            reasons.append(max(0.0, oldest_s + self._settings.call_timeout_s - now_s))
+        settings = self._settings
+        moments_s = [now_s + wait for slots in self._table.slots if (wait := slots.probe_in_s) is not None]
+        for call in self._held:
+            moments_s.append(call.arrived_s + settings.call_timeout_s)
+            if call.state is CallState.RETRYING:
+                moments_s.append(call.not_before_s)
+            elif call.state is not CallState.IN_FLIGHT:
+                moments_s += [
+                    call.arrived_s + settings.max_wait_s,
+                    call.arrived_s + settings.max_quality_wait_s,
+                ]
         if self._stopping:
-            reasons.append(max(0.0, self._stop_at_s - now_s))
-        return min(reasons, default=None)
+            moments_s.append(self._stop_at_s)
+        return min((moment_s - now_s for moment_s in moments_s if moment_s > now_s), default=None)
 
     def _round(self) -> None:
         started_s = time.monotonic()
+        self._time_out(started_s)
         with self._changed:
-            self._pending += self._inbox
-            self._inbox = []
+            for call in self._held:
+                if call.state is CallState.RETRYING and call.not_before_s <= started_s:
+                    call.enter(CallState.PENDING)
             table, settings, execute = self._table, self._settings, self._execute
-        self._time_out(settings.call_timeout_s)
-        if not self._pending:
+            waiting = [c for c in self._held if c.state in (CallState.PENDING, CallState.PLANNED)]
+            pending = self._line.order(waiting, started_s)
+        if not pending:
             return
-        self._refuse(self._price(table))
-        placements = self._place(table, settings)
-        placed = {placement.call for placement in placements}
-        decision_ms = (time.monotonic() - started_s) * 1000
+        refused = self._price(table, pending)
+        pending = [call for call in pending if call not in refused]
+        plan = self._plan(table, settings, pending)
         with self._changed:
-            self._pending = [call for call in self._pending if call not in placed]
-            self._in_flight |= placed
-            self._decision_ms.extend([decision_ms] * len(placements))
-        for placement in placements:
-            self._dispatch(table, execute, placement)
+            for call in pending:
+                if call.state is not CallState.DONE:
+                    call.enter(CallState.PLANNED if call in plan.waiting_for else CallState.PENDING)
+            self._ledger.round(len(plan.placements), (time.monotonic() - started_s) * 1000)
+        for placement in plan.placements:
+            self._dispatch(table, settings, execute, placement)
 
-    def _time_out(self, limit_s: float) -> None:
+    def _time_out(self, now_s: float) -> None:
         """Answer the calls that took too long; a core's late answer is dropped."""
-        latest_s = time.monotonic() - limit_s
         with self._changed:
-            over = [call for call in (*self._pending, *self._in_flight) if call.arrived_s <= latest_s]
-            self._pending = [call for call in self._pending if call.arrived_s > latest_s]
+            limit_s = self._settings.call_timeout_s
+            over = [call for call in self._held if call.arrived_s + limit_s <= now_s]
+            slots = self._table.known
+            for call in over:
+                if call.state is CallState.IN_FLIGHT and call.core is not None:
+                    slots[call.core].blame()
+        reason = f"no core answered within call_timeout_s = {limit_s:g} seconds"
         for call in over:
-            reason = f"no core answered within call_timeout_s = {limit_s:g} seconds"
-            self._finish(call, CallResult(None, error=CallTimeoutError(reason), failed=True))
+            self._finish(call, CallResult(call.core, error=CallTimeoutError(reason), failed=True))
 
-    def _price(self, table: CoreTable) -> list[tuple[Call, str]]:
+    def _price(self, table: CoreTable, pending: Sequence[Call]) -> set[Call]:
         """Give estimates to the calls that lack them under this table; return those that no core may take."""
-        calls = [call for call in self._pending if call.row is None or call.row.table is not table]
+        calls = [call for call in pending if call.row is None or call.row.table is not table]
         if not calls:
-            return []
+            return set()
         try:
             estimates = table.predict(calls)
         except Exception as error:  # noqa: BLE001 - an embedder or a model may raise anything; calls go on
             self._degrade("stage 1 failed, every core counts as equally good", error)
             estimates = table.prior(calls)
-        table.price(calls, estimates)
-        return [
-            (call, why_none(call.needs, table.cores))
-            for call in calls
-            if call.row is not None and not call.row.allowed.any()
-        ]
-
-    def _refuse(self, impossible: Sequence[tuple[Call, str]]) -> None:
-        refused = {call for call, _ in impossible}
         with self._changed:
-            self._pending = [call for call in self._pending if call not in refused]
-        for call, reason in impossible:
-            self._finish(call, CallResult(None, error=NoCoreError(reason), failed=True))
+            kept_to = {call: self._affinity.core_of(call.conversation) for call in calls}
+            affinity = self._settings.affinity
+        table.price(calls, estimates, kept_to, affinity)
+        refused = {call for call in calls if call.row is not None and not call.row.allowed.any()}
+        for call in refused:
+            reason = NoCoreError(why_none(call.needs, table.cores))
+            self._finish(call, CallResult(None, error=reason, failed=True))
+        return refused
 
-    def _place(self, table: CoreTable, settings: SchedulerSettings) -> list[Placement]:
-        waiting = Waiting(settings.max_wait_s, settings.max_quality_wait_s)
+    def _plan(self, table: CoreTable, settings: SchedulerSettings, pending: Sequence[Call]) -> Plan:
+        waiting = settings.waiting
         capacity = Capacity(
             free=_counts(slots.free for slots in table.slots),
             soon=_counts(slots.freed_within(waiting.for_price_s) for slots in table.slots),
             later=_counts(slots.freed_within(waiting.for_quality_s) for slots in table.slots),
+            service_s=np.array([slots.service_s for slots in table.slots]),
         )
+        with self._changed:
+            owed = self._debt.owed
+        target = Target(settings.quality_target, owed, settings.price_per_second)
         try:
-            return plan_round(self._pending, capacity, settings.quality_target, time.monotonic(), waiting)
+            return plan_round(pending, capacity, target, time.monotonic(), waiting)
         except Exception as error:  # noqa: BLE001 - whatever stage 2 raises, calls must go on
             self._degrade("stage 2 failed, calls go to their first free core", error)
-            return first_free(self._pending, capacity.free)
+            return first_free(pending, capacity.free)
 
     def _degrade(self, what: str, error: Exception) -> None:
-        with self._changed:
-            self._totals.degraded_rounds += 1
         cause = f"{what}: {type(error).__name__}"
-        if cause not in self._seen_causes:
+        with self._changed:
+            self._ledger.degraded_rounds += 1
+            told = cause in self._seen_causes
             self._seen_causes.add(cause)
+        if not told:
             logger.warning("%s (told once)", cause, exc_info=error)
 
-    def _dispatch(self, table: CoreTable, execute: Execute, placement: Placement) -> None:
+    def _dispatch(
+        self, table: CoreTable, settings: SchedulerSettings, execute: Execute, placement: Placement
+    ) -> None:
         call, slots = placement.call, table.slots[placement.column]
-        if not slots.acquire():  # the quota shrank since the plan was made
-            with self._changed:
-                self._in_flight.discard(call)
-                self._inbox.append(call)
-                self._wake()
-            return
-        row = call.row
+        name = slots.core.name
         with self._changed:
-            self._totals.decided += 1
-            if row is not None:
-                self._totals.predicted_quality_sum += float(row.quality[placement.column])
-                self._totals.cost_usd += float(row.cost[placement.column])
+            if call.state is CallState.DONE or not slots.acquire():
+                return
+            call.enter(CallState.IN_FLIGHT)
+            call.core, call.attempts = name, call.attempts + 1
+            decision = _decision(table, settings, placement)
+            self._ledger.decide(decision)
+            self._line.served(call)
+            self._affinity.served(call.conversation, name)
+            target = settings.quality_target if call.quality_target is None else call.quality_target
+            self._debt.sent(target, decision.predicted_quality)
+        logger.debug("call %d of %s to %s: %s", call.number, call.agent, name, placement.reason)
         threading.Thread(
-            target=self._serve, args=(call, slots, execute), name=f"eccos-call-{slots.core.name}", daemon=True
+            target=self._serve, args=(call, slots, execute), name=f"eccos-call-{name}", daemon=True
         ).start()
 
     def _serve(self, call: Call, slots: CoreSlots, execute: Execute) -> None:
         name = slots.core.name
         started_s = time.monotonic()
-        result = CallResult(
-            name, error=EccosError(f"core {name!r} ended the call without an answer"), failed=True
-        )
+        nothing = EccosError(f"core {name!r} ended the call without an answer")
+        result, retryable = CallResult(name, error=nothing, failed=True), True
         try:
             executed = execute(call, name)
             result = CallResult(name, value=executed.value, failed=executed.failed)
+            retryable = executed.failed and executed.retryable
         except Exception as error:  # noqa: BLE001 - a backend may raise anything; the agent must be answered
             result = CallResult(name, error=error, failed=True)
         finally:
-            slots.release(failed=result.failed, service_s=time.monotonic() - started_s)
-            self._finish(call, result)
+            service_s = time.monotonic() - started_s
+            slots.release(failed=result.failed, at_fault=retryable, service_s=service_s)
+            if not (retryable and self._retry(call, name)):
+                self._finish(call, result)
+
+    def _retry(self, call: Call, core: str) -> bool:
+        """Let a call whose core failed be tried again, elsewhere if it can be."""
+        with self._changed:
+            backoff_s = self._settings.retry.backoff_s(call)
+            if backoff_s is None or call.state is CallState.DONE or self._stopping:
+                return False
+            call.tried.add(core)
+            call.row = None  # its limits have changed
+            call.not_before_s = time.monotonic() + backoff_s
+            call.enter(CallState.RETRYING)
+            self._ledger.retries += 1
+            self._wake()
+            return True
 
     def _finish(self, call: Call, result: CallResult) -> None:
-        first = call.finish()
+        """Give a call its one final result; whoever comes second finds it done."""
         with self._changed:
-            self._in_flight.discard(call)
-            if first and result.failed:
-                self._totals.failed += 1
-            elif first:
-                self._totals.completed += 1
+            first = call.state is not CallState.DONE
+            if first:
+                call.enter(CallState.DONE)
+                self._held.discard(call)
+                self._ledger.finish(call, result)
             self._wake()
         if not first:
             return
@@ -351,13 +379,26 @@ class Scheduler:
         except Exception:
             logger.exception("the receiver of a call's result raised")
 
-    def _close(self) -> None:
-        """Answer what is left; an answer that a core still gives later is dropped."""
-        with self._changed:
-            left = [*self._inbox, *self._pending, *self._in_flight]
-            self._inbox, self._pending = [], []
-        for call in left:
-            self._finish(call, _refused("the scheduler was stopped before the call was answered"))
+
+def _decision(table: CoreTable, settings: SchedulerSettings, placement: Placement) -> Decision:
+    call, row = placement.call, placement.call.row
+    if row is None:
+        raise ValueError("call.row: None: a call must be priced before it is sent")
+    return Decision(
+        call=call.number,
+        agent=call.agent,
+        core=table.names[placement.column],
+        reason=placement.reason,
+        attempt=call.attempts,
+        waited_s=time.monotonic() - call.arrived_s,
+        predicted_quality=float(row.quality[placement.column]),
+        predicted_cost=float(row.cost[placement.column]),
+        estimates={
+            name: {"quality": quality, "cost": cost}
+            for name, quality, cost in zip(table.names, row.quality.tolist(), row.cost.tolist(), strict=True)
+        },
+        text=call.text.text if settings.log_text else None,
+    )
 
 
 def _counts(numbers: Iterable[int]) -> NDArray[np.int64]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from eccos_aios.core import Core
+from eccos_aios.schedule.breaker import CircuitBreaker
 
 SERVICE_TIME_WEIGHT = (
     0.2  # of the newest call in the running mean; a core's speed is noisy, yet it may change
@@ -22,25 +24,42 @@ class CoreSlots:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        # Guards every count below.
+        # Guards the core, every count below, and the breaker.
         self._lock = threading.Lock()
         self._in_flight = 0
         self._completed = 0
         self._failed = 0
         self._service_s: float | None = None
+        self._breaker = CircuitBreaker()
 
     def acquire(self) -> bool:
-        """Take a slot; False where none is free."""
+        """Take a slot; False where none is free or the breaker is open."""
+        now_s = time.monotonic()
         with self._lock:
-            if self._in_flight >= self.core.slots:
+            if self._in_flight >= self.core.slots or self._breaker.closed_to(now_s):
                 return False
             self._in_flight += 1
+            self._breaker.sent(now_s)
             return True
 
-    def release(self, *, failed: bool, service_s: float) -> None:
-        """Give the slot back after `service_s` seconds of service."""
+    def release(self, *, failed: bool, at_fault: bool, service_s: float) -> None:
+        """Give a slot back.
+
+        Parameters
+        ----------
+        failed : bool
+            Whether the agent is answered with an error.
+        at_fault : bool
+            Whether that is the core's own fault, not the call's.
+        service_s : float
+            Seconds from `acquire`.
+        """
         with self._lock:
             self._in_flight -= 1
+            if at_fault:
+                self._breaker.failed(time.monotonic())
+            else:
+                self._breaker.succeeded()
             if failed:
                 self._failed += 1
                 return
@@ -50,6 +69,11 @@ class CoreSlots:
                 service_s if known is None else known + SERVICE_TIME_WEIGHT * (service_s - known)
             )
 
+    def blame(self) -> None:
+        """Count a call that it holds and has not answered in time as its failure."""
+        with self._lock:
+            self._breaker.failed(time.monotonic())
+
     def resize(self, core: Core) -> None:
         """Take over a changed definition of the core; calls in flight stay counted."""
         with self._lock:
@@ -57,8 +81,13 @@ class CoreSlots:
 
     @property
     def free(self) -> int:
+        """Slots that a call can take now: one where the breaker wants a probe, none where it is open."""
         with self._lock:
-            return max(0, self.core.slots - self._in_flight)
+            now_s = time.monotonic()
+            if self._breaker.closed_to(now_s):
+                return 0
+            slots = max(0, self.core.slots - self._in_flight)
+            return slots if self._breaker.state(now_s) == "ok" else min(1, slots)
 
     @property
     def service_s(self) -> float:
@@ -66,11 +95,20 @@ class CoreSlots:
         with self._lock:
             return FIRST_GUESS_S if self._service_s is None else self._service_s
 
+    @property
+    def probe_in_s(self) -> float | None:
+        """Seconds until the breaker lets a probe through; None where no such moment is known."""
+        with self._lock:
+            return self._breaker.probe_in_s(time.monotonic())
+
     def freed_within(self, horizon_s: float) -> int:
         """Slots that come free within `horizon_s` seconds, each counted as often as it does."""
-        slots = self.core.slots
-        turns = horizon_s / max(self.service_s, SHORTEST_SERVICE_S)
-        return min(int(slots * turns), MOST_TURNS * slots)
+        with self._lock:
+            if self._breaker.state(time.monotonic()) != "ok":
+                return 0
+            slots = self.core.slots
+            service_s = FIRST_GUESS_S if self._service_s is None else self._service_s
+        return min(int(slots * horizon_s / max(service_s, SHORTEST_SERVICE_S)), MOST_TURNS * slots)
 
     def status(self) -> dict[str, int | str]:
         """The core's part of ``/eccos/status``."""
@@ -80,5 +118,5 @@ class CoreSlots:
                 "in_flight": self._in_flight,
                 "completed": self._completed,
                 "failed": self._failed,
-                "state": "ok",
+                "state": self._breaker.state(time.monotonic()),
             }

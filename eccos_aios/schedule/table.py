@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eccos_aios.core import Core
 from eccos_aios.predict import Estimates, Predictor
+from eccos_aios.schedule.affinity import discounted
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.limits import allowed_cores
 from eccos_aios.schedule.slots import CoreSlots
@@ -65,14 +67,52 @@ class CoreTable:
             support=np.zeros(shape),
         )
 
-    def price(self, calls: Sequence[Call], estimates: Estimates) -> None:
-        """Give every call its row of estimates."""
+    def price(
+        self,
+        calls: Sequence[Call],
+        estimates: Estimates,
+        kept_to: Mapping[Call, str | None] | None = None,
+        affinity: str = "off",
+    ) -> None:
+        """Give every call its row of estimates.
+
+        Parameters
+        ----------
+        calls : sequence of Call
+        estimates : Estimates
+            Arrays of shape (calls, cores).
+        kept_to : mapping of Call to str, optional
+            The core that served a call's conversation last.
+        affinity : {"off", "prefer", "strict"}
+            What that core is worth.
+        """
         cores = self.cores
         cost = estimates.cost(cores)
         allowed = allowed_cores([call.needs for call in calls], cores)
-        names = self.names
+        columns = {name: column for column, name in enumerate(self.names)}
         for position, call in enumerate(calls):
-            permitted = allowed[position]
-            if call.pinned in names:
-                permitted = np.array([name == call.pinned for name in names])
-            call.row = EstimateRow(self, estimates.quality[position], cost[position], permitted)
+            permitted, prices = _untried(allowed[position], call, columns), cost[position]
+            held = columns.get(call.pinned or "")
+            kept = columns.get((kept_to or {}).get(call) or "")
+            if held is not None:
+                permitted = _only(held, len(cores))
+            elif kept is not None and permitted[kept] and affinity == "strict":
+                permitted = _only(kept, len(cores))
+            elif kept is not None and affinity == "prefer":
+                prices = discounted(prices, kept)
+            call.row = EstimateRow(self, estimates.quality[position], prices, permitted)
+
+
+def _untried(allowed: NDArray[np.bool_], call: Call, columns: Mapping[str, int]) -> NDArray[np.bool_]:
+    """Without the cores that failed the call already, unless there is no other."""
+    if not call.tried:
+        return allowed
+    untried = allowed.copy()
+    untried[[columns[name] for name in call.tried if name in columns]] = False
+    return untried if untried.any() else allowed
+
+
+def _only(column: int, cores: int) -> NDArray[np.bool_]:
+    permitted = np.zeros(cores, dtype=np.bool_)
+    permitted[column] = True
+    return permitted

@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from eccos_aios.schedule import (
     CallTimeoutError,
     Executed,
     Needs,
+    RetryPolicy,
     Scheduler,
     SchedulerSettings,
     StoppedError,
@@ -109,9 +111,10 @@ def running(
     backend: Callable[[Call, str], Executed],
     cores: Sequence[Core] = (CHEAP, DEAR),
     predictor: Predictor | None = None,
-    **settings: float,
+    **settings: Any,
 ) -> Iterator[Scheduler]:
     settings.setdefault("grace_s", 0.0)
+    settings.setdefault("retry", RetryPolicy(max_attempts=1))
     scheduler = Scheduler(
         cores, predictor or TableOfQualities(cheap=0.9, dear=0.95), backend, SchedulerSettings(**settings)
     )

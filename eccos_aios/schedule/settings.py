@@ -1,0 +1,34 @@
+"""SchedulerSettings: the knobs of the clockwork."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from eccos_aios.schedule.retry import RetryPolicy
+from eccos_aios.schedule.round import Waiting
+
+
+@dataclass(frozen=True)
+class SchedulerSettings:
+    """Units and meaning as in `EccosConfig`."""
+
+    quality_target: float = 0.8
+    max_wait_s: float = 1.0
+    max_quality_wait_s: float = 30.0
+    price_per_second: float = 0.0
+    gather_s: float = 0.002
+    call_timeout_s: float = 600.0
+    grace_s: float = 10.0
+    max_age_s: float = 60.0
+    agent_weights: Mapping[str, float] = field(default_factory=dict)
+    agent_targets: Mapping[str, float] = field(default_factory=dict)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    affinity: Literal["off", "prefer", "strict"] = "off"
+    log_text: bool = False
+
+    @property
+    def waiting(self) -> Waiting:
+        """How long a call may wait for a busy core."""
+        return Waiting(self.max_wait_s, self.max_quality_wait_s)
