@@ -13,17 +13,23 @@ if TYPE_CHECKING:
     from eccos_aios.predict.default import default_predictor
     from eccos_aios.predict.embed import Embedder, TfidfEmbedder
     from eccos_aios.predict.hybrid import HybridPredictor
+    from eccos_aios.predict.minilm import MiniLmEmbedder
     from eccos_aios.predict.retrieval import RetrievalPredictor
+    from eccos_aios.predict.saved import cached_predictor, load_predictor, save_predictor
     from eccos_aios.predict.trained import TrainedPredictor
 
 # FAISS, SciPy and scikit-learn take a second to import; who only reads a call's text does not wait for them.
 _LAZY = {
     "Embedder": "embed",
-    "TfidfEmbedder": "embed",
     "HybridPredictor": "hybrid",
+    "MiniLmEmbedder": "minilm",
     "RetrievalPredictor": "retrieval",
+    "TfidfEmbedder": "embed",
     "TrainedPredictor": "trained",
+    "cached_predictor": "saved",
     "default_predictor": "default",
+    "load_predictor": "saved",
+    "save_predictor": "saved",
 }
 
 __all__ = [
@@ -31,15 +37,19 @@ __all__ = [
     "Embedder",
     "Estimates",
     "HybridPredictor",
+    "MiniLmEmbedder",
     "Predictor",
     "RetrievalPredictor",
     "TfidfEmbedder",
     "TrainedPredictor",
+    "cached_predictor",
     "call_text",
     "default_predictor",
     "has_images",
+    "load_predictor",
     "query_text",
     "record_text",
+    "save_predictor",
 ]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from eccos_aios.predict.hybrid import HybridPredictor
 from eccos_aios.predict.predictor import Predictor
-from eccos_aios.predict.retrieval import RetrievalPredictor
 
 
 def default_predictor() -> Predictor:
     """A new, unfitted predictor of the default kind."""
-    return RetrievalPredictor()
+    return HybridPredictor()

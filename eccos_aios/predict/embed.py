@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar
@@ -14,6 +15,10 @@ from eccos_aios.predict.terms import BUCKETS, count_terms
 
 Vectors = NDArray[np.float32]
 EmbedderT = TypeVar("EmbedderT", bound="Embedder")
+
+log = logging.getLogger(__name__)
+
+_FAILED = "the embedder failed; where it does, estimates go by the means per core"
 
 MAX_TERMS = 60_000  # kept, the most frequent; 60,000 x 128 float32 are 31 MB
 SMALL_CORPUS = 400  # texts; up to here an exact dense SVD is quicker than the randomised one
@@ -48,7 +53,7 @@ class TfidfEmbedder(Embedder):
         frequency = np.bincount(counts.indices, minlength=BUCKETS)
         kept = _kept_terms(frequency, len(texts))
         self.buckets_ = kept.astype(np.int32)
-        self._index_terms()
+        self.restore()
         # idf as scikit-learn's TfidfTransformer smooths it
         self.idf_ = (np.log((1 + len(texts)) / (1 + frequency[kept])) + 1).astype(np.float32)
         self.projection_ = _projection(self._weighted(counts), self.dimensions)
@@ -59,7 +64,8 @@ class TfidfEmbedder(Embedder):
             return np.zeros((0, self.projection_.shape[1]), dtype=np.float32)
         return unit_rows(np.asarray(self._weighted(count_terms(texts)) @ self.projection_))
 
-    def _index_terms(self) -> None:
+    def restore(self) -> None:
+        """Rebuild from the fitted arrays what can be told from them."""
         self._column = np.full(BUCKETS, -1, dtype=np.int32)
         self._column[self.buckets_] = np.arange(len(self.buckets_), dtype=np.int32)
 
@@ -74,6 +80,50 @@ class TfidfEmbedder(Embedder):
         values = (values / np.sqrt(squares)[rows]).astype(np.float32)
         starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=counts.shape[0]))])
         return csr_matrix((values, columns, starts), shape=(counts.shape[0], len(self.buckets_)))
+
+
+class GuardedEmbedder(Embedder):
+    """Keeps an embedder's faults from the kernel: where it raises, nothing is known, and priors speak.
+
+    The first fault is logged with its cause; a text whose embedding failed has a vector of zeros.
+
+    Parameters
+    ----------
+    inner : Embedder
+    """
+
+    def __init__(self, inner: Embedder) -> None:
+        self.inner = inner
+        self.width = 1
+        self.failed = False
+
+    def fit(self, texts: Sequence[str]) -> GuardedEmbedder:
+        try:
+            self.width = self.inner.fit(texts).transform(["probe"]).shape[1]
+        except Exception:
+            log.warning(_FAILED, exc_info=True)
+            # vectors of another width could not be compared with the history's, so it stays off
+            self.inner, self.width = NoEmbedder(), 1
+        return self
+
+    def transform(self, texts: Sequence[str]) -> Vectors:
+        try:
+            return self.inner.transform(texts)
+        except Exception:
+            if not self.failed:
+                self.failed = True
+                log.warning(_FAILED, exc_info=True)
+            return np.zeros((len(texts), self.width), dtype=np.float32)
+
+
+class NoEmbedder(Embedder):
+    """Knows nothing of any text."""
+
+    def fit(self, texts: Sequence[str]) -> NoEmbedder:
+        return self
+
+    def transform(self, texts: Sequence[str]) -> Vectors:
+        return np.zeros((len(texts), 1), dtype=np.float32)
 
 
 def _kept_terms(frequency: NDArray[np.int64], texts: int) -> NDArray[np.int64]:

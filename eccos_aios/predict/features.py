@@ -61,11 +61,12 @@ class ShapeScale:
 def _shape(call: CallText) -> list[float]:
     query, tools = split_tools(call.text)
     length = max(len(query), 1)
+    numbers = _NUMBER.findall(query)
     counted = [
         query.count(","),
         query.count('"') + query.count("'"),
         query.count(" and "),
-        len(_NUMBER.findall(query)),
+        len(numbers),
         query.count("$") + query.count("\\"),
         query.count("."),
     ]
@@ -75,7 +76,7 @@ def _shape(call: CallText) -> list[float]:
         tools.count(TOOL_MARK) + bool(tools),
         np.log1p(len(tools)),
         100 * query.count("\n") / length,
-        sum(map(len, _NUMBER.findall(query))) / length,
+        sum(map(len, numbers)) / length,
         query.count("?"),
         len(_SIGN.findall(query)) / length,
         len(_UPPER.findall(query)) / length,

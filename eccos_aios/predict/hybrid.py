@@ -8,7 +8,7 @@ import numpy as np
 
 from eccos_aios.history import Record
 from eccos_aios.predict.advantage import fit_keep, shrink_advantage
-from eccos_aios.predict.embed import Embedder, TfidfEmbedder
+from eccos_aios.predict.embed import Embedder, GuardedEmbedder, TfidfEmbedder
 from eccos_aios.predict.estimate import Estimates, FloatArray
 from eccos_aios.predict.features import embed_calls
 from eccos_aios.predict.outcomes import core_positions, outcomes_of
@@ -38,9 +38,10 @@ class HybridPredictor(Predictor):
     """
 
     def __init__(self, embedder: Embedder | None = None) -> None:
-        self.embedder = TfidfEmbedder() if embedder is None else embedder
-        self.retrieval = RetrievalPredictor(embedder=self.embedder)
-        self.trained = TrainedPredictor(embedder=self.embedder)
+        self.embedder: Embedder = TfidfEmbedder() if embedder is None else GuardedEmbedder(embedder)
+        self.retrieval = RetrievalPredictor()
+        self.trained = TrainedPredictor()
+        self.retrieval.embedder = self.trained.embedder = self.embedder
 
     def fit(self, history: Sequence[Record]) -> HybridPredictor:
         outcomes = outcomes_of(history)

@@ -14,7 +14,8 @@ from eccos_aios.predict.text import CallText, record_text, split_tools
 
 UNKNOWN_OUTPUT_TOKENS = 256.0  # where nothing at all is known of any core
 UNKNOWN_QUALITY = 0.5  # likewise
-CAUTION = 8.0  # records; a core's own figure outweighs the common one from so many on
+CAUTION = 8.0  # records; a core's own quality outweighs the common one from so many on
+TOKEN_CAUTION = 2.0  # likewise of tokens: cores differ in them by factors, and one record tells much
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,12 @@ def outcomes_of(history: Sequence[Record]) -> Outcomes:
 
 
 def query_groups(calls: Sequence[CallText]) -> NDArray[np.int64]:
-    """A number for each call; calls that ask the same, with whatever tools, have the same."""
-    numbers: dict[str, int] = {}
-    asked = (split_tools(call.text)[0].strip() for call in calls)
+    """A number for each call; calls that ask the same, with whatever tools, have the same.
+
+    Queries of no text are told apart: their text may have been left out of the history.
+    """
+    numbers: dict[str | int, int] = {}
+    asked = (split_tools(call.text)[0].strip() or row for row, call in enumerate(calls))
     return np.array([numbers.setdefault(query, len(numbers)) for query in asked], dtype=np.int64)
 
 
@@ -85,15 +89,15 @@ class CorePriors:
 
 
 def core_priors(outcomes: Outcomes) -> CorePriors:
-    """Means per core, each drawn towards the mean over the cores by `CAUTION` records' worth."""
+    """Means per core, each drawn towards the mean over the cores by some records' worth of caution."""
     own = np.array([call.input_tokens for call in outcomes.calls])[:, None]
     counted = np.where(np.isnan(outcomes.input_tokens), 0.0, own)
     input_total = np.nansum(outcomes.input_tokens, axis=0)
-    caution = CAUTION * max(float(own.mean()), 1.0) if len(own) else 1.0
+    caution = TOKEN_CAUTION * max(float(own.mean()), 1.0) if len(own) else 1.0
     ratio = (input_total + caution) / (counted.sum(axis=0) + caution)
     return CorePriors(
-        quality=_shrunk_means(outcomes.quality, UNKNOWN_QUALITY),
-        output_tokens=_shrunk_means(outcomes.output_tokens, UNKNOWN_OUTPUT_TOKENS),
+        quality=_shrunk_means(outcomes.quality, UNKNOWN_QUALITY, CAUTION),
+        output_tokens=_shrunk_means(outcomes.output_tokens, UNKNOWN_OUTPUT_TOKENS, TOKEN_CAUTION),
         input_ratio=np.append(ratio, 1.0),
     )
 
@@ -104,9 +108,9 @@ def core_positions(known: Sequence[str], asked: Sequence[str]) -> NDArray[np.int
     return np.array([position.get(name, len(known)) for name in asked], dtype=np.int64)
 
 
-def _shrunk_means(values: FloatArray, fallback: float) -> FloatArray:
+def _shrunk_means(values: FloatArray, fallback: float, caution: float) -> FloatArray:
     count = (~np.isnan(values)).sum(axis=0)
     total = np.nansum(values, axis=0)
     seen = count > 0
     common = float((total[seen] / count[seen]).mean()) if seen.any() else fallback
-    return np.append((total + CAUTION * common) / (count + CAUTION), common)
+    return np.append((total + caution * common) / (count + caution), common)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.history import Record
-from eccos_aios.predict.embed import Embedder, TfidfEmbedder, Vectors
+from eccos_aios.predict.embed import Embedder, GuardedEmbedder, TfidfEmbedder, Vectors
 from eccos_aios.predict.estimate import Estimates, FloatArray
 from eccos_aios.predict.features import embed_calls
 from eccos_aios.predict.outcomes import Outcomes, core_positions, core_priors, outcomes_of, query_groups
@@ -55,7 +55,7 @@ class RetrievalPredictor(Predictor):
         self.neighbours = neighbours
         self.sharpness = sharpness
         self.caution = caution
-        self.embedder = TfidfEmbedder() if embedder is None else embedder
+        self.embedder: Embedder = TfidfEmbedder() if embedder is None else GuardedEmbedder(embedder)
 
     def fit(self, history: Sequence[Record]) -> RetrievalPredictor:
         outcomes = outcomes_of(history)
@@ -66,10 +66,17 @@ class RetrievalPredictor(Predictor):
         """Learn from outcomes whose calls are embedded already."""
         self.cores_ = outcomes.cores
         self.priors_ = core_priors(outcomes)
-        self.index_ = _index(vectors)
         self.deviation_ = _masked(outcomes.quality - self.priors_.quality[:-1])
         self.lengthening_ = _masked(outcomes.output_tokens / np.maximum(self.priors_.output_tokens[:-1], 1.0))
+        # a history without tools leaves half of the embedding empty; why search it
+        self.used_ = np.flatnonzero(vectors.any(axis=0)) if vectors.any() else np.zeros(1, dtype=np.int64)
+        self.vectors_ = np.ascontiguousarray(vectors[:, self.used_])
+        self.restore()
         return self
+
+    def restore(self) -> None:
+        """Rebuild from the fitted arrays what is not an array."""
+        self._index = _index(self.vectors_)
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         columns = core_positions(self.cores_, cores)
@@ -105,23 +112,26 @@ class RetrievalPredictor(Predictor):
 
     def nearest(self, call: CallText, count: int) -> list[tuple[int, float]]:
         """Positions in the history of the nearest past calls, and their similarities, best first."""
-        if not self.index_.ntotal:
+        if not self._index.ntotal:
             return []
-        similarity, found = self.index_.search(
-            embed_calls([call], self.embedder), min(count, self.index_.ntotal)
-        )
+        similarity, found = self._search(embed_calls([call], self.embedder), count)
         return [
             (int(row), float(alike)) for row, alike in zip(found[0], similarity[0], strict=True) if row >= 0
         ]
 
     def _neighbours(self, vectors: Vectors) -> tuple[FloatArray, NDArray[np.int64]]:
         """Weights and records of every call's neighbours, both of shape (calls, neighbours)."""
-        count = min(self.neighbours, self.index_.ntotal)
+        count = min(self.neighbours, self._index.ntotal)
         if not count or not len(vectors):
             return np.zeros((len(vectors), 0)), np.zeros((len(vectors), 0), dtype=np.int64)
-        similarity, found = self.index_.search(vectors, count)
+        similarity, found = self._search(vectors, count)
         weights = np.where(found >= 0, np.clip(similarity, 0.0, 1.0), 0.0) ** self.sharpness
         return weights.astype(np.float64), np.maximum(found, 0)
+
+    def _search(self, vectors: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        used = np.ascontiguousarray(vectors[:, self.used_])
+        similarity, found = self._index.search(used, min(count, self._index.ntotal))
+        return similarity, found
 
 
 def _index(vectors: Vectors) -> faiss.Index:

@@ -70,7 +70,7 @@ class LandmarkKernel:
         penalty : float
             On the squared weights: noise variance over signal variance.
         """
-        coverage = known.mean(axis=0, dtype=np.float64)
+        coverage = known.sum(axis=0) / max(len(known), 1)
         inverse = (1.0 / (self.gram_[:, None] * coverage + penalty)).astype(np.float32)
         goal = coordinates.T @ targets
         weights = inverse * goal

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from eccos_aios.history import Record
 from eccos_aios.predict.category import CategoryHead, category_labels, category_means
-from eccos_aios.predict.embed import Embedder, TfidfEmbedder, Vectors
+from eccos_aios.predict.embed import Embedder, GuardedEmbedder, TfidfEmbedder, Vectors
 from eccos_aios.predict.estimate import Estimates, FloatArray
 from eccos_aios.predict.features import ShapeScale, embed_calls
 from eccos_aios.predict.forest import LEAST_IN_LEAF, Forest, grow_forest
@@ -45,7 +45,7 @@ class TrainedPredictor(Predictor):
     """
 
     def __init__(self, embedder: Embedder | None = None) -> None:
-        self.embedder = TfidfEmbedder() if embedder is None else embedder
+        self.embedder: Embedder = TfidfEmbedder() if embedder is None else GuardedEmbedder(embedder)
 
     def fit(self, history: Sequence[Record]) -> TrainedPredictor:
         outcomes = outcomes_of(history)
