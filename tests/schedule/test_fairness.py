@@ -1,0 +1,149 @@
+"""Who goes first: fair shares, priorities, age; and the target that is held over time."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eccos_aios.core import Core, Price
+from eccos_aios.schedule import Call, Executed, Scheduler, SchedulerSettings
+from eccos_aios.schedule.debt import CREDIT_LIMIT, QualityDebt
+from eccos_aios.schedule.line import Line
+from test_scheduler import Answers, Backend, TableOfQualities, call
+
+ONE_SLOT = Core(name="only", quota=1)
+
+
+def joined(line: Line, agent: str, count: int, arrived_s: float = 0.0, priority: int = 0) -> list[Call]:
+    calls = [call(lambda *_: None, agent=agent, arrived_s=arrived_s, priority=priority) for _ in range(count)]
+    for each in calls:
+        line.join(each)
+    return calls
+
+
+def test_one_agent_with_many_calls_does_not_delay_another_with_one() -> None:
+    line = Line()
+    many = joined(line, "many", 500)
+    for served in many[:100]:
+        line.served(served)
+    one = joined(line, "one", 1)
+    order = line.order([*many[100:], *one], now_s=1.0)
+    assert order.index(one[0]) <= 1
+
+
+def test_shares_follow_the_weights() -> None:
+    line = Line({"heavy": 3.0})
+    waiting = [*joined(line, "heavy", 40), *joined(line, "light", 40)]
+    served = []
+    for _ in range(40):
+        first = line.order(waiting, now_s=1.0)[0]
+        waiting.remove(first)
+        line.served(first)
+        served.append(first.agent)
+    assert served.count("heavy") == pytest.approx(30, abs=1)
+
+
+def test_a_higher_priority_goes_first_until_age_tells() -> None:
+    line = Line(max_age_s=10.0)
+    old = joined(line, "a", 1, arrived_s=0.0)
+    urgent = joined(line, "b", 1, arrived_s=5.0, priority=1)
+    assert line.order([*old, *urgent], now_s=9.0) == [*urgent, *old]
+    assert line.order([*old, *urgent], now_s=10.0) == [*old, *urgent]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.floats(0, 100)), max_size=40))
+def test_no_call_is_lost_or_doubled_in_line(joining: list[tuple[str, int, float]]) -> None:
+    line = Line({"a": 2.0})
+    calls = [joined(line, agent, 1, arrived_s, priority)[0] for agent, priority, arrived_s in joining]
+    assert {id(each) for each in line.order(calls, now_s=70.0)} == {id(each) for each in calls}
+
+
+def test_the_scheduler_serves_agents_in_turn() -> None:
+    backend, answers = Backend(open_gate=False), Answers()
+    scheduler = Scheduler((ONE_SLOT,), TableOfQualities(), backend, SchedulerSettings(gather_s=0.05, grace_s=0.0))
+    scheduler.start()
+    for _ in range(20):
+        scheduler.submit(call(answers, payload="many", agent="many"))
+    backend.wait_until_holding(1)
+    scheduler.submit(call(answers, payload="one", agent="one"))
+    backend.gate.set()
+    answers.wait(21)
+    scheduler.stop()
+    assert [payload for _, payload in backend.served].index("one") <= 2
+
+
+def test_affinity_keeps_a_conversation_at_its_core() -> None:
+    cores = (
+        Core(name="first", quota=4, price=Price(input=1, output=1)),
+        Core(name="second", quota=4, price=Price(input=1.05, output=1.05)),
+    )
+    served: dict[str, list[str]] = {}
+    for affinity in ("off", "prefer", "strict"):
+        answers = Answers()
+        settings = SchedulerSettings(affinity=affinity, quality_target=0.0, grace_s=0.0)
+        scheduler = Scheduler(cores, TableOfQualities(), lambda _, core: Executed(core), settings)
+        scheduler.start()
+        scheduler.submit(call(answers, conversation="talk", pinned="second"))
+        answers.wait(1)
+        scheduler.submit(call(answers, conversation="talk"))
+        answers.wait(1)
+        scheduler.stop()
+        served[affinity] = [str(result.core) for _, result in answers.results]
+    assert served == {"off": ["second", "first"], "prefer": ["second", "second"], "strict": ["second", "second"]}
+
+
+def test_credit_lets_a_small_round_take_the_cheap_core() -> None:
+    cores = (
+        Core(name="cheap", quota=4, price=Price(input=1, output=1)),
+        Core(name="dear", quota=4, price=Price(input=9, output=9)),
+    )
+    lock, taken = threading.Lock(), {"cheap": 0, "dear": 0}
+
+    def count(_: Call, core: str) -> Executed:
+        with lock:
+            taken[core] += 1
+        return Executed(core)
+
+    answers = Answers()
+    scheduler = Scheduler(
+        cores, TableOfQualities(cheap=0.7, dear=0.9), count, SchedulerSettings(quality_target=0.8, grace_s=0.0)
+    )
+    scheduler.start()
+    for _ in range(60):
+        scheduler.submit(call(answers))
+        answers.wait(1)
+    mean = scheduler.status()["totals"]["predicted_quality"]
+    scheduler.stop()
+    assert mean == pytest.approx(0.8, abs=0.06)
+    assert taken["cheap"] == pytest.approx(30, abs=18)
+
+
+@pytest.mark.parametrize("bias", [-0.05, 0.0, 0.05])
+def test_a_biased_predictor_is_found_out_by_feedback(bias: float) -> None:
+    """Two cores, single-call rounds: the mean delivered quality still ends at the target."""
+    draw = random.Random(7)
+    debt, target, delivered = QualityDebt(), 0.75, []
+    for _ in range(2000):
+        truth = np.array([draw.uniform(0.3, 0.7), draw.uniform(0.8, 1.0)])
+        predicted = np.clip(truth + bias, 0, 1)
+        column = 0 if predicted[0] >= target + debt.owed(1) else 1
+        debt.sent(target, predicted[column])
+        quality = float(draw.random() < truth[column])
+        debt.delivered(predicted[column], quality)
+        delivered.append(quality)
+    assert np.mean(delivered) == pytest.approx(target, abs=0.01)
+
+
+def test_the_debt_is_bounded_both_ways() -> None:
+    debt = QualityDebt()
+    for _ in range(1000):
+        debt.sent(0.9, 0.1)
+    assert debt.points == CREDIT_LIMIT
+    for _ in range(1000):
+        debt.sent(0.1, 0.9)
+    assert debt.points == -CREDIT_LIMIT

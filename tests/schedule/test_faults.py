@@ -1,0 +1,279 @@
+"""What cores that fail do to calls: retries, breakers, and the machine that says that nothing is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from eccos_aios.core import Core, Price
+from eccos_aios.predict import CallText
+from eccos_aios.schedule import (
+    TRANSITIONS,
+    Call,
+    CallResult,
+    CallState,
+    Executed,
+    Needs,
+    RetryPolicy,
+    Scheduler,
+    SchedulerSettings,
+)
+from eccos_aios.schedule.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S, LONGEST_PAUSE_S, CircuitBreaker
+from test_scheduler import WAIT_S, Answers, TableOfQualities, call
+
+CHEAP = Core(name="cheap", quota=2, price=Price(input=1, output=1))
+DEAR = Core(name="dear", quota=2, price=Price(input=9, output=9))
+AT_ONCE = RetryPolicy(max_attempts=3, first_backoff_s=0.0)
+
+
+class Failing:
+    """Cores that fail as told."""
+
+    def __init__(self, retryable: bool = True, **failures: int) -> None:
+        self.left = Counter(failures)
+        self.retryable = retryable
+        self.served: list[str] = []
+        self._lock = threading.Lock()  # guards both
+
+    def __call__(self, _: Call, core: str) -> Executed:
+        with self._lock:
+            self.served.append(core)
+            self.left[core] -= 1
+            failed = self.left[core] >= 0
+        return Executed(f"{core} answered", failed=failed, retryable=failed and self.retryable)
+
+
+def run(backend: Any, cores: tuple[Core, ...] = (CHEAP, DEAR), **options: Any) -> tuple[Scheduler, Answers]:
+    scheduler = Scheduler(
+        cores,
+        TableOfQualities(cheap=0.9, dear=0.9),
+        backend,
+        SchedulerSettings(**{"grace_s": 0.0, "retry": AT_ONCE, "gather_s": 0.0, **options}),
+    )
+    scheduler.start()
+    return scheduler, Answers()
+
+
+def test_a_call_whose_core_fails_is_answered_by_another() -> None:
+    backend = Failing(cheap=1)
+    scheduler, answers = run(backend)
+    scheduler.submit(call(answers))
+    result = answers.wait(1)[0]
+    scheduler.stop()
+    assert (result.core, result.failed) == ("dear", False)
+    assert backend.served == ["cheap", "dear"]
+    assert scheduler.status()["totals"]["retries"] == 1
+
+
+def test_a_core_that_raises_is_retried_too() -> None:
+    def cut(_: Call, core: str) -> Executed:
+        if core == "cheap":
+            raise ConnectionResetError("cut")
+        return Executed("answered")
+
+    scheduler, answers = run(cut)
+    scheduler.submit(call(answers))
+    assert answers.wait(1)[0].core == "dear"
+    scheduler.stop()
+
+
+def test_what_is_the_calls_own_fault_is_not_retried() -> None:
+    backend = Failing(retryable=False, cheap=1)
+    scheduler, answers = run(backend)
+    scheduler.submit(call(answers))
+    assert answers.wait(1)[0].failed
+    scheduler.stop()
+    assert backend.served == ["cheap"]
+
+
+def test_attempts_end() -> None:
+    backend = Failing(cheap=9, dear=9)
+    scheduler, answers = run(backend)
+    scheduler.submit(call(answers))
+    assert answers.wait(1)[0].failed
+    scheduler.stop()
+    assert len(backend.served) == AT_ONCE.max_attempts
+
+
+def test_the_only_core_is_tried_again() -> None:
+    backend = Failing(cheap=2)
+    scheduler, answers = run(backend, cores=(CHEAP,))
+    scheduler.submit(call(answers))
+    assert answers.wait(1)[0].value == "cheap answered"
+    scheduler.stop()
+
+
+def test_a_pinned_call_is_retried_at_its_core() -> None:
+    backend = Failing(dear=1)
+    scheduler, answers = run(backend)
+    scheduler.submit(call(answers, pinned="dear"))
+    assert answers.wait(1)[0].core == "dear"
+    scheduler.stop()
+    assert backend.served == ["dear", "dear"]
+
+
+def test_a_core_that_keeps_failing_gets_no_more_calls() -> None:
+    backend = Failing(cheap=10**6)
+    scheduler, answers = run(backend, max_wait_s=0.0, max_quality_wait_s=0.0)
+    for _ in range(FAILURES_TO_OPEN):
+        scheduler.submit(call(answers))
+        answers.wait(1)
+    assert scheduler.status()["cores"]["cheap"]["state"] == "open"
+    before = backend.served.count("cheap")
+    for _ in range(10):
+        scheduler.submit(call(answers))
+    assert not any(result.failed for result in answers.wait(10))
+    scheduler.stop()
+    assert backend.served.count("cheap") == before
+
+
+def test_a_breaker_opens_probes_and_closes() -> None:
+    breaker = CircuitBreaker()
+    for _ in range(FAILURES_TO_OPEN - 1):
+        breaker.failed(0.0)
+    assert breaker.state(0.0) == "ok"
+    breaker.failed(0.0)
+    assert breaker.state(0.0) == "open"
+    assert breaker.probe_in_s(0.0) == FIRST_PAUSE_S
+    assert breaker.state(FIRST_PAUSE_S) == "half-open"
+    assert not breaker.closed_to(FIRST_PAUSE_S)
+    breaker.sent(FIRST_PAUSE_S)
+    assert breaker.closed_to(FIRST_PAUSE_S)  # one probe, not two
+    breaker.succeeded()
+    assert breaker.state(FIRST_PAUSE_S) == "ok"
+
+
+def test_a_breaker_waits_longer_after_each_probe_that_fails() -> None:
+    breaker, now_s = CircuitBreaker(), 0.0
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.failed(now_s)
+    pauses = []
+    for _ in range(8):
+        pause = breaker.probe_in_s(now_s)
+        assert pause is not None
+        pauses.append(pause)
+        now_s += pause
+        breaker.sent(now_s)
+        breaker.failed(now_s)
+    assert pauses[:3] == pytest.approx([FIRST_PAUSE_S, 2 * FIRST_PAUSE_S, 4 * FIRST_PAUSE_S])
+    assert pauses[-1] == pytest.approx(LONGEST_PAUSE_S)
+
+
+def test_no_state_is_left_but_by_the_ways_written_down() -> None:
+    for state, ways in TRANSITIONS.items():
+        for other in CallState:
+            fresh = call(lambda *_: None)
+            fresh.state = state
+            if other in ways or other is state:
+                fresh.enter(other)
+                assert fresh.state is other
+            else:
+                with pytest.raises(ValueError, match="cannot become"):
+                    fresh.enter(other)
+
+
+class Clockwork(RuleBasedStateMachine):
+    """Calls come, cores answer, fail and hang in any order, cores are swapped: nothing is lost or doubled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered: Counter[int] = Counter()
+        self.submitted = 0
+        self.last = 0
+        self.over_quota: list[str] = []
+        self._lock = threading.Lock()  # guards what the cores hold
+        self.held: dict[str, list[tuple[threading.Event, list[str]]]] = {"cheap": [], "dear": []}
+        self.quota = {"cheap": 2, "dear": 2}
+        self.most_allowed = dict(self.quota)
+        self.all_answered = threading.Condition()
+        self.scheduler = Scheduler(
+            (CHEAP, DEAR),
+            TableOfQualities(cheap=0.9, dear=0.9),
+            self.execute,
+            SchedulerSettings(
+                gather_s=0.0, max_wait_s=0.005, max_quality_wait_s=0.01, grace_s=0.0, retry=AT_ONCE, call_timeout_s=60.0
+            ),
+        )
+        self.scheduler.start()
+
+    def execute(self, _: Call, core: str) -> Executed:
+        released, verdict = threading.Event(), ["answer"]
+        with self._lock:
+            self.held[core].append((released, verdict))
+            if len(self.held[core]) > self.most_allowed[core]:
+                self.over_quota.append(core)
+        released.wait(WAIT_S)
+        if verdict[0] == "raise":
+            raise ConnectionResetError("cut")
+        return Executed(core, failed=verdict[0] != "answer", retryable=verdict[0] == "retryable")
+
+    def on_done(self, call: Call, _: CallResult) -> None:
+        with self.all_answered:
+            self.answered[call.number] += 1
+            self.all_answered.notify_all()
+
+    @rule(named=st.sampled_from([None, "cheap", "dear", "absent"]), priority=st.integers(0, 2))
+    def submit(self, named: str | None, priority: int) -> None:
+        needs = Needs(1, cores=None if named is None else frozenset({named}))
+        self.submitted += 1
+        submitted = Call(CallText("q", 1), needs, None, self.on_done, agent=str(priority), priority=priority)
+        self.last = submitted.number
+        self.scheduler.submit(submitted)
+
+    @rule()
+    def let_rounds_pass(self) -> None:
+        """A call that no core may take is refused in a round; after the second, the first has dispatched."""
+        for _ in range(2):
+            self.submit("absent", 0)
+            with self.all_answered:
+                assert self.all_answered.wait_for(lambda: self.answered[self.last] == 1, WAIT_S)
+
+    @rule(core=st.sampled_from(["cheap", "dear"]), verdict=st.sampled_from(["answer", "refuse", "retryable", "raise"]))
+    def core_ends_its_oldest_call(self, core: str, verdict: str) -> None:
+        with self._lock:
+            ended = self.held[core].pop(0) if self.held[core] else None
+        if ended is not None:
+            ended[1][0] = verdict
+            ended[0].set()
+
+    @precondition(lambda self: self.submitted > 0)
+    @rule(cheap=st.integers(1, 3), dear=st.integers(1, 3))
+    def refresh(self, cheap: int, dear: int) -> None:
+        with self._lock:
+            # Calls in flight may exceed a quota that shrank under them; the larger one bounds them.
+            for name, quota in (("cheap", cheap), ("dear", dear)):
+                self.quota[name] = quota
+                self.most_allowed[name] = max(self.most_allowed[name], quota)
+        cores = [CHEAP.model_copy(update={"quota": cheap}), DEAR.model_copy(update={"quota": dear})]
+        self.scheduler.reconfigure(
+            cores, TableOfQualities(cheap=0.9), self.execute, SchedulerSettings(gather_s=0.0, max_wait_s=0.005, grace_s=0.0, retry=AT_ONCE)
+        )
+
+    @invariant()
+    def no_quota_is_broken_and_nobody_is_answered_twice(self) -> None:
+        assert self.over_quota == []
+        assert all(times == 1 for times in self.answered.values())
+
+    def teardown(self) -> None:
+        stopper = threading.Thread(target=self.scheduler.stop, name="stopper")
+        stopper.start()
+        stopper.join(WAIT_S)
+        with self._lock:
+            held = [entry for entries in self.held.values() for entry in entries]
+        for released, _ in held:
+            released.set()
+        assert not stopper.is_alive()
+        assert sum(self.answered.values()) == self.submitted
+        status: Any = self.scheduler.status()
+        assert status["pending"] == 0
+        assert status["totals"]["completed"] + status["totals"]["failed"] == self.submitted
+
+
+TestClockwork = Clockwork.TestCase
+TestClockwork.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
