@@ -12,7 +12,8 @@ from eccos_aios.assign.problem import BoolArray, FloatArray
 
 SAMPLE = 1500  # calls that the first, rough steps look at
 COOLING = 0.3  # factor of the temperature from stage to stage
-STAGES = 7
+STAGES = 8  # of cooling, at most: then calls are tied
+SAMPLE_UNDECIDED = 0.1  # share of the sample below which all calls are looked at
 STEPS = 8  # Newton steps in a stage, at most
 WORTHWHILE = 0.1  # gain of a step in temperatures: less is below what the smoothing itself blurs
 CLOSE_ENOUGH = 0.02  # of a load, relative to the mean load: the rest is left to what follows
@@ -20,6 +21,7 @@ CLOSE_CALLS = 1.0  # but at most so many calls
 # Added to the Hessian's diagonal, relative to its mean, until a step leads down (Levenberg): it is singular
 # where prices may rise together, and flat far from the solution.
 FLAT = 0.01
+LONGEST_STEP = 1e100  # of a multiplier: keeps a singular Hessian from making infinities
 DAMPINGS = (1e-6, 0.03, 1.0, 30.0)
 SURE = 0.9  # share of a call at one core from which it counts as decided
 
@@ -57,16 +59,43 @@ def smoothed_prices(instance: Instance, contested: int, fixed_price: float | Non
     smooth = _Smooth(instance, stride)
     multipliers = smooth.start(fixed_price)
     temperature = smooth.spread(multipliers)
-    for _ in range(STAGES):
+    coldest = temperature * COOLING**STAGES
+    while True:
         multipliers, undecided = smooth.climb(multipliers, temperature, fixed_price is None)
-        if undecided <= contested and stride == 1:
-            break
-        if undecided <= contested:
+        if stride > 1 and undecided <= SAMPLE * SAMPLE_UNDECIDED:
             # The sample has served; its error is of the order of what this temperature blurs.
             smooth, stride = _Smooth(instance, 1), 1
+        elif (stride == 1 and undecided <= contested) or temperature <= coldest:
+            break
         else:
             temperature *= COOLING
+    if stride > 1:
+        multipliers, _ = _Smooth(instance, 1).climb(multipliers, temperature, fixed_price is None)
     return Smoothed(float(multipliers[-1]), multipliers[:-1], temperature)
+
+
+@dataclass(frozen=True, eq=False)
+class _Derivatives:
+    """The negative smoothed dual, its gradient and Hessian, and how many calls are undecided."""
+
+    height: float
+    gradient: FloatArray
+    hessian: FloatArray
+    undecided: int
+
+    def step(self, movable: BoolArray, damping: float) -> FloatArray:
+        """Newton's step of the multipliers that may move."""
+        index = np.flatnonzero(movable)
+        part = self.hessian[np.ix_(index, index)]
+        diagonal = np.diag_indices(len(index))
+        own = part[diagonal]
+        part[diagonal] += damping * (own + FLAT * own.mean()) + np.finfo(float).tiny
+        step = np.zeros(len(movable))
+        # Cholesky straight from LAPACK: numpy.linalg.solve takes 3 times as long at 33×33.
+        _, solution, failed = dposv(part, -self.gradient[index])
+        if not failed:
+            step[index] = np.clip(solution, -LONGEST_STEP, LONGEST_STEP)
+        return step
 
 
 class _Smooth:
@@ -101,50 +130,27 @@ class _Smooth:
 
     def climb(self, multipliers: FloatArray, temperature: float, free_price: bool) -> tuple[FloatArray, int]:
         """Newton steps at one temperature; the multipliers, and how many calls are undecided there."""
-        height, gradient, hessian, undecided = self._derivatives(multipliers, temperature)
+        here = self._derivatives(multipliers, temperature)
         close = min(CLOSE_CALLS, CLOSE_ENOUGH * self.value.shape[1] / len(self.value))
-        damp = 0
+        last = 0  # damping that worked
         for _ in range(STEPS):
-            movable = (multipliers > 0) | (gradient < 0)
+            movable = (multipliers > 0) | (here.gradient < 0)
             if not free_price:
                 movable[-1] = False
-            if not movable.any() or np.abs(gradient[movable]).max() <= close:
+            if not movable.any() or np.abs(here.gradient[movable]).max() <= close:
                 break
-            moved = None
-            for damp in range(max(0, damp - 1), len(DAMPINGS)):
-                step = self._newton(gradient, hessian, movable, DAMPINGS[damp])
-                trial = np.maximum(multipliers + step, 0.0)
-                trial_height, *derivatives = self._derivatives(trial, temperature)
-                if trial_height < height:
-                    moved = trial
+            before = here.height
+            for tried in range(max(0, last - 1), len(DAMPINGS)):
+                trial = np.maximum(multipliers + here.step(movable, DAMPINGS[tried]), 0.0)
+                there = self._derivatives(trial, temperature)
+                if there.height < before:
+                    multipliers, here, last = trial, there, tried
                     break
-            if moved is None:
+            if not before - here.height >= temperature * WORTHWHILE:
                 break
-            gained = height - trial_height
-            multipliers, height = moved, trial_height
-            gradient, hessian, undecided = derivatives
-            if gained < temperature * WORTHWHILE:
-                break
-        return multipliers, undecided
+        return multipliers, here.undecided
 
-    @staticmethod
-    def _newton(gradient: FloatArray, hessian: FloatArray, movable: BoolArray, damping: float) -> FloatArray:
-        index = np.flatnonzero(movable)
-        part = hessian[np.ix_(index, index)]
-        diagonal = np.diag_indices(len(index))
-        own = part[diagonal]
-        part[diagonal] += damping * (own + FLAT * own.mean()) + np.finfo(float).tiny
-        step = np.zeros(len(gradient))
-        # Cholesky straight from LAPACK: numpy.linalg.solve takes 3 times as long at 33×33.
-        _, solution, failed = dposv(part, -gradient[index])
-        if not failed:
-            step[index] = solution
-        return step
-
-    def _derivatives(
-        self, multipliers: FloatArray, temperature: float
-    ) -> tuple[float, FloatArray, FloatArray, int]:
-        """The negative smoothed dual, its gradient and Hessian, and how many calls are undecided."""
+    def _derivatives(self, multipliers: FloatArray, temperature: float) -> _Derivatives:
         price, slot_price = multipliers[-1], multipliers[:-1]
         share = price * self.gain
         np.subtract(self.value, share, out=share)
@@ -168,4 +174,4 @@ class _Smooth:
         hessian[cores, cores] = np.vdot(weighted, self.gain) - mean @ mean
         hessian /= temperature
         undecided = int(np.count_nonzero(total > 1.0 / SURE))
-        return height, gradient, hessian, undecided
+        return _Derivatives(height, gradient, hessian, undecided)

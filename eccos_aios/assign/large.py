@@ -16,7 +16,7 @@ CONTESTED_PER_CORE = 8
 WIDE = 8.0  # times the margin of the least contested of these: cores further off are not tried
 ROUNDS = 8
 GOLDEN = 0.6180339887498949  # its multiples spread evenly over 0..1, whichever of them are taken in a row
-FAR = 3.0  # factor between prices of gain that are tried where those near the first guess do not bracket
+FAR = (1.1, 1.5, 3.0)  # factors between prices that are tried where those nearby do not bracket; the last on
 SMALL_PRICE = 1e-4  # of the range of value over the range of gain: below it the next price is 0
 TIE_WEIGHT = 1e-9  # what value counts beside gain, each relative to its range, where only gain is sought
 
@@ -32,7 +32,7 @@ def bracket_large(instance: Instance) -> tuple[Bracket, FloatArray, float]:
     price, slot_price = smoothed.price, smoothed.slot_price
     core = _rounded(instance, smoothed)
     found, bound, low, high = Bracket(None, None, price), -np.inf, -np.inf, np.inf
-    for _ in range(ROUNDS):
+    for turn in range(ROUNDS):
         nearby = _contested(instance, core, price, slot_price)
         price, end = nearby.price, nearby.meets or nearby.short
         assert end is not None
@@ -53,16 +53,16 @@ def bracket_large(instance: Instance) -> tuple[Bracket, FloatArray, float]:
             if most.gain < instance.required:
                 return Bracket(most, None, np.inf), slot_price, np.inf
             found = Bracket(None, most, price)
-        price = _next_price(instance, price, low, high)
+        price = _next_price(instance, price, low, high, FAR[min(turn, len(FAR) - 1)])
     return found, slot_price, bound
 
 
-def _next_price(instance: Instance, price: float, low: float, high: float) -> float:
+def _next_price(instance: Instance, price: float, low: float, high: float, far: float) -> float:
     """Between the prices that fall short and those that meet the requirement, as far as both are known."""
     if low == -np.inf:
-        return price / FAR if price > FAR * _reach(instance) else 0.0
+        return price / far if price > far * _reach(instance) else 0.0
     if high == np.inf:
-        return max(price * FAR, _reach(instance))
+        return max(price * far, _reach(instance))
     return float(np.sqrt(max(low, _reach(instance)) * high)) if high > 0 else low
 
 

@@ -23,7 +23,7 @@ class Steps:
 
 
 EVERYWHERE = Steps((0.8, 0.4, 0.0), (1.25, 2.5, 10.0))  # and in the end nothing but gain
-NEARBY = Steps((0.99, 0.95, 0.8), (1.01, 1.05, 1.25))
+NEARBY = Steps((0.998, 0.99, 0.96), (1.002, 1.01, 1.04))
 
 
 @dataclass(frozen=True, eq=False)

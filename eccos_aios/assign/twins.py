@@ -25,7 +25,8 @@ def twin_groups(instance: Instance) -> IntArray:
                 break
         else:
             alike.append(core)
-    return np.unique(group, return_inverse=True)[1].reshape(-1)
+    numbers: IntArray = np.unique(group, return_inverse=True)[1].reshape(-1)
+    return numbers
 
 
 def merged(instance: Instance, group: IntArray) -> Instance:
