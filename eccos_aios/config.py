@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from eccos_aios.core import Manifest, read_manifest, read_yaml
 from eccos_aios.errors import ABSENT, ConfigError, from_validation
@@ -59,6 +59,8 @@ class EccosConfig(BaseModel):
         Whether a conversation keeps to the core that served it: not; where that costs little; always.
     agents : dict of str to AgentConfig
         Shares and targets of agents, by name.
+    token : SecretStr or None
+        What opens the ``/eccos`` endpoints to other hosts; None: they answer on loopback alone.
     log_text : bool
         Whether ``/eccos/decisions`` may show what calls say.
     gather_ms : float
@@ -82,6 +84,7 @@ class EccosConfig(BaseModel):
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
     affinity: Literal["off", "prefer", "strict"] = "off"
     agents: dict[str, AgentConfig] = Field(default_factory=dict)
+    token: Annotated[SecretStr, Field(min_length=8)] | None = None
     log_text: Annotated[bool, Field(strict=True)] = False
     gather_ms: Annotated[float, Field(strict=True, ge=0, le=1000)] = 2.0
     call_timeout_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 600.0

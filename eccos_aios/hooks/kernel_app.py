@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from eccos_aios.hooks.endpoints import add_endpoints
 from eccos_aios.hooks.seat import SEAT
 
 if TYPE_CHECKING:
@@ -40,20 +41,12 @@ def extend(scheduler: EccosScheduler) -> None:
         pool.grow(threads)
         return
     app.state.eccos_query_pool = pool = QueryPool(threads)
-    app.add_api_route("/eccos/status", eccos_status, methods=["GET"])
+    add_endpoints(app)
     app.router.lifespan_context = _with_pool(app.router.lifespan_context, pool)
     with contextlib.suppress(
         RuntimeError
     ):  # no loop runs yet at the kernel's start: the lifespan installs it
         pool.install(asyncio.get_running_loop())
-
-
-async def eccos_status() -> dict[str, object]:
-    """``GET /eccos/status``."""
-    scheduler = SEAT.ours
-    if scheduler is None:
-        return {"scheduler": "aios"}
-    return scheduler.status()
 
 
 class QueryPool:

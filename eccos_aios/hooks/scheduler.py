@@ -142,13 +142,24 @@ class EccosScheduler:
             clockwork.stop()
             self.refuse_queued()
 
-    def status(self) -> dict[str, object]:
-        """What ``GET /eccos/status`` answers."""
+    @property
+    def clockwork(self) -> Scheduler:
+        """The clockwork that decides, also where a successor has taken it over.
+
+        Raises
+        ------
+        EccosError
+            The scheduler has not been started.
+        """
         if self._successor is not None:
-            return self._successor.status()
+            return self._successor.clockwork
         if self._clockwork is None:
             raise EccosError("the scheduler has not been started")
-        return self._clockwork.status()
+        return self._clockwork
+
+    def status(self) -> dict[str, object]:
+        """What ``GET /eccos/status`` answers."""
+        return self.clockwork.status()
 
     @property
     def stopped(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from eccos_aios.schedule.call import Call, CallResult
+from eccos_aios.schedule.histogram import Histogram
 
 REMEMBERED_DECISIONS = 1000
 
@@ -60,6 +61,8 @@ class Ledger:
         self.failed = 0
         self.retries = 0
         self.degraded_rounds = 0
+        self.wait = Histogram()
+        self.service = Histogram()
         self._decided = 0
         self._quality_sum = 0.0
         self._cost_usd = 0.0
@@ -73,6 +76,7 @@ class Ledger:
     def decide(self, decision: Decision) -> None:
         """A call got its slot."""
         self._decided += 1
+        self.wait.add(decision.waited_s)
         self._quality_sum += decision.predicted_quality
         self._cost_usd += decision.predicted_cost
         self._decisions[decision.call] = decision

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from eccos_aios.predict import Predictor
 from eccos_aios.schedule.affinity import Affinity
 from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.debt import QualityDebt
+from eccos_aios.schedule.execute import CallTimeoutError, Execute, StoppedError
+from eccos_aios.schedule.histogram import Histogram
 from eccos_aios.schedule.ledger import Decision, Ledger
 from eccos_aios.schedule.limits import why_none
 from eccos_aios.schedule.line import Line
@@ -27,37 +29,6 @@ from eccos_aios.schedule.table import CoreTable
 from eccos_aios.version import __version__
 
 logger = logging.getLogger(__name__)
-
-
-class StoppedError(EccosError):
-    """The scheduler was stopped before the call was answered."""
-
-
-class CallTimeoutError(EccosError):
-    """No core answered the call in the time that a call may take."""
-
-
-@dataclass(frozen=True)
-class Executed:
-    """What a core answered.
-
-    Attributes
-    ----------
-    value : object
-        The answer itself.
-    failed : bool
-        Whether it is an error.
-    retryable : bool
-        Whether that is the core's own fault, so that another one may do better.
-    """
-
-    value: object
-    failed: bool = False
-    retryable: bool = False
-
-
-Execute = Callable[[Call, str], Executed]
-"""Sends a call to the core of that name and waits for its answer; what it raises counts as retryable."""
 
 
 class Scheduler:
@@ -186,6 +157,14 @@ class Scheduler:
         """The last decisions, the newest first."""
         with self._changed:
             return self._ledger.decisions()
+
+    def histograms(self) -> list[tuple[str, str, Histogram]]:
+        """Name, meaning and a copy of each histogram of seconds."""
+        with self._changed:
+            return [
+                ("wait", "From a call's arrival to its slot.", deepcopy(self._ledger.wait)),
+                ("service", "From a call's slot to its core's answer.", deepcopy(self._ledger.service)),
+            ]
 
     def _wake(self) -> None:
         """Tell the rounds' thread of a change; the lock is held."""
@@ -346,6 +325,8 @@ class Scheduler:
         finally:
             service_s = time.monotonic() - started_s
             slots.release(failed=result.failed, at_fault=retryable, service_s=service_s)
+            with self._changed:
+                self._ledger.service.add(service_s)
             if not (retryable and self._retry(call, name)):
                 self._finish(call, result)
 

@@ -1,0 +1,75 @@
+"""``GET /eccos/metrics``: the scheduler's figures for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from eccos_aios.schedule import Scheduler
+
+BREAKER_STATES = ("ok", "half-open", "open")
+
+
+def exposition(scheduler: Scheduler) -> tuple[bytes, str]:
+    """The metrics and their content type.
+
+    Raises
+    ------
+    ImportError
+        prometheus-client is not installed.
+    """
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry()
+    registry.register(_Collector(scheduler))
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+class _Collector:
+    """Reads the scheduler when it is asked, so that no call pays for being measured."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def collect(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        status: Any = self._scheduler.status()
+        totals = status["totals"]
+        yield GaugeMetricFamily("eccos_pending_calls", "Calls that wait for a core.", status["pending"])
+        yield GaugeMetricFamily("eccos_quality_target", "Mean quality to reach.", status["quality_target"])
+        yield GaugeMetricFamily("eccos_quality_owed", "Quality points owed.", status["quality_owed"])
+        yield GaugeMetricFamily(
+            "eccos_predicted_quality",
+            "Mean predicted quality of the calls sent.",
+            totals["predicted_quality"],
+        )
+        for name, told in (
+            ("submitted", "Calls that came in."),
+            ("completed", "Calls that were answered."),
+            ("failed", "Calls that were answered with an error."),
+            ("retries", "Times that a call was tried again."),
+            ("degraded_rounds", "Rounds in which stage 1 or stage 2 failed."),
+        ):
+            yield CounterMetricFamily(f"eccos_{name}", told, totals[name])
+        yield CounterMetricFamily("eccos_cost_usd", "Estimated US dollars of calls sent.", totals["cost_usd"])
+        for name, told, histogram in self._scheduler.histograms():
+            yield HistogramMetricFamily(
+                f"eccos_{name}_seconds", told, buckets=histogram.cumulative(), sum_value=histogram.sum_s
+            )
+        yield from self._cores(status["cores"], CounterMetricFamily, GaugeMetricFamily)
+
+    def _cores(self, cores: dict[str, dict[str, Any]], counter: Any, gauge: Any) -> Iterable[Any]:
+        families = {
+            "in_flight": gauge("eccos_core_in_flight", "Calls that the core holds.", labels=["core"]),
+            "quota": gauge("eccos_core_quota", "Calls that it may hold.", labels=["core"]),
+            "completed": counter("eccos_core_completed", "Calls that it answered.", labels=["core"]),
+            "failed": counter("eccos_core_failed", "Calls that it failed.", labels=["core"]),
+        }
+        breaker = gauge("eccos_core_breaker", "1 for the state of its breaker.", labels=["core", "state"])
+        for name, core in cores.items():
+            for key, family in families.items():
+                family.add_metric([name], core[key])
+            for state in BREAKER_STATES:
+                breaker.add_metric([name, state], float(core["state"] == state))
+        return [*families.values(), breaker]

@@ -1,0 +1,40 @@
+"""What the clockwork asks of whoever sends its calls to cores, and the errors that it answers itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eccos_aios.errors import EccosError
+from eccos_aios.schedule.call import Call
+
+
+class StoppedError(EccosError):
+    """The scheduler was stopped before the call was answered."""
+
+
+class CallTimeoutError(EccosError):
+    """No core answered the call in the time that a call may take."""
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What a core answered.
+
+    Attributes
+    ----------
+    value : object
+        The answer itself.
+    failed : bool
+        Whether it is an error.
+    retryable : bool
+        Whether that is the core's own fault, so that another one may do better.
+    """
+
+    value: object
+    failed: bool = False
+    retryable: bool = False
+
+
+Execute = Callable[[Call, str], Executed]
+"""Sends a call to the core of that name and waits for its answer; what it raises counts as retryable."""
