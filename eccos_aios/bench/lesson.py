@@ -1,0 +1,82 @@
+"""Lesson: what is learned from the history of one fold, once for all policies that ask."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from eccos_aios.bench.fold import UNRECORDED_OUTPUT_TOKENS, FloatArray, Fold, Truth, recorded_truth
+from eccos_aios.core import TOKENS_PER_PRICE_UNIT
+from eccos_aios.predict import Estimates, HybridPredictor, Predictor, TfidfEmbedder, query_text
+
+Kind = Literal["hybrid", "retrieval", "trained"]
+
+NEIGHBOURS = 16  # AIOS's n_similar
+
+
+class Lesson:
+    """Predictors fitted on a fold's history, and what they say of its calls.
+
+    Parameters
+    ----------
+    fold : Fold
+    """
+
+    def __init__(self, fold: Fold) -> None:
+        self.fold = fold
+        self._estimates: dict[Kind, Estimates] = {}
+
+    def estimates(self, kind: Kind) -> Estimates:
+        """Of every call of the fold on every core, shape (calls, cores)."""
+        if kind not in self._estimates:
+            # the hybrid holds the other two, each fitted as it would be alone
+            predictors: dict[Kind, Predictor] = {
+                "hybrid": self._hybrid,
+                "retrieval": self._hybrid.retrieval,
+                "trained": self._hybrid.trained,
+            }
+            self._estimates[kind] = predictors[kind].predict(self.fold.calls, self.fold.names)
+        return self._estimates[kind]
+
+    @cached_property
+    def past(self) -> Truth:
+        """What the fold's history recorded."""
+        return recorded_truth(self.fold.history, self.fold.cores)
+
+    @cached_property
+    def neighbour_means(self) -> tuple[FloatArray, FloatArray]:
+        """SmartRouting's estimates: the neighbours' mean quality, and the cost at their mean length.
+
+        Both of shape (calls, cores); a core that no neighbour knows has 0 of both, as in AIOS. AIOS embeds
+        with MiniLM, which is no dependency here; what is compared is the rule, on this package's embedding.
+        AIOS embeds the user's message alone, so the tools are left out here, too.
+        """
+        fold = self.fold
+        texts = [query_text(record.query).text for record in fold.history]
+        embedder = TfidfEmbedder().fit(texts)
+        past = embedder.transform(texts)
+        alike = embedder.transform([query_text(query).text for query in fold.queries]) @ past.T
+        nearest = np.argsort(-alike, axis=1, kind="stable")[:, :NEIGHBOURS]
+        known = ~np.isnan(self.past.quality)
+        count = np.maximum(known[nearest].sum(axis=1), 1)
+        quality = np.where(known, self.past.quality, 0.0)[nearest].sum(axis=1) / count
+        length = np.where(known, self._past_lengths(), 0.0)[nearest].sum(axis=1) / count
+        own = np.array([call.input_tokens for call in fold.calls]).reshape(-1, 1)
+        price = np.array([[core.resolved_price.input, core.resolved_price.output] for core in fold.cores])
+        return quality, (own * price[:, 0] + length * price[:, 1]) / TOKENS_PER_PRICE_UNIT
+
+    @cached_property
+    def _hybrid(self) -> HybridPredictor:
+        return HybridPredictor().fit(self.fold.history)
+
+    def _past_lengths(self) -> FloatArray:
+        """Output tokens, shape (records, cores)."""
+        position = {name: column for column, name in enumerate(self.fold.names)}
+        length = np.full((len(self.fold.history), len(position)), UNRECORDED_OUTPUT_TOKENS)
+        for row, record in enumerate(self.fold.history):
+            for outcome in record.outputs:
+                if outcome.output_token_length is not None and outcome.model_name in position:
+                    length[row, position[outcome.model_name]] = outcome.output_token_length
+        return length
