@@ -12,7 +12,7 @@ from eccos_aios.assign.problem import BoolArray, FloatArray
 
 SAMPLE = 1500  # calls that the first, rough steps look at
 COOLING = 0.3  # factor of the temperature from stage to stage
-STAGES = 8  # of cooling, at most: then calls are tied
+COLDEST = 0.05  # of the first temperature, times the share of calls that may remain undecided: calls are tied
 SAMPLE_UNDECIDED = 0.1  # share of the sample below which all calls are looked at
 STEPS = 8  # Newton steps in a stage, at most
 WORTHWHILE = 0.1  # gain of a step in temperatures: less is below what the smoothing itself blurs
@@ -59,7 +59,7 @@ def smoothed_prices(instance: Instance, contested: int, fixed_price: float | Non
     smooth = _Smooth(instance, stride)
     multipliers = smooth.start(fixed_price)
     temperature = smooth.spread(multipliers)
-    coldest = temperature * COOLING**STAGES
+    coldest = temperature * COLDEST * min(1.0, contested / calls)
     while True:
         multipliers, undecided = smooth.climb(multipliers, temperature, fixed_price is None)
         if stride > 1 and undecided <= SAMPLE * SAMPLE_UNDECIDED:

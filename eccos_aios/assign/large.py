@@ -15,6 +15,7 @@ CONTESTED = 96  # calls solved exactly, at least: those whose best two cores are
 CONTESTED_PER_CORE = 8
 WIDE = 8.0  # times the margin of the least contested of these: cores further off are not tried
 ROUNDS = 8
+SAME_PRICE = 1e-9  # relative: the secant does not move any more
 GOLDEN = 0.6180339887498949  # its multiples spread evenly over 0..1, whichever of them are taken in a row
 FAR = (1.1, 1.5, 3.0)  # factors between prices that are tried where those nearby do not bracket; the last on
 SMALL_PRICE = 1e-4  # of the range of value over the range of gain: below it the next price is 0
@@ -31,45 +32,54 @@ def bracket_large(instance: Instance) -> tuple[Bracket, FloatArray, float]:
     smoothed = smoothed_prices(instance, contested_calls(len(instance.quota)) // 2)
     price, slot_price = smoothed.price, smoothed.slot_price
     core = _rounded(instance, smoothed)
-    found, bound, low, high = Bracket(None, None, price), -np.inf, -np.inf, np.inf
+    found, bound = Bracket(None, None, price), -np.inf
+    low: Point | None = None
+    high: Point | None = None
     for turn in range(ROUNDS):
         nearby = _contested(instance, core, price, slot_price)
         price, end = nearby.price, nearby.meets or nearby.short
         assert end is not None
         core, slot_price, exchanges = settle(instance, end.core, price)
         bound = max(bound, dual_bound(instance, price, slot_price))
-        if nearby.meets is not None and (found.meets is None or nearby.meets.value < found.meets.value):
-            found = nearby
         if nearby.meets is not None and (nearby.short is not None or not price):
+            found = nearby
             if not exchanges:
                 break
             continue
-        if instance.gain_of(core) >= instance.required:
-            high = min(high, price)
+        settled = point(instance, core)
+        if settled.gain >= instance.required:
+            high = settled
+            found = found if found.short is not None else Bracket(None, settled, price)
         else:
-            low = max(low, price)
-        if found.meets is None:
-            most = _most_gain(instance)
-            if most.gain < instance.required:
-                return Bracket(most, None, np.inf), slot_price, np.inf
-            found = Bracket(None, most, price)
-        price = _next_price(instance, price, low, high, FAR[min(turn, len(FAR) - 1)])
+            low = settled
+        if found.meets is None and turn:
+            high = _most_gain(instance)
+            if high.gain < instance.required:
+                return Bracket(high, None, np.inf), slot_price, np.inf
+            found = Bracket(None, high, price)
+        if low is not None and high is not None:
+            last, price = price, _secant(low, high)
+            if abs(price - last) <= SAME_PRICE * last:
+                found = Bracket(low, high, last)
+                break
+        else:
+            price = _further(instance, price, high is None, FAR[min(turn, len(FAR) - 1)])
     return found, slot_price, bound
 
 
-def _next_price(instance: Instance, price: float, low: float, high: float, far: float) -> float:
-    """Between the prices that fall short and those that meet the requirement, as far as both are known."""
-    if low == -np.inf:
-        return price / far if price > far * _reach(instance) else 0.0
-    if high == np.inf:
-        return max(price * far, _reach(instance))
-    return float(np.sqrt(max(low, _reach(instance)) * high)) if high > 0 else low
+def _secant(low: Point, high: Point) -> float:
+    """The price at which both ends are worth the same."""
+    gained = high.gain - low.gain
+    return max(0.0, (high.value - low.value) / gained) if gained > 0 else 0.0
 
 
-def _reach(instance: Instance) -> float:
-    """A price of gain that is small beside the differences between cores."""
+def _further(instance: Instance, price: float, dearer: bool, factor: float) -> float:
+    """The next price where only one side of the requirement is known."""
     finite = np.isfinite(instance.value)
-    return SMALL_PRICE * float(np.ptp(instance.value[finite])) / (float(np.ptp(instance.gain[finite])) or 1.0)
+    reach = float(np.ptp(instance.value[finite])) / (float(np.ptp(instance.gain[finite])) or 1.0)
+    if dearer:
+        return max(price * factor, SMALL_PRICE * reach)
+    return price / factor if price > factor * SMALL_PRICE * reach else 0.0
 
 
 def _rounded(instance: Instance, smoothed: Smoothed) -> IntArray:
