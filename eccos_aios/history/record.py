@@ -1,25 +1,11 @@
-"""The record format; reading it, with the exact place of a fault."""
+"""The record format."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+import hashlib
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import from_json
-
-from eccos_aios.errors import ABSENT, HistoryError, from_validation
-from eccos_aios.history.lines import numbered_lines, read_content
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 
 def _whole_number(value: Any) -> Any:
@@ -84,7 +70,27 @@ class Outcome(BaseModel):
 
 
 class Record(BaseModel):
-    """One past call and its outcomes; a core that is not among them is unknown, not wrong."""
+    """One past call and its outcomes; a core that is not among them is unknown, not wrong.
+
+    Attributes
+    ----------
+    query : str
+        What was asked; empty where the text was left out.
+    outputs : tuple of Outcome
+        One a core.
+    id : str or None
+        Tells this call from every other.
+    tools : list of dict or None
+        In OpenAI's format.
+    category : str or None
+        A label that the user gave.
+    input_token_length : int or None
+        Tokens of the call, by a count that is the same for all cores. None: unknown.
+    query_hash : str or None
+        SHA-256 of the query, in hexadecimal digits. Only where the text was left out.
+    query_length : int or None
+        Characters of the query. Only where the text was left out.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -94,6 +100,8 @@ class Record(BaseModel):
     tools: list[dict[str, Any]] | None = None
     category: str | None = None
     input_token_length: Tokens | None = None
+    query_hash: str | None = None
+    query_length: Annotated[int, Field(ge=0)] | None = None
 
     @field_validator("outputs")
     @classmethod
@@ -104,71 +112,21 @@ class Record(BaseModel):
             raise ValueError(f"a record holds one outcome of each core, model_name {twice!r} stands twice")
         return outputs
 
-
-@dataclass
-class ReadReport:
-    """What a reading with ``skip_bad_records`` left out."""
-
-    faults: list[HistoryError] = field(default_factory=list)
-
-
-def read_history(
-    path: str | Path, *, skip_bad_records: bool = False, report: ReadReport | None = None
-) -> list[Record]:
-    """Read a history: ``.jsonl``, ``.jsonl.gz``, or a JSON array (AIOS SmartRouting's bootstrap file).
-
-    Parameters
-    ----------
-    path : str or Path
-        The file. Its format is told by its content, not by its name.
-    skip_bad_records : bool
-        Leave bad records out instead of stopping at the first. A file that cannot be read at all, a
-        broken compression or a broken array, stops the load all the same.
-    report : ReadReport, optional
-        Where the faults of records that were left out are collected.
-
-    Raises
-    ------
-    HistoryError
-        The file cannot be read, or a record in it is wrong; names file, line (or the place in the
-        array), key and value.
-    """
-    path = Path(path)
-    if path.suffix == ".db":
-        raise HistoryError(
-            str(path), "", ABSENT, "stores are not readable in this version; use .json, .jsonl or .jsonl.gz"
+    def without_text(self) -> Record:
+        """The same call without a word of its query, tools and answers: their hash and lengths stay."""
+        if self.query_hash is not None:
+            return self
+        return self.model_copy(
+            update={
+                "query": "",
+                "query_hash": text_hash(self.query),
+                "query_length": len(self.query),
+                "tools": None,
+                "outputs": tuple(outcome.model_copy(update={"prediction": None}) for outcome in self.outputs),
+            }
         )
-    records: list[Record] = []
-    for found in _candidates(path):
-        if isinstance(found, Record):
-            records.append(found)
-        elif not skip_bad_records:
-            raise found
-        elif report is not None:
-            report.faults.append(found)
-    return records
 
 
-def _candidates(path: Path) -> Iterator[Record | HistoryError]:
-    content = read_content(path, HistoryError)
-    if content.lstrip()[:1] == b"[":
-        for position, item in enumerate(_array(path, content)):
-            yield _candidate(f"{path}[{position}]", Record.model_validate, item)
-    else:
-        for number, line in numbered_lines(content):
-            yield _candidate(f"{path}:{number}", Record.model_validate_json, line)
-
-
-def _candidate(source: str, validate: Callable[[Any], Record], content: Any) -> Record | HistoryError:
-    try:
-        return validate(content)
-    except ValidationError as error:
-        return from_validation(HistoryError, source, error, Record)
-
-
-def _array(path: Path, content: bytes) -> list[Any]:
-    try:
-        items: list[Any] = from_json(content)
-    except ValueError as error:
-        raise HistoryError(str(path), "", ABSENT, f"is not JSON: {error}") from error
-    return items
+def text_hash(text: str) -> str:
+    """SHA-256 of a text in UTF-8, in hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,110 @@
+"""What one finished call of a running kernel gave."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from eccos_aios.history.record import Outcome, Record, Seconds, Tokens, Unit, text_hash
+
+
+def _writable(text: Any) -> Any:
+    # An agent's JSON may hold half a surrogate pair, which no file in UTF-8 can, and was served all the same.
+    return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
+
+
+def _writable_within(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_writable(key): _writable_within(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_writable_within(inner) for inner in value]
+    return _writable(value)
+
+
+Text = Annotated[str, BeforeValidator(_writable)]
+Name = Annotated[Text, Field(min_length=1)]
+
+
+class CallOutcome(BaseModel):
+    """One finished call: who asked what, which core served it, and what it gave.
+
+    Attributes
+    ----------
+    call_id : str
+        Tells this call from every other, in every kernel (a UUID); feedback names it.
+    core : str
+        The core that served it, by name.
+    query : str
+        What was asked; empty where the text was left out.
+    tools : list of dict or None
+        In OpenAI's format.
+    agent : str
+        Who asked.
+    input_token_length, output_token_length : int or None
+        Tokens. None: unknown, not zero.
+    token_source : {"provider", "counted"} or None
+        Whether the provider reported the tokens or they were counted on this side. None: unknown.
+    latency_s : float or None
+        Seconds from sending the call to its answer.
+    cost_usd : float or None
+        US dollars.
+    error : str or None
+        The kind of error that the call ended with, one word (``TimeoutError``, ``http_503``). Never its
+        message, which may repeat what was asked.
+    quality : float or None
+        0 to 1. None: nobody has said.
+    finished_s : float
+        When, in Unix seconds; now, unless given.
+    query_hash, query_length : str or None, int or None
+        SHA-256 and characters of the query. Only where the text was left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    call_id: Name
+    core: Name
+    query: Text = ""
+    tools: Annotated[list[dict[str, Any]], BeforeValidator(_writable_within)] | None = None
+    agent: Text = ""
+    input_token_length: Tokens | None = None
+    output_token_length: Tokens | None = None
+    token_source: Literal["provider", "counted"] | None = None
+    latency_s: Seconds | None = None
+    cost_usd: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
+    error: Annotated[str, Field(pattern=r"^[\w.:-]{1,80}$")] | None = None
+    quality: Unit | None = None
+    finished_s: Annotated[float, Field(allow_inf_nan=False)] = Field(default_factory=time.time)
+    query_hash: str | None = None
+    query_length: Annotated[int, Field(ge=0)] | None = None
+
+    def without_text(self) -> CallOutcome:
+        """The same outcome without a word of the query and the tools: hash and length stay."""
+        if self.query_hash is not None:
+            return self
+        update = {
+            "query": "",
+            "tools": None,
+            "query_hash": text_hash(self.query),
+            "query_length": len(self.query),
+        }
+        return self.model_copy(update=update)
+
+    def record(self) -> Record:
+        """The call as a record of one outcome; only a call whose quality is known has one."""
+        outcome = Outcome(
+            model_name=self.core,
+            quality=self.quality,
+            input_token_length=self.input_token_length,
+            output_token_length=self.output_token_length,
+            latency_s=self.latency_s,
+        )
+        return Record(
+            id=self.call_id,
+            query=self.query,
+            tools=self.tools,
+            outputs=(outcome,),
+            query_hash=self.query_hash,
+            query_length=self.query_length,
+        )

@@ -1,0 +1,122 @@
+"""Reading a history, in whatever form it is kept, with the exact place of a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from eccos_aios.errors import ABSENT, HistoryError, from_validation
+from eccos_aios.history.lines import numbered_lines, read_content
+from eccos_aios.history.record import Record
+from eccos_aios.history.schema import is_store
+from eccos_aios.history.store import HistoryStore
+
+
+@dataclass
+class ReadReport:
+    """What a reading with ``skip_bad_records`` left out."""
+
+    faults: list[HistoryError] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A history that is about to be read.
+
+    Attributes
+    ----------
+    length : int
+        How many records it may hold at most; blank lines count.
+    found : iterator of Record or HistoryError
+        Its records in their order, a fault in place of each bad one.
+    """
+
+    length: int
+    found: Iterator[Record | HistoryError]
+
+
+def read_history(
+    path: str | Path, *, skip_bad_records: bool = False, report: ReadReport | None = None
+) -> list[Record]:
+    """Read a history: JSON lines, a JSON array (AIOS SmartRouting's bootstrap file), or a store.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, gzipped or not. Its format is told by its content; what is named ``.db`` has to be a
+        store.
+    skip_bad_records : bool
+        Leave bad records out instead of stopping at the first. A file that cannot be read at all, a
+        broken compression or a broken array, stops the load all the same.
+    report : ReadReport, optional
+        Where the faults of records that were left out are collected.
+
+    Raises
+    ------
+    HistoryError
+        The file cannot be read, or a record in it is wrong; names file, line (or the place in the
+        array), key and value.
+    """
+    return list(good_records(open_source(path).found, skip_bad_records=skip_bad_records, report=report))
+
+
+def open_source(path: str | Path) -> Source:
+    """Open a history for a reading that goes record by record.
+
+    Raises
+    ------
+    HistoryError
+        The file cannot be read; the iterator raises it too where a store breaks on the way.
+    """
+    path = Path(path)
+    if is_store(path):
+        store = HistoryStore(path, read_only=True)
+        return Source(store.record_count(), store.candidates())
+    content = read_content(path, HistoryError)
+    if content.lstrip()[:1] == b"[":
+        items = _array(path, content)
+        return Source(len(items), _from_array(path, items))
+    return Source(content.count(b"\n") + 1, _from_lines(path, content))
+
+
+def good_records(
+    found: Iterator[Record | HistoryError], *, skip_bad_records: bool, report: ReadReport | None
+) -> Iterator[Record]:
+    """The records among what was found; raises the first fault, or reports it where those are skipped."""
+    for item in found:
+        if isinstance(item, Record):
+            yield item
+        elif not skip_bad_records:
+            raise item
+        elif report is not None:
+            report.faults.append(item)
+
+
+def _from_array(path: Path, items: list[Any]) -> Iterator[Record | HistoryError]:
+    for position, item in enumerate(items):
+        yield _candidate(f"{path}[{position}]", Record.model_validate, item)
+
+
+def _from_lines(path: Path, content: bytes) -> Iterator[Record | HistoryError]:
+    for number, line in numbered_lines(content):
+        yield _candidate(f"{path}:{number}", Record.model_validate_json, line)
+
+
+def _candidate(source: str, validate: Callable[[Any], Record], content: Any) -> Record | HistoryError:
+    try:
+        return validate(content)
+    except ValidationError as error:
+        return from_validation(HistoryError, source, error, Record)
+
+
+def _array(path: Path, content: bytes) -> list[Any]:
+    try:
+        items: list[Any] = from_json(content)
+    except ValueError as error:
+        raise HistoryError(str(path), "", ABSENT, f"is not JSON: {error}") from error
+    return items

@@ -1,0 +1,170 @@
+"""The tables of a store, the steps from one version of them to the next, and the opening of its file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from eccos_aios.errors import ABSENT, HistoryError
+
+APPLICATION_ID = 0x45434853  # "ECHS" in the file's header: tells a store from other SQLite files
+SQLITE_MAGIC = b"SQLite format 3\0"
+STORE_SUFFIX = ".db"
+BUSY_S = 10.0  # seconds that a writer waits for another before it gives up
+WAL_BYTES = 64 * 2**20  # what the write-ahead log may keep on disk once it is copied into the store
+
+# The step at position n leads from version n to n + 1. Published steps never change: a new store takes all
+# of them, an older one those that it lacks, so that both end with the same tables.
+STEPS = (
+    (
+        # body: the record as a line of the contract's format. content_hash: SHA-256 of body.
+        """CREATE TABLE records (
+            seq INTEGER PRIMARY KEY,
+            id TEXT UNIQUE,
+            content_hash BLOB NOT NULL UNIQUE,
+            body TEXT NOT NULL
+        )""",
+        # tools: JSON. finished_s: Unix seconds. query is empty where query_hash says that it was left out.
+        """CREATE TABLE outcomes (
+            seq INTEGER PRIMARY KEY,
+            call_id TEXT NOT NULL UNIQUE,
+            core TEXT NOT NULL,
+            query TEXT NOT NULL,
+            tools TEXT,
+            agent TEXT NOT NULL,
+            input_token_length INTEGER,
+            output_token_length INTEGER,
+            token_source TEXT,
+            latency_s REAL,
+            cost_usd REAL,
+            error TEXT,
+            quality REAL,
+            finished_s REAL NOT NULL,
+            query_hash TEXT,
+            query_length INTEGER
+        )""",
+    ),
+    (
+        # Quality that was given after the call had ended; of several for one call the last counts.
+        """CREATE TABLE feedback (
+            seq INTEGER PRIMARY KEY,
+            call_id TEXT NOT NULL,
+            quality REAL NOT NULL,
+            given_s REAL NOT NULL
+        )""",
+        "CREATE INDEX feedback_of_call ON feedback (call_id, seq)",
+        "CREATE INDEX outcomes_of_agent ON outcomes (agent, seq)",
+    ),
+)
+VERSION = len(STEPS)
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file is, or is named as, a store; a file that cannot be read is judged by its name."""
+    if path.suffix == STORE_SUFFIX:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
+    except OSError:
+        return False
+
+
+@contextmanager
+def faults_of(path: Path) -> Iterator[None]:
+    """SQLite's errors as errors of this package, naming the store."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise HistoryError(str(path), "", ABSENT, _reason(error)) from error
+
+
+def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open a store, its tables at this version; a writer makes a store that is absent.
+
+    Also a reader completes a store whose making was cut off, and brings an older one to this version.
+
+    Raises
+    ------
+    HistoryError
+        There is no such file or folder, it is no store, or a newer version of the package made it.
+    """
+    _require_place(path, may_be_absent=not read_only)
+    with faults_of(path):
+        connection = _open(path, "rwc" if not read_only else "ro")
+        try:
+            if _version(connection, path) < VERSION:
+                _upgrade(path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_S,
+        isolation_level=None,  # transactions begin where this code says so
+        check_same_thread=False,  # the owner keeps threads apart
+    )
+    # FULL: a record that was acknowledged outlives also the machine's power; one write to disk per commit.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+    return connection
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of a store's tables; 0 for a file that holds nothing yet."""
+    header = "SELECT (SELECT application_id FROM pragma_application_id), user_version, " + (
+        "(SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
+    )
+    application, version, tables = connection.execute(header).fetchone()
+    if application != APPLICATION_ID and (application or version or tables):
+        raise HistoryError(str(path), "", ABSENT, "is an SQLite file, but not a history store")
+    if version > VERSION:
+        raise HistoryError(
+            str(path),
+            "schema version",
+            version,
+            f"is newer than this version of eccos-aios knows ({VERSION}); upgrade eccos-aios",
+        )
+    return int(version)
+
+
+def _upgrade(path: Path) -> None:
+    """Take the steps that a store lacks, all or none of them."""
+    connection = _open(path, "rwc")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        # Another process may have taken them since the version was read.
+        for statements in STEPS[_version(connection, path) :]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def _require_place(path: Path, *, may_be_absent: bool) -> None:
+    if path.is_dir():
+        raise HistoryError(str(path), "", ABSENT, "is a folder, not a history store")
+    if not path.parent.is_dir():
+        raise HistoryError(str(path), "", ABSENT, f"cannot be opened: there is no folder {path.parent}")
+    if not may_be_absent and not path.exists():
+        raise HistoryError(str(path), "", ABSENT, "cannot be read: No such file or directory")
+
+
+def _reason(error: sqlite3.Error) -> str:
+    message = str(error)
+    if "not a database" in message:
+        return "is not a history store: the file is not an SQLite database"
+    if "locked" in message:
+        return f"another writer has held the store for more than {BUSY_S:g} s"
+    return f"the store cannot be used: {message}"

@@ -1,0 +1,345 @@
+"""The durable store of what past calls taught."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import ValidationError
+
+from eccos_aios.errors import ABSENT, HistoryError, from_validation
+from eccos_aios.history.call_outcome import CallOutcome
+from eccos_aios.history.record import Record
+from eccos_aios.history.schema import connect, faults_of
+from eccos_aios.history.stats import StoreStats, read_stats
+
+BATCH = 1_000  # rows that are committed at once: one write to disk each, and other writers wait no longer
+
+_COLUMNS = tuple(CallOutcome.model_fields)
+_ADD_RECORD = (
+    "INSERT INTO records (id, content_hash, body) SELECT ?1, ?2, ?3 "
+    "WHERE NOT EXISTS (SELECT 1 FROM outcomes WHERE call_id = ?1) ON CONFLICT DO NOTHING"
+)
+_ADD_OUTCOME = (
+    f"INSERT INTO outcomes ({', '.join(_COLUMNS)}) SELECT {', '.join(f':{name}' for name in _COLUMNS)} "
+    "WHERE NOT EXISTS (SELECT 1 FROM records WHERE id = :call_id) ON CONFLICT DO NOTHING"
+)
+_ADD_FEEDBACK = (
+    "INSERT INTO feedback (call_id, quality, given_s) SELECT ?1, ?2, ?3 "
+    "WHERE EXISTS (SELECT 1 FROM outcomes WHERE call_id = ?1)"
+)
+_QUALITY = (
+    "coalesce((SELECT quality FROM feedback WHERE feedback.call_id = outcomes.call_id "
+    "ORDER BY feedback.seq DESC LIMIT 1), quality)"
+)
+_OUTCOMES = f"SELECT {', '.join(_QUALITY if name == 'quality' else name for name in _COLUMNS)} FROM outcomes "
+_GRADED = f"WHERE {_QUALITY} IS NOT NULL "
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of records that were given to a store.
+
+    Attributes
+    ----------
+    stored : int
+        Records that are new in it.
+    duplicates : int
+        Records that it held already, told by their id, or by their content where they have none.
+    conflicts : int
+        Those of the duplicates whose id stands for other content; what came first was kept.
+    """
+
+    stored: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+
+    def __add__(self, other: Added) -> Added:
+        return Added(
+            self.stored + other.stored,
+            self.duplicates + other.duplicates,
+            self.conflicts + other.conflicts,
+        )
+
+
+class HistoryStore:
+    """What past calls taught, in one SQLite file that outlives any end of the process.
+
+    Records, outcomes and feedback are only ever added. What `append`, `extend`, `append_outcomes` or
+    `give_quality` has returned from is on disk: it is there, once, after ``kill -9`` and after a loss of
+    power. Whoever got no answer may give the same again; an id is stored once. One process writes at a
+    time and others wait for it; any number read meanwhile, each reading what was there when it began.
+
+    The whole interface is five verbs: add records (`extend`), add outcomes (`append_outcomes`), grade a
+    call (`give_quality`, with `latest_call` to find it), read in order (`records`, `outcomes`), sum up
+    (`stats`). None hands out rows, cursors or transactions, every addition may be repeated, and readers
+    ask for no more than a consistent beginning. A backend that several kernels share needs to keep these
+    promises and nothing else: a uniqueness rule over ids, an append in order, one atomic batch. The
+    methods of one record are short forms, the formats of files stay outside (`import_history`,
+    `export_history`).
+
+    Parameters
+    ----------
+    path : str or Path
+        The file. A writer makes it where it is absent.
+    read_only : bool
+        Whether only to read; the file must exist.
+    store_text : bool
+        Whether what was asked, the tools and the answers are written. Where not, only hash and length of
+        the query, tokens, latency, cost and quality are, and no word of the text ever reaches the file.
+
+    Raises
+    ------
+    HistoryError
+        The file is no store, a newer version of the package made it, or it cannot be opened or made.
+
+    Notes
+    -----
+    ``synchronous = FULL``: a commit waits for the disk. The batches of `extend` and of an
+    `OutcomeRecorder` share one wait among many rows, so that nothing is gained by promising less.
+    """
+
+    def __init__(self, path: str | Path, *, read_only: bool = False, store_text: bool = True) -> None:
+        self.path = Path(path)
+        self.store_text = store_text
+        self._lock = threading.Lock()  # guards the writing connection: one transaction at a time
+        connection = connect(self.path, read_only=read_only)
+        if read_only:
+            connection.close()
+        self._writer = None if read_only else connection
+
+    def __enter__(self) -> HistoryStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file. Iterators that are under way end on their own."""
+        with self._lock:
+            if self._writer is not None:
+                self._writer.close()
+
+    def append(self, record: Record) -> bool:
+        """Add one record; False where the store held it already.
+
+        Raises
+        ------
+        HistoryError
+            The store cannot be written, or the record holds what JSON cannot.
+        """
+        return self.extend([record]).stored == 1
+
+    def extend(self, records: Iterable[Record]) -> Added:
+        """Add records in their order, each once: `BATCH` at a time are stored together or not at all.
+
+        Raises
+        ------
+        HistoryError
+            As `append`; the batches before stay.
+        """
+        added = Added()
+        pending = iter(records)
+        while batch := [self._record_row(record) for record in islice(pending, BATCH)]:
+            with self._transaction() as write:
+                stored = Added()
+                for row in batch:
+                    stored += _add_record(write, row)
+            added += stored
+        return added
+
+    def append_outcome(self, outcome: CallOutcome) -> bool:
+        """Add the outcome of one finished call; False where the store held its id already.
+
+        Raises
+        ------
+        HistoryError
+            The store cannot be written.
+        """
+        return self.append_outcomes([outcome]) == 1
+
+    def append_outcomes(self, outcomes: Iterable[CallOutcome]) -> int:
+        """Add outcomes of finished calls, all or none of them; the number of those that are new.
+
+        Raises
+        ------
+        HistoryError
+            The store cannot be written.
+        """
+        rows = [self._outcome_row(outcome) for outcome in outcomes]
+        with self._transaction() as write:
+            return sum(write.execute(_ADD_OUTCOME, row).rowcount for row in rows)
+
+    def give_quality(self, call_id: str, quality: float) -> None:
+        """Say how good the answer of a finished call was; what is said last counts.
+
+        Parameters
+        ----------
+        call_id : str
+            As in the call's outcome.
+        quality : float
+            0 to 1.
+
+        Raises
+        ------
+        HistoryError
+            With the key ``call_id``: the store holds no such call. With the key ``quality``: it is no
+            number from 0 to 1. With no key: the store cannot be written.
+        """
+        if isinstance(quality, bool) or not isinstance(quality, (int, float)) or not 0 <= quality <= 1:
+            raise HistoryError(str(self.path), "quality", quality, "must be a number from 0 to 1")
+        if not isinstance(call_id, str) or not _is_utf8(call_id):
+            raise HistoryError(str(self.path), "call_id", call_id, "must be text")
+        with self._transaction() as write:
+            found = write.execute(_ADD_FEEDBACK, (call_id, float(quality), time.time())).rowcount
+        if not found:
+            raise HistoryError(str(self.path), "call_id", call_id, "there is no finished call of this id")
+
+    def latest_call(self, agent: str) -> str:
+        """The id of the call of an agent that finished last.
+
+        Raises
+        ------
+        HistoryError
+            With the key ``agent``: the store holds no call of this agent.
+        """
+        query = "SELECT call_id FROM outcomes WHERE agent = ? ORDER BY seq DESC LIMIT 1"
+        if isinstance(agent, str) and _is_utf8(agent):
+            with self._reading() as read:
+                found = read.execute(query, (agent,)).fetchone()
+                if found:
+                    return str(found[0])
+        raise HistoryError(str(self.path), "agent", agent, "there is no finished call of this agent")
+
+    def records(self) -> Iterator[Record]:
+        """What predictors learn from: the records as they were added, then the calls whose quality is known.
+
+        Where the text was left out, `Record.query` is empty and `Record.query_hash` stands for it.
+
+        Raises
+        ------
+        HistoryError
+            The store cannot be read, or something else has written into it.
+        """
+        for found in self.candidates():
+            if isinstance(found, HistoryError):
+                raise found
+            yield found
+
+    def candidates(self) -> Iterator[Record | HistoryError]:
+        """As `records`, with a fault in place of each row that is no record."""
+        with self._reading() as read:
+            for row in read.execute("SELECT seq, body FROM records ORDER BY seq"):
+                yield self._record(*row)
+            for row in read.execute(_OUTCOMES + _GRADED + "ORDER BY seq"):
+                found = self._outcome(row)
+                yield found if isinstance(found, HistoryError) else found.record()
+
+    def outcomes(self) -> Iterator[CallOutcome]:
+        """The finished calls in the order in which they were added, with the quality that counts now.
+
+        Raises
+        ------
+        HistoryError
+            As `records`.
+        """
+        with self._reading() as read:
+            for row in read.execute(_OUTCOMES + "ORDER BY seq"):
+                found = self._outcome(row)
+                if isinstance(found, HistoryError):
+                    raise found
+                yield found
+
+    def record_count(self) -> int:
+        """How many records `records` gives."""
+        with self._reading() as read:
+            calls = f"SELECT count(*) FROM outcomes {_GRADED}"
+            return int(read.execute(f"SELECT (SELECT count(*) FROM records) + ({calls})").fetchone()[0])
+
+    def stats(self) -> StoreStats:
+        """What the store holds, in figures.
+
+        Raises
+        ------
+        HistoryError
+            The store cannot be read.
+        """
+        with self._reading() as read:
+            return read_stats(read, self.path, quality=_QUALITY)
+
+    def _record_row(self, record: Record) -> tuple[str | None, bytes, str]:
+        kept = record if self.store_text else record.without_text()
+        try:
+            body = kept.model_dump_json(exclude_defaults=True)
+        except ValueError as error:
+            reason = f"holds what JSON cannot: {error}"
+            raise HistoryError(str(self.path), "record", record.id or ABSENT, reason) from error
+        return kept.id, hashlib.sha256(body.encode()).digest(), body
+
+    def _outcome_row(self, outcome: CallOutcome) -> dict[str, Any]:
+        kept = outcome if self.store_text else outcome.without_text()
+        tools = None if kept.tools is None else json.dumps(kept.tools, default=str)
+        return {**{name: getattr(kept, name) for name in _COLUMNS}, "tools": tools}
+
+    def _record(self, seq: int, body: str) -> Record | HistoryError:
+        try:
+            return Record.model_validate_json(body)
+        except ValidationError as error:
+            return from_validation(HistoryError, f"{self.path}: record {seq}", error, Record)
+
+    def _outcome(self, row: tuple[Any, ...]) -> CallOutcome | HistoryError:
+        fields = dict(zip(_COLUMNS, row, strict=True))
+        try:
+            tools = None if fields["tools"] is None else json.loads(fields["tools"])
+            return CallOutcome.model_validate({**fields, "tools": tools})
+        except ValidationError as error:
+            source = f"{self.path}: call {fields['call_id']}"
+            return from_validation(HistoryError, source, error, CallOutcome)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        if self._writer is None:
+            raise HistoryError(str(self.path), "", ABSENT, "was opened to be read only")
+        with self._lock, faults_of(self.path):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            finally:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees the store as it is now, whatever is written meanwhile."""
+        with faults_of(self.path), closing(connect(self.path, read_only=True)) as connection:
+            connection.execute("BEGIN")
+            yield connection
+
+
+def _add_record(write: sqlite3.Connection, row: tuple[str | None, bytes, str]) -> Added:
+    if write.execute(_ADD_RECORD, row).rowcount:
+        return Added(stored=1)
+    identity, content_hash, _ = row
+    held = write.execute("SELECT content_hash FROM records WHERE id = ?", (identity,)).fetchone()
+    return Added(duplicates=1, conflicts=int(held is not None and held[0] != content_hash))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,108 @@
+"""Between stores and the contract's JSON lines."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TypeVar
+
+from eccos_aios.errors import ABSENT, HistoryError
+from eccos_aios.history.read import ReadReport, good_records, open_source
+from eccos_aios.history.store import Added, HistoryStore
+
+OnProgress = Callable[[int, int], None]  # how many are done, of how many at most
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes
+    ----------
+    records : int
+        Lines.
+    ungraded_calls : int
+        Calls that were left out: the format has no place for a call whose quality nobody knows.
+    """
+
+    records: int
+    ungraded_calls: int
+
+
+def import_history(
+    store: HistoryStore,
+    path: str | Path,
+    *,
+    skip_bad_records: bool = False,
+    report: ReadReport | None = None,
+    on_progress: OnProgress = lambda done, total: None,
+) -> Added:
+    """Add what a file holds to a store, each record once.
+
+    A bad record stops it; those before it stay, and after the mending the same file adds the rest.
+
+    Parameters
+    ----------
+    path : str or Path
+        Whatever `read_history` reads, another store included.
+    skip_bad_records, report
+        As in `read_history`.
+
+    Raises
+    ------
+    HistoryError
+        The file cannot be read, a record in it is wrong, or the store cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and path.samefile(store.path):
+        raise HistoryError(str(path), "", ABSENT, "cannot be imported into itself")
+    source = open_source(path)
+    found = _counted(source.found, source.length, on_progress)
+    return store.extend(good_records(found, skip_bad_records=skip_bad_records, report=report))
+
+
+def export_history(
+    store: HistoryStore, out: str | Path, *, on_progress: OnProgress = lambda done, total: None
+) -> Exported:
+    """Write a store's records as JSON lines, gzipped where the name ends with ``.gz``.
+
+    The file is complete or not there: what stood there before stays until the last line is written.
+
+    Raises
+    ------
+    HistoryError
+        The store cannot be read, or the file cannot be written.
+    """
+    out = Path(out)
+    if out.exists() and out.samefile(store.path):
+        raise HistoryError(str(out), "", ABSENT, "is the store itself; name another file")
+    stats = store.stats()
+    partial = out.with_name(out.name + ".partial")
+    try:
+        with _text_file(partial, packed=out.suffix == ".gz") as file:
+            total = stats.records + stats.graded_calls
+            written = 0
+            for record in _counted(store.records(), total, on_progress):
+                file.write(record.model_dump_json(exclude_defaults=True) + "\n")
+                written += 1
+        partial.replace(out)
+    except OSError as error:
+        raise HistoryError(str(out), "", ABSENT, f"cannot be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return Exported(written, stats.calls - stats.graded_calls)
+
+
+def _text_file(path: Path, *, packed: bool) -> IO[str]:
+    if packed:
+        return gzip.open(path, "wt", encoding="utf-8", newline="\n")
+    return path.open("w", encoding="utf-8", newline="\n")
+
+
+def _counted(items: Iterator[T], total: int, on_progress: OnProgress) -> Iterator[T]:
+    for done, item in enumerate(items, start=1):
+        yield item
+        on_progress(done, total)
