@@ -24,8 +24,13 @@ BAD_INPUT = 2  # exit code
 INTERRUPTED = 130  # exit code of a program that Ctrl-C ended: 128 + SIGINT
 # Commands that live in their own rooms, imported when they are called: where, and what --help says of them.
 ELSEWHERE = {
+    "collect": (
+        "eccos_aios.collect.command",
+        "Ask every core every question; grade and record the answers.",
+    ),
     "bench": ("eccos_aios.bench.command", "Measure ECCOS against what it replaces."),
     "demo": ("eccos_aios.demo.command", "FIFO against ECCOS on local sandbox cores, nothing else needed."),
+    "history": ("eccos_aios.history.command", "A store's contents: import, export, stats."),
 }
 FILE = click.Path(path_type=Path)
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")

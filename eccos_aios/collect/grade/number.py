@@ -122,6 +122,5 @@ def _read(match: re.Match[str]) -> Number | None:
 
 
 def _fraction(whole: str | None, top: str, bottom: str) -> float:
-    if not int(bottom):
-        return math.nan
-    return int(whole or 0) + int(top) / int(bottom)
+    divisor = float(bottom)
+    return float(whole or 0) + float(top) / divisor if divisor else math.nan

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sized
+from fractions import Fraction
 from typing import Any
 
 from eccos_aios.collect.grade.final import find_json
@@ -22,7 +23,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,
     "number": lambda value: _is_number(value),
-    "integer": lambda value: _is_number(value) and float(value).is_integer(),
+    "integer": lambda value: _is_number(value) and (isinstance(value, int) or value.is_integer()),
 }
 _ANNOTATIONS = frozenset(
     {"$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples"}
@@ -47,7 +48,10 @@ def json_schema(answer: str, schema: Schema, wanted: Any = None) -> float:
     except ValueError:
         return 0.0
     root = schema if isinstance(schema, Mapping) else {}
-    return float(fits(value, schema, root) and (wanted is None or equal(value, wanted)))
+    try:
+        return float(fits(value, schema, root) and (wanted is None or equal(value, wanted)))
+    except RecursionError:  # nested deeper than any answer should be, or a $ref that leads to itself
+        return 0.0
 
 
 def fits(value: Any, schema: Schema, root: _Root) -> bool:
@@ -184,7 +188,12 @@ def _unique(value: Any, argument: bool, *_: Any) -> bool:
 
 
 def _multiple(value: Any, argument: float, *_: Any) -> bool:
-    return not _is_number(value) or abs(value / argument - round(value / argument)) < 1e-9
+    if not _is_number(value):
+        return True
+    if isinstance(value, int) and isinstance(argument, int):
+        return value % argument == 0
+    times = float(Fraction(value) / Fraction(argument) % 1)
+    return min(times, 1 - times) < 1e-9  # 0.3 is three times 0.1, though not in binary
 
 
 def _bound(

@@ -1,0 +1,151 @@
+"""Asking a core one question: attempts, pauses between them, and what each may cost."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from eccos_aios.collect.budget import Budget, cost_usd, worst_cost_usd
+from eccos_aios.collect.client import Answer, AttemptError, Client
+from eccos_aios.core import Core, Price
+from eccos_aios.predict import call_text
+from eccos_aios.predict.text import CHARACTERS_PER_TOKEN
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How often a call is tried, and how long the pauses are.
+
+    Attributes
+    ----------
+    attempts : int
+        At most.
+    first_s : float
+        The longest first pause in seconds; every further one doubles. Half of each is random, so that
+        calls that failed together do not come back together.
+    most_s : float
+        No pause is longer, even where a core asks for it.
+    """
+
+    attempts: int = 6
+    first_s: float = 2.0
+    most_s: float = 60.0
+
+    def pause_s(self, attempt: int, asked_s: float | None, chance: random.Random) -> float:
+        """Seconds after attempt number `attempt` (from 0); `asked_s` is what the core asked for."""
+        longest = min(self.most_s, self.first_s * 2.0**attempt)
+        jittered = longest * chance.uniform(0.5, 1.0)
+        return min(self.most_s, max(jittered, asked_s or 0.0))
+
+
+@dataclass
+class Asker:
+    """Asks one core, from any thread.
+
+    Attributes
+    ----------
+    core : Core
+    client : Client
+    budget : Budget
+        Shared by all cores.
+    backoff : Backoff
+    stopped : threading.Event
+        Set: no further attempt is made, and pauses end.
+    """
+
+    core: Core
+    client: Client
+    budget: Budget
+    backoff: Backoff
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.price: Price = self.core.resolved_price
+        self._chance = random.Random()
+
+    def ask(self, body: Mapping[str, Any]) -> Priced:
+        """Send a request until it is answered.
+
+        Raises
+        ------
+        AttemptError
+            What the last attempt failed with.
+        OverBudgetError
+            Another attempt could break the budget.
+        StoppedError
+            `stopped` was set before there was an answer.
+        """
+        worst_usd = worst_cost_usd(self.price, body)
+        for attempt in range(self.backoff.attempts - 1):
+            result = self._attempt(body, worst_usd)
+            if isinstance(result, Priced):
+                return result
+            if not result.may_pass:
+                raise result
+            if self.stopped.wait(self.backoff.pause_s(attempt, result.retry_after_s, self._chance)):
+                raise StoppedError from result
+        last = self._attempt(body, worst_usd)
+        if isinstance(last, AttemptError):
+            raise last
+        return last
+
+    def _attempt(self, body: Mapping[str, Any], worst_usd: float) -> Priced | AttemptError:
+        if not self.budget.reserve(worst_usd, self.stopped.is_set):
+            raise StoppedError if self.stopped.is_set() else OverBudgetError
+        spent_usd, unknown_usd = 0.0, worst_usd
+        try:
+            priced = _priced(self.client.complete(body), body, self.price)
+            spent_usd, unknown_usd = priced.cost_usd, 0.0
+            return priced
+        except AttemptError as error:
+            unknown_usd = worst_usd if error.may_cost else 0.0
+            return error
+        finally:
+            self.budget.settle(worst_usd, spent_usd=spent_usd, unknown_usd=unknown_usd)
+
+
+class OverBudgetError(Exception):
+    """Another attempt could break the budget."""
+
+
+class StoppedError(Exception):
+    """The collection is ending."""
+
+
+@dataclass(frozen=True)
+class Priced:
+    """An answer with its tokens and price.
+
+    Attributes
+    ----------
+    answer : Answer
+    input_tokens, output_tokens : int
+    counted : bool
+        Whether the tokens are counted here, four characters each, because the provider did not say.
+    cost_usd : float
+    """
+
+    answer: Answer
+    input_tokens: int
+    output_tokens: int
+    counted: bool
+    cost_usd: float
+
+
+def input_tokens(body: Mapping[str, Any]) -> float:
+    """Input tokens of a request, as the predictors estimate them."""
+    return call_text(body["messages"], body.get("tools")).input_tokens
+
+
+def _priced(answer: Answer, body: Mapping[str, Any], price: Price) -> Priced:
+    given, taken = answer.input_tokens, answer.output_tokens
+    counted = given is None or taken is None
+    if given is None:
+        given = round(input_tokens(body))
+    if taken is None:
+        written = len(answer.text) + sum(len(str(call.get("function"))) for call in answer.tool_calls or ())
+        taken = round(written / CHARACTERS_PER_TOKEN)
+    return Priced(answer, given, taken, counted, cost_usd(price, given, taken))

@@ -1,0 +1,255 @@
+"""Chat completions of one core over HTTP: one attempt, and what it gave or why it failed."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import select
+import socket
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from eccos_aios.collect.endpoint import Endpoint
+from eccos_aios.version import __version__
+
+DEFAULT_TIMEOUT_S = 300.0  # seconds without a byte; a local core may think for minutes before its first
+RETRIED_STATUSES = frozenset({408, 429, *range(500, 600)})
+REFUSED_STATUSES = frozenset({401, 403})  # the key is wrong: no other call will fare better
+LONGEST_MESSAGE = 200  # characters of a provider's error message that are kept
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a core answered.
+
+    Attributes
+    ----------
+    text : str
+        Empty where it only called tools.
+    tool_calls : list of dict or None
+        In OpenAI's format.
+    input_tokens, output_tokens : int or None
+        As the provider counted them; None where it does not say.
+    latency_s : float
+        Seconds from sending the request to the end of the answer.
+    """
+
+    text: str
+    tool_calls: list[dict[str, Any]] | None
+    input_tokens: int | None
+    output_tokens: int | None
+    latency_s: float
+
+
+class AttemptError(Exception):
+    """An attempt gave no answer.
+
+    Attributes
+    ----------
+    status : int or None
+        The HTTP status; None where the connection failed or what came is no completion.
+    may_cost : bool
+        Whether the provider may send a bill all the same: it had the request and gave no error.
+    retry_after_s : float or None
+        What the provider asks for.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None, may_cost: bool, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.may_cost = may_cost
+        self.retry_after_s = retry_after_s
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may succeed another time."""
+        return self.status is None or self.status in RETRIED_STATUSES
+
+    @property
+    def refused(self) -> bool:
+        """Whether the key is refused, so that no call of this core can succeed."""
+        return self.status in REFUSED_STATUSES
+
+
+class Client:
+    """Sends requests to one endpoint, from any thread, over connections that it keeps alive.
+
+    A proxy that the environment names (``https_proxy``, ``no_proxy``) is used for https addresses.
+    """
+
+    def __init__(self, endpoint: Endpoint, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        parts = urlsplit(endpoint.url)
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._host, self._port = parts.hostname or "", parts.port
+        self._path = f"{parts.path.rstrip('/')}/chat/completions"
+        self._headers = {"Content-Type": "application/json", "User-Agent": f"eccos-aios/{__version__}"}
+        if endpoint.key:
+            self._headers["Authorization"] = f"Bearer {endpoint.key}"
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()  # guards _idle, _busy and _closed
+        self._idle: list[http.client.HTTPConnection] = []
+        self._busy: set[http.client.HTTPConnection] = set()
+        self._closed = False
+
+    def complete(self, body: Mapping[str, Any]) -> Answer:
+        """One attempt at a chat completion.
+
+        Raises
+        ------
+        AttemptError
+            No connection, no answer in time, an error status, or an answer that is no completion.
+        """
+        connection = self._taken()
+        kept = False
+        sent = False
+        start = time.perf_counter()
+        try:
+            if connection.sock is None:
+                connection.connect()
+            sent = True
+            connection.request("POST", self._path, json.dumps(body).encode(), self._headers)
+            response = connection.getresponse()
+            content = response.read()
+            latency_s = time.perf_counter() - start
+            kept = not response.will_close
+        except (OSError, http.client.HTTPException) as error:
+            raise AttemptError(_reason(error), status=None, may_cost=sent) from error
+        finally:
+            self._give_back(connection, kept)
+        if response.status != 200:
+            raise AttemptError(
+                _error_message(response.status, content),
+                status=response.status,
+                may_cost=False,
+                retry_after_s=_retry_after(response),
+            )
+        return _answer(content, latency_s)
+
+    @property
+    def under_way(self) -> int:
+        """Requests that are sent and not yet answered."""
+        with self._lock:
+            return len(self._busy)
+
+    def close(self) -> None:
+        """End every connection; requests under way fail, and later ones too."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            busy = list(self._busy)
+        for connection in idle:
+            connection.close()
+        for connection in busy:
+            _shut(connection)
+
+    def _taken(self) -> http.client.HTTPConnection:
+        with self._lock:
+            if self._closed:
+                raise AttemptError("the client is closed", status=None, may_cost=False)
+            connection = self._idle.pop() if self._idle else None
+            if connection is not None and not _is_alive(connection):
+                connection.close()
+                connection = None
+            connection = connection or self._connection()
+            self._busy.add(connection)
+        return connection
+
+    def _give_back(self, connection: http.client.HTTPConnection, kept: bool) -> None:
+        with self._lock:
+            self._busy.discard(connection)
+            kept = kept and not self._closed
+            if kept:
+                self._idle.append(connection)
+        if not kept:
+            connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._tls is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        proxy = urlsplit(urllib.request.getproxies().get("https", ""))
+        if not proxy.hostname or urllib.request.proxy_bypass(self._host):
+            return http.client.HTTPSConnection(
+                self._host, self._port, timeout=self._timeout_s, context=self._tls
+            )
+        tunnel = http.client.HTTPSConnection(
+            proxy.hostname, proxy.port, timeout=self._timeout_s, context=self._tls
+        )
+        tunnel.set_tunnel(self._host, self._port or 443)
+        return tunnel
+
+
+def _answer(content: bytes, latency_s: float) -> Answer:
+    try:
+        body = json.loads(content)
+        message = body["choices"][0]["message"]
+        text, tool_calls = _text(message.get("content")), message.get("tool_calls")
+        usage = body.get("usage") or {}
+        return Answer(
+            text,
+            [call for call in tool_calls if isinstance(call, dict)] if tool_calls else None,
+            _tokens(usage.get("prompt_tokens")),
+            _tokens(usage.get("completion_tokens")),
+            latency_s,
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise AttemptError("status 200, but no chat completion", status=None, may_cost=True) from error
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, list):  # parts, as some providers answer
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
+def _tokens(count: Any) -> int | None:
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+
+
+def _error_message(status: int, content: bytes) -> str:
+    """The status and the provider's code of the error; its message may repeat the question or the key."""
+    try:
+        error = json.loads(content)["error"]
+        code = error.get("code") or error.get("type")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        code = None
+    return f"status {status}" + (f" ({str(code)[:LONGEST_MESSAGE]})" if code else "")
+
+
+def _retry_after(response: http.client.HTTPResponse) -> float | None:
+    try:
+        seconds = float(response.getheader("Retry-After") or "")
+    except ValueError:  # absent, or a date
+        return None
+    return max(0.0, seconds)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return f"connection failed: {getattr(error, 'strerror', None) or type(error).__name__}"
+
+
+def _is_alive(connection: http.client.HTTPConnection) -> bool:
+    """Whether an idle connection is still open at both ends: an open one has nothing to read."""
+    try:
+        return connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]
+    except (OSError, ValueError):
+        return False
+
+
+def _shut(connection: http.client.HTTPConnection) -> None:
+    sock = connection.sock
+    if sock is None:
+        return
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # closed in the meantime

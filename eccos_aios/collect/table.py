@@ -1,0 +1,111 @@
+"""What a person sees: the plan, the live table, and what it came to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from eccos_aios.collect.plan import Plan
+from eccos_aios.collect.run import Collected, Tally
+
+REFRESHES_PER_S = 4
+
+
+def print_plan(plan: Plan, console: Console, max_usd: float | None) -> None:
+    """The plan, with the expected price."""
+    table = Table("core", box=box.SIMPLE_HEAD)
+    for name in ("to ask", "recorded", "unsuited", "at once", "expected", "at most"):
+        table.add_column(name, justify="right")
+    for core in plan.cores:
+        table.add_row(
+            core.core.name,
+            str(len(core.todo)),
+            str(len(core.recorded)),
+            str(core.unsuited),
+            str(core.core.slots),
+            dollars(core.expected_usd),
+            dollars(core.most_usd),
+        )
+    console.print(table)
+    bound = "" if max_usd is None else f"; stops before {dollars(max_usd)}"
+    console.print(
+        f"{plan.to_ask} calls, expected {dollars(plan.expected_usd)}, at most {dollars(plan.most_usd)} with "
+        f"{plan.max_output_tokens} output tokens each{bound}",
+        highlight=False,
+    )
+
+
+@contextmanager
+def live_table(tallies: Sequence[Tally], console: Console) -> Iterator[Callable[[], None]]:
+    """Progress, spend and accuracy per core, on a terminal only; yields what is to be called on progress."""
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    start = time.monotonic()
+    before = sum(tally.recorded for tally in tallies)
+
+    def shown() -> Table:
+        return _table(tallies, time.monotonic() - start, before)
+
+    with Live(
+        get_renderable=shown, console=console, refresh_per_second=REFRESHES_PER_S, transient=True
+    ) as live:
+        yield live.refresh
+
+
+def print_collected(collected: Collected, out: str, console: Console) -> None:
+    """What a collection came to."""
+    console.print(_table(collected.tallies))
+    words = {
+        "complete": "complete",
+        "budget": "stopped before the budget was exceeded",
+        "interrupted": "interrupted",
+        "incomplete": "some calls failed",
+    }
+    more = "" if collected.ended == "complete" else "; the same command goes on from here"
+    unknown = (
+        f", and at most {dollars(collected.unknown_usd)} for attempts without an answer"
+        if collected.unknown_usd
+        else ""
+    )
+    console.print(
+        f"{words[collected.ended]}{more}: {dollars(collected.cost_usd)}{unknown}, {collected.seconds:.1f} s",
+        highlight=False,
+        markup=False,
+    )
+    console.print(f"history: {out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def dollars(usd: float) -> str:
+    """US dollars, with as many decimals as tell something."""
+    return f"${usd:.2f}" if usd >= 1 or not usd else f"${usd:.3g}" if usd >= 0.0001 else f"${usd:.1e}"
+
+
+def _table(tallies: Sequence[Tally], seconds: float | None = None, before: int = 0) -> Table:
+    table = Table("core", box=box.SIMPLE_HEAD)
+    for name in ("answered", "accuracy", "spent", "output tokens", "failed"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for tally in tallies:
+        table.add_row(
+            tally.name,
+            f"{tally.recorded} / {tally.total}",
+            "–" if tally.quality is None else f"{tally.quality:.1%}",
+            dollars(tally.cost_usd),
+            str(tally.output_tokens),
+            str(tally.failed),
+            tally.stopped or tally.last_failure,
+        )
+    if seconds is not None:
+        recorded, total = sum(t.recorded for t in tallies), sum(t.total for t in tallies)
+        speed = (recorded - before) / seconds if seconds else 0.0
+        left = f" · {(total - recorded) / speed:.0f} s left" if speed else ""
+        spent = dollars(sum(tally.cost_usd for tally in tallies))
+        table.caption = f"{recorded} of {total} · {spent} · {speed:.1f} calls a second{left}"
+    return table
