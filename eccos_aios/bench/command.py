@@ -15,12 +15,55 @@ if TYPE_CHECKING:
     from eccos_aios.bench.kernel import KernelRow
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(path_type=Path)
 KERNEL_CALLERS = (1, 40)
 
 
-@click.group("bench")
-def bench() -> None:
-    """Measure ECCOS against what it replaces."""
+@click.group("bench", invoke_without_command=True)
+@click.option("--history", type=FILE, help="Recorded outcomes: .json, .jsonl, .jsonl.gz or a store.")
+@click.option("--cores", type=FILE, help="The core manifest (YAML).")
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
+@click.option("--policies", help="Names with commas between.  [default: all]")
+@click.option("--out", type=FOLDER, help="Folder for results.json and the plots.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the folds.")
+@click.option("--skip-bad-records", is_flag=True, help="Count and report bad records of the history; go on.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+@click.pass_context
+def bench(
+    context: click.Context,
+    history: Path | None,
+    cores: Path | None,
+    folds: int,
+    policies: str | None,
+    out: Path | None,
+    seed: int,
+    skip_bad_records: bool,
+    as_json: bool,
+) -> None:
+    """Measure ECCOS against what it replaces: replay recorded outcomes under every policy.
+
+    The history is split into folds by query; each fold is placed by what the others taught. Policies:
+    eccos, eccos-r, eccos-t, smart (AIOS SmartRouting), first, random, balance, length, cheapest,
+    best-single, knn-argmax, oracle; each without quotas and with quotas in proportion to the manifest's.
+
+    \b
+    Examples:
+      eccos-aios bench --history history.jsonl.gz --cores cores.yaml --out results
+      eccos-aios bench kernel --aios ~/AIOS
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if history is None or cores is None or out is None:
+        missing = [
+            name for name, value in (("history", history), ("cores", cores), ("out", out)) if value is None
+        ]
+        raise click.UsageError(f"missing option --{missing[0]}", context)
+    from eccos_aios.bench.replay_command import run_replay
+
+    names = [name.strip() for name in policies.split(",") if name.strip()] if policies else None
+    run_replay(
+        history, cores, folds, names, out, seed=seed, skip_bad_records=skip_bad_records, as_json=as_json
+    )
 
 
 @bench.command("kernel")

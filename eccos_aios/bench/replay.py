@@ -66,7 +66,7 @@ class Replay:
     played: tuple[Played, ...]
 
 
-def replay(
+def replay_history(
     history: Sequence[Record],
     cores: Sequence[Core],
     fold_count: int = 5,
