@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 TIME_SLICE_S = 1.0  # seconds; what AIOS's RRScheduler grants a call when the context manager is on
 STOPPED = "the scheduler is stopped and takes no more calls"
+# How AIOS begins its error where a core has answered, but not in a form that AIOS can read.
+UNDECODED = ("Tool call decoding error", "Response processing error", "Unhandled processing exception")
 REGISTRATION_THREADS = 2  # each asks an Ollama server, which may take seconds; they are rare
 
 GetSyscall = Callable[[], Any]
@@ -285,8 +287,14 @@ class EccosScheduler:
     def _execute(self, call: Call, core: str) -> Executed:
         index = self.llm.available_llm_names.index(core)
         _, response = self.llm.execute_llm_syscall(index, call.payload)
-        failed = response.error is not None
-        return Executed(response, failed, retryable=failed and _is_the_cores_fault(response.status_code))
+        if response.error is None:
+            return Executed(response)
+        return Executed(
+            response,
+            failed=True,
+            retryable=_is_retryable(response.status_code),
+            core_is_well=response.error.startswith(UNDECODED),
+        )
 
     def _complete(self, call: Call, result: CallResult) -> None:
         syscall = call.payload
@@ -322,7 +330,7 @@ class EccosScheduler:
         return (self._response or cerebrum_response)(kind, error, status_code)
 
 
-def _is_the_cores_fault(status_code: int) -> bool:
+def _is_retryable(status_code: int) -> bool:
     """Whether another core may do better; AIOS gives 500 to whatever it cannot name."""
     return status_code in (408, 429) or status_code >= 500
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from eccos_aios.config import SECTION, EccosConfig, eccos_config
 from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import ConfigError
-from eccos_aios.history import Record, read_history
-from eccos_aios.predict import Predictor, default_predictor
+from eccos_aios.predict import Predictor, cached_predictor, default_predictor
 from eccos_aios.schedule import RetryPolicy, SchedulerSettings
 
 logger = logging.getLogger(__name__)
@@ -112,7 +111,7 @@ def prepare(config: EccosConfig, available: Sequence[str]) -> Setup:
             logger.warning("core %r is not in the manifest: it gets only the calls that name it", name)
     return Setup(
         cores=cores,
-        predictor=default_predictor().fit(_records(config)),
+        predictor=_predictor(config),
         settings=settings_of(config),
     )
 
@@ -137,8 +136,9 @@ def settings_of(config: EccosConfig) -> SchedulerSettings:
     )
 
 
-def _records(config: EccosConfig) -> list[Record]:
+def _predictor(config: EccosConfig) -> Predictor:
     if config.history is None:
         logger.warning("no %s.history: every core starts from the same prior", SECTION)
-        return []
-    return read_history(config.history)
+        return default_predictor().fit([])
+    logger.info("learning from %s; what is learned is kept beside it for the next start", config.history)
+    return cached_predictor(config.history)

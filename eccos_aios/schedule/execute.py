@@ -28,12 +28,15 @@ class Executed:
     failed : bool
         Whether it is an error.
     retryable : bool
-        Whether that is the core's own fault, so that another one may do better.
+        Whether another core may do better.
+    core_is_well : bool
+        Whether the core works all the same, so that its breaker has nothing to do with it.
     """
 
     value: object
     failed: bool = False
     retryable: bool = False
+    core_is_well: bool = False
 
 
 Execute = Callable[[Call, str], Executed]

@@ -315,16 +315,17 @@ class Scheduler:
         name = slots.core.name
         started_s = time.monotonic()
         nothing = EccosError(f"core {name!r} ended the call without an answer")
-        result, retryable = CallResult(name, error=nothing, failed=True), True
+        result, retryable, unwell = CallResult(name, error=nothing, failed=True), True, True
         try:
             executed = execute(call, name)
             result = CallResult(name, value=executed.value, failed=executed.failed)
             retryable = executed.failed and executed.retryable
+            unwell = retryable and not executed.core_is_well
         except Exception as error:  # noqa: BLE001 - a backend may raise anything; the agent must be answered
             result = CallResult(name, error=error, failed=True)
         finally:
             service_s = time.monotonic() - started_s
-            slots.release(failed=result.failed, at_fault=retryable, service_s=service_s)
+            slots.release(failed=result.failed, at_fault=unwell, service_s=service_s)
             with self._changed:
                 self._ledger.service.add(service_s)
             if not (retryable and self._retry(call, name)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -161,6 +162,23 @@ def test_memory_and_storage_calls_are_answered(kernel: AiosKernel) -> None:
     assert answer["response"]["response_class"] == "storage"
 
 
+def test_decisions_can_be_looked_at_and_rated(kernel: AiosKernel) -> None:
+    kernel.query(EASY, agent="rated")
+    decision = kernel.request("/eccos/decisions?limit=1")["decisions"][0]
+    assert (decision["agent"], decision["core"], decision["outcome"]) == ("rated", "small", "completed")
+    assert set(decision["estimates"]) == set(QUOTAS)
+    assert decision["text"] is None  # what calls say is not shown unless asked for
+    rated = kernel.request("/eccos/feedback", {"call": decision["call"], "quality": 0.5})
+    assert rated == {"call": decision["call"], "quality": 0.5}
+    for wrong, status in (
+        ({"call": 10**9, "quality": 1}, 404),
+        ({"call": decision["call"], "quality": 2}, 422),
+    ):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            kernel.request("/eccos/feedback", wrong)
+        assert refused.value.code == status
+
+
 def test_two_hundred_concurrent_calls_are_answered_within_the_quotas(
     kernel: AiosKernel, cores: dict[str, SandboxCore]
 ) -> None:
@@ -179,6 +197,12 @@ def test_two_hundred_concurrent_calls_are_answered_within_the_quotas(
     assert all(core["in_flight"] == 0 for core in status["cores"].values())
     totals = status["totals"]
     assert totals["submitted"] == totals["completed"] + totals["failed"]
+
+
+def test_a_failing_core_is_made_up_for_by_another(kernel: AiosKernel, cores: dict[str, SandboxCore]) -> None:
+    cores["small"].fail("500")
+    answer = kernel.query(EASY)
+    assert (answer["status_code"], answer["response_message"]) == (200, "medium")
 
 
 def test_every_agent_is_answered_when_one_core_fails_and_one_hangs(
@@ -206,4 +230,4 @@ def test_a_message_that_is_no_text_does_not_end_the_scheduler(kernel: AiosKernel
     assert answer["finished"] is True
     answer = kernel.query("", messages=[{"role": "user"}, {"odd": 1}])
     assert answer["finished"] is True
-    assert kernel.query(EASY)["response_message"] == "small"
+    assert kernel.query(EASY)["status_code"] == 200
