@@ -11,8 +11,8 @@ from eccos_aios.assign.instance import Instance, Point, point
 from eccos_aios.assign.parametric import NEARBY, Bracket, Expanded, bracket
 from eccos_aios.assign.problem import FloatArray, IntArray
 
-CONTESTED = 96  # calls solved exactly, at least: those whose best two cores are closest in price
-CONTESTED_PER_CORE = 8
+CONTESTED = 64  # calls solved exactly, at least: those whose best two cores are closest in price
+CONTESTED_PER_CORE = 4
 WIDE = 8.0  # times the margin of the least contested of these: cores further off are not tried
 ROUNDS = 8
 SAME_PRICE = 1e-9  # relative: the secant does not move any more

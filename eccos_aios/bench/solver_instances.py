@@ -12,6 +12,7 @@ KINDS = ("tight", "loose", "skewed", "identical", "degenerate")
 PRICE_SPAN = 3.0  # natural logarithm of the dearest core's price over the cheapest's, about
 SHARPNESS = 6.0  # how fast a core's quality falls with difficulty
 LEVELS = 4  # of quality, in degenerate instances
+LENGTHS = (500.0, 2000.0)  # tokens, there
 ON_THE_WAY = 0.5  # the target lies here between the quality of the cheapest and of the best assignment
 
 
@@ -25,8 +26,7 @@ def solver_instance(kind: str, calls: int, cores: int, seed: int = 0) -> Assignm
     kind : str
         ``tight``: as many slots as calls, evenly; ``loose``: every core may take all calls; ``skewed``:
         few cores have most of the slots, 1.3 a call in all; ``identical``: cores come in pairs that are the
-        same, 1.1 slots a call; ``degenerate``: one price a core for every call, few levels of quality, 1.2
-        slots a call.
+        same, 1.1 slots a call; ``degenerate``: calls of two lengths, few levels of quality, 1.2 slots a call.
     calls, cores : int
     seed : int
 
@@ -50,7 +50,7 @@ def solver_instance(kind: str, calls: int, cores: int, seed: int = 0) -> Assignm
         twin = np.arange(cores) // 2 * 2
         cost, quality, slots = cost[:, twin], quality[:, twin], 1.1
     elif kind == "degenerate":
-        cost = np.broadcast_to(price * 1000, cost.shape).copy()
+        cost = price * rng.choice(LENGTHS, (calls, 1))
         quality, slots = np.round(quality * LEVELS) / LEVELS, 1.2
     quota = np.full(cores, int(np.ceil(slots * calls / cores)))
     if kind == "tight":
