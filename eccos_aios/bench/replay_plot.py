@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -15,11 +16,12 @@ DPI = 120
 
 def plot_cost(results: dict[str, Any], path: Path) -> None:
     """Quality over cost of every policy, on the calls without quotas where those were played."""
+    colours = _colours(results)
     figure, axes = _empty("US dollars per 1,000 calls", "quality")
     for name, rows in _curves(results):
         cost = [row["cost"]["value"] for row in rows]
         quality = [row["quality"]["value"] for row in rows]
-        axes.plot(cost, quality, marker="." if len(rows) > 1 else "D", label=name)
+        axes.plot(cost, quality, marker="." if len(rows) > 1 else "D", label=name, color=colours[name])
     if all(row["cost"]["value"] > 0 for row in results["points"]):
         axes.set_xscale("log")
     axes.axhline(results["best_single"], linestyle=":", color="grey", linewidth=1)
@@ -28,13 +30,14 @@ def plot_cost(results: dict[str, Any], path: Path) -> None:
 
 def plot_promise(results: dict[str, Any], path: Path) -> None:
     """Delivered over promised quality of every policy that promises any."""
+    colours = _colours(results)
     figure, axes = _empty("promised quality", "delivered quality")
     for name, rows in _curves(results):
         told = [row for row in rows if row["promised_quality"]["value"] is not None]
         if told and name != "oracle":
             promised = [row["promised_quality"]["value"] for row in told]
             delivered = [row["quality"]["value"] for row in told]
-            axes.plot(promised, delivered, marker=".", label=name)
+            axes.plot(promised, delivered, marker=".", label=name, color=colours[name])
     low, high = axes.get_xlim()
     axes.plot([low, high], [low, high], linestyle="--", color="grey", linewidth=1, label="kept")
     _save(figure, axes, path)
@@ -50,6 +53,11 @@ def _curves(results: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]
         yield name, sorted(own, key=lambda row: row["cost"]["value"])
 
 
+def _colours(results: dict[str, Any]) -> dict[str, Any]:
+    names = dict.fromkeys(row["policy"] for row in results["points"])
+    return {name: colormaps["tab20"](number % 20) for number, name in enumerate(names)}
+
+
 def _empty(x: str, y: str) -> tuple[Any, Any]:
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
@@ -60,5 +68,5 @@ def _empty(x: str, y: str) -> tuple[Any, Any]:
 
 
 def _save(figure: Any, axes: Any, path: Path) -> None:
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     FigureCanvasAgg(figure).print_png(path)

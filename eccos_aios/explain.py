@@ -1,0 +1,139 @@
+"""Why a query goes where it goes: the past calls it resembles, the estimates per core, and the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eccos_aios.assign import WAITS, AssignmentProblem, solve
+from eccos_aios.core import Core
+from eccos_aios.history import Record
+from eccos_aios.predict import HybridPredictor, query_text
+from eccos_aios.schedule import Needs, allowed_cores, why_none
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A past call: its query, how alike it is (cosine), and what each core gave on it."""
+
+    query: str
+    category: str | None
+    similarity: float
+    quality: dict[str, float]
+
+
+@dataclass(frozen=True)
+class CoreEstimate:
+    """What is expected of one core.
+
+    Attributes
+    ----------
+    quality : float
+        0 to 1.
+    cost : float
+        US dollars.
+    input_tokens, output_tokens : float
+    support : float
+        Effective number of past calls behind the quality.
+    allowed : bool
+        Whether the core may take the call at all.
+    """
+
+    core: str
+    quality: float
+    cost: float
+    input_tokens: float
+    output_tokens: float
+    support: float
+    allowed: bool
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The choice for one query on its own, and what it rests on; `core` is None where none may take it."""
+
+    query: str
+    quality_target: float
+    core: str | None
+    why: str
+    estimates: tuple[CoreEstimate, ...]
+    neighbours: tuple[Neighbour, ...]
+
+
+def explain(
+    history: Sequence[Record],
+    cores: Sequence[Core],
+    query: str,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    quality_target: float = 0.8,
+    neighbours: int = 5,
+    predictor: HybridPredictor | None = None,
+) -> Explanation:
+    """Explain where a query would go if it were the only one.
+
+    Parameters
+    ----------
+    history : sequence of Record
+    cores : sequence of Core
+    query : str
+    tools : sequence of mapping, optional
+    quality_target : float
+        0 to 1.
+    neighbours : int
+        How many past calls are shown.
+    predictor : HybridPredictor, optional
+        Fitted on `history`, in its order. Default: fitted here.
+    """
+    predictor = HybridPredictor().fit(history) if predictor is None else predictor
+    call = query_text(query, tools)
+    estimates = predictor.predict([call], [core.name for core in cores])
+    cost = estimates.cost(cores)
+    needs = Needs(call.input_tokens, frozenset({"tools"}) if tools else frozenset())
+    allowed = allowed_cores([needs], cores)
+    quota = np.ones(len(cores), dtype=np.int64)
+    chosen = int(solve(AssignmentProblem(cost, estimates.quality, quota, quality_target, allowed)).core[0])
+    rows = tuple(
+        CoreEstimate(
+            core=core.name,
+            quality=float(estimates.quality[0, column]),
+            cost=float(cost[0, column]),
+            input_tokens=float(estimates.input_tokens[0, column]),
+            output_tokens=float(estimates.output_tokens[0, column]),
+            support=float(estimates.support[0, column]),
+            allowed=bool(allowed[0, column]),
+        )
+        for column, core in enumerate(cores)
+    )
+    return Explanation(
+        query=query,
+        quality_target=quality_target,
+        core=None if chosen == WAITS else cores[chosen].name,
+        why=why_none(needs, cores) if chosen == WAITS else _why(rows, chosen, quality_target),
+        estimates=rows,
+        neighbours=tuple(
+            _neighbour(history[row], alike) for row, alike in predictor.retrieval.nearest(call, neighbours)
+        ),
+    )
+
+
+def _why(rows: Sequence[CoreEstimate], chosen: int, target: float) -> str:
+    core = rows[chosen]
+    expected = f"{core.core} is expected to reach {core.quality:.3f} for ${core.cost:.6f}"
+    if core.quality >= target:
+        why = f"{expected}: of the cores that reach the target {target:g}, the cheapest"
+    else:
+        why = f"{expected}: no core reaches the target {target:g}, and this one comes nearest"
+    others = [row for row in rows if row.allowed and row.core != core.core]
+    if core.quality >= target and any(row.cost < core.cost for row in others):
+        cheaper = max((row for row in others if row.cost < core.cost), key=lambda row: row.quality)
+        why += f"; {cheaper.core} would cost ${cheaper.cost:.6f}, but reaches only {cheaper.quality:.3f}"
+    return why + ". Among other calls the target holds for the mean, so there it may go elsewhere."
+
+
+def _neighbour(record: Record, alike: float) -> Neighbour:
+    quality = {outcome.model_name: outcome.graded_quality for outcome in record.outputs}
+    return Neighbour(record.query, record.category, alike, quality)

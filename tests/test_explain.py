@@ -1,0 +1,55 @@
+"""An explanation names the choice, the reason, and past calls that resemble the query."""
+
+from __future__ import annotations
+
+from eccos_aios.core import Core, Price
+from eccos_aios.explain import explain
+from eccos_aios.history import Outcome, Record
+
+CORES = (
+    Core(name="cheap", price=Price(input=0.1, output=0.1)),
+    Core(name="dear", price=Price(input=10, output=10)),
+)
+
+
+def history() -> list[Record]:
+    records = []
+    for number in range(120):
+        hard = number % 2 == 0
+        query = f"prove theorem {number} of topology" if hard else f"say hello to guest {number}"
+        outputs = (
+            Outcome(model_name="cheap", correctness=not hard, output_token_length=50),
+            Outcome(model_name="dear", correctness=True, output_token_length=50),
+        )
+        records.append(Record(query=query, outputs=outputs, category="hard" if hard else "easy"))
+    return records
+
+
+def test_the_cheapest_core_that_reaches_the_target_is_chosen_and_said_why() -> None:
+    easy = explain(history(), CORES, "say hello to guest 7", quality_target=0.7)
+    hard = explain(history(), CORES, "prove theorem 8 of topology", quality_target=0.7)
+    assert (easy.core, hard.core) == ("cheap", "dear")
+    assert "cheapest" in easy.why
+    assert "cheap would cost" in hard.why
+    assert [neighbour.category for neighbour in hard.neighbours] == ["hard"] * 5
+    assert hard.neighbours[0].quality == {"cheap": 0.0, "dear": 1.0}
+
+
+def test_a_target_out_of_reach_is_said_as_such() -> None:
+    assert (
+        "no core reaches the target 1" in explain(history(), CORES, "prove theorem 8", quality_target=1.0).why
+    )
+
+
+def test_no_core_that_may_take_it_gives_none_and_the_reasons() -> None:
+    small = [core.model_copy(update={"context_window": 3}) for core in CORES]
+    told = explain(history(), small, "a query of more than three tokens, by far")
+    assert told.core is None
+    assert "cheap" in told.why and "dear" in told.why
+
+
+def test_an_empty_history_is_explained_too() -> None:
+    told = explain([], CORES, "anything")
+    assert told.core is not None
+    assert told.neighbours == ()
+    assert all(estimate.support == 0 for estimate in told.estimates)
