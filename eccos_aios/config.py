@@ -78,7 +78,7 @@ class EccosConfig(BaseModel):
     history: Path | None = None
     quality_target: Unit = 0.8
     max_wait_s: Seconds = 1.0
-    max_quality_wait_s: Seconds = 30.0
+    max_quality_wait_s: Seconds = 10.0
     price_per_second: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.0
     max_age_s: Seconds = 60.0
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 3

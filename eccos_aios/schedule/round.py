@@ -13,7 +13,9 @@ from eccos_aios.schedule.call import Call, EstimateRow
 
 IntArray = NDArray[np.int64]
 
-CALLS_PER_ROOM = 2  # calls that a round looks at for each that can be placed: the oldest, and some choice
+# Calls that a round plans, from the front of the line: some choice for each slot that is free. Planning all
+# of 1,000 pending calls over 16 cores took 230 ms where the target was out of reach, and placed no more.
+CALLS_PER_SLOT = 4
 SPARE_CALLS = 64
 
 
@@ -176,8 +178,8 @@ def first_free(pending: Sequence[Call], free: IntArray) -> Plan:
 def _plan(
     pending: Sequence[Call], capacity: Capacity, ahead: IntArray, target: Target
 ) -> tuple[list[Call], Assignment]:
-    """Those in front over the free slots and over those that come free."""
-    calls = list(pending[: CALLS_PER_ROOM * int(capacity.free.sum() + ahead.sum()) + SPARE_CALLS])
+    """Those in front, over the free slots and over those that come free."""
+    calls = list(pending[: CALLS_PER_SLOT * int(capacity.free.sum()) + SPARE_CALLS])
     rows = [_row(call) for call in calls]
     cost = np.stack([row.cost for row in rows])
     quality = np.stack([row.quality for row in rows])

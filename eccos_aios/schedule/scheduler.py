@@ -303,7 +303,8 @@ class Scheduler:
             decision = _decision(table, settings, placement)
             self._ledger.decide(decision)
             self._line.served(call)
-            self._affinity.served(call.conversation, name)
+            if settings.affinity != "off":
+                self._affinity.served(call.conversation, name)
             target = settings.quality_target if call.quality_target is None else call.quality_target
             self._debt.sent(target, decision.predicted_quality)
         logger.debug("call %d of %s to %s: %s", call.number, call.agent, name, placement.reason)

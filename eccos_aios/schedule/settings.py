@@ -16,7 +16,7 @@ class SchedulerSettings:
 
     quality_target: float = 0.8
     max_wait_s: float = 1.0
-    max_quality_wait_s: float = 30.0
+    max_quality_wait_s: float = 10.0
     price_per_second: float = 0.0
     gather_s: float = 0.002
     call_timeout_s: float = 600.0
