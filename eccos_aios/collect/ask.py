@@ -28,11 +28,15 @@ class Backoff:
         calls that failed together do not come back together.
     most_s : float
         No pause is longer, even where a core asks for it.
+    after_timeout_s : float
+        Seconds that a slot stays taken after a call that timed out: the core lets go of a call only when
+        it notices that its client has gone.
     """
 
     attempts: int = 6
     first_s: float = 2.0
     most_s: float = 60.0
+    after_timeout_s: float = 1.0
 
     def pause_s(self, attempt: int, asked_s: float | None, chance: random.Random) -> float:
         """Seconds after attempt number `attempt` (from 0); `asked_s` is what the core asked for."""
@@ -102,6 +106,8 @@ class Asker:
             return priced
         except AttemptError as error:
             unknown_usd = worst_usd if error.may_cost else 0.0
+            if error.timed_out:
+                self.stopped.wait(self.backoff.after_timeout_s)
             return error
         finally:
             self.budget.settle(worst_usd, spent_usd=spent_usd, unknown_usd=unknown_usd)

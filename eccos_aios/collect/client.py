@@ -58,15 +58,24 @@ class AttemptError(Exception):
         Whether the provider may send a bill all the same: it had the request and gave no error.
     retry_after_s : float or None
         What the provider asks for.
+    timed_out : bool
+        Whether no answer came in time, so that the core may hold the call for a moment longer.
     """
 
     def __init__(
-        self, message: str, *, status: int | None, may_cost: bool, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        status: int | None,
+        may_cost: bool,
+        retry_after_s: float | None = None,
+        timed_out: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.may_cost = may_cost
         self.retry_after_s = retry_after_s
+        self.timed_out = timed_out
 
     @property
     def may_pass(self) -> bool:
@@ -121,7 +130,8 @@ class Client:
             latency_s = time.perf_counter() - start
             kept = not response.will_close
         except (OSError, http.client.HTTPException) as error:
-            raise AttemptError(_reason(error), status=None, may_cost=sent) from error
+            timed_out = isinstance(error, TimeoutError)
+            raise AttemptError(_reason(error), status=None, may_cost=sent, timed_out=timed_out) from error
         finally:
             self._give_back(connection, kept)
         if response.status != 200:

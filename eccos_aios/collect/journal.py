@@ -10,6 +10,7 @@ import fcntl
 import gzip
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -79,30 +80,28 @@ class Journal(Recorded):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self._lock = threading.Lock()  # guards the file's end, so that no two lines mix, and what is noted
         try:
             self._file = self._opened()
         except OSError as error:
             raise _unwritable(path, error) from error
 
-    def append(self, outcomes: Iterable[tuple[Question, Mapping[str, Any]]]) -> None:
-        """Add outcomes; on return they are on the disk.
+    def append(self, question: Question, outcome: Mapping[str, Any]) -> None:
+        """Add an outcome, from any thread; on return it is on the disk.
 
         Raises
         ------
         HistoryError
-            They cannot be written.
+            It cannot be written.
         """
-        outcomes = list(outcomes)
-        if not outcomes:
-            return
-        lines = [_line(_record(question, outcome)) for question, outcome in outcomes]
-        try:
-            self._file.write(b"".join(lines))
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
-        for question, outcome in outcomes:
+        line = _line(_record(question, outcome))
+        with self._lock:
+            try:
+                self._file.write(line)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise _unwritable(self.path, error) from error
             self._note(question_key(question), outcome)
 
     def close(self) -> None:

@@ -179,7 +179,7 @@ class Collection:
         Parameters
         ----------
         on_progress : callable
-            Called in this thread after outcomes were written.
+            Called in this thread after calls have ended.
         on_interrupt : callable
             Called in this thread with the number of calls under way when the first interrupt came.
 
@@ -199,7 +199,7 @@ class Collection:
             while left and interrupts < DROPPED_AT:
                 finished, interrupted = self._wait()
                 left -= len(finished)
-                self._record(finished)
+                self._count(finished)
                 on_progress()
                 if interrupted:
                     interrupts += interrupted
@@ -232,20 +232,23 @@ class Collection:
         return submitted
 
     def _ask(self, place: int, question: Question) -> _Asked:
-        """Runs in the pool of a core."""
+        """Runs in the pool of a core; what is answered is on the disk before the slot is free again."""
         asker = self._askers[place]
         if asker.stopped.is_set():
-            return _Asked(place, question)
+            return _Asked(place)
         model = self._endpoints[asker.core.name].model
         body = request_body(question, model, self._plan.max_output_tokens)
         try:
             priced = asker.ask(body)
         except StoppedError:
-            return _Asked(place, question)
+            return _Asked(place)
         except (AttemptError, OverBudgetError) as error:
-            return _Asked(place, question, failure=error)
+            if isinstance(error, OverBudgetError) or error.refused:
+                asker.stopped.set()
+            return _Asked(place, failure=error)
         quality = graded(question, priced.answer.text, priced.answer.tool_calls)
-        return _Asked(place, question, priced=priced, quality=quality)
+        self._journal.append(question, self._outcome(asker.core.name, priced, quality))
+        return _Asked(place, priced=priced, quality=quality)
 
     def _wait(self) -> tuple[list[_Asked], int]:
         """Wait for finished calls, take all that there are at once; and the number of interrupts."""
@@ -256,15 +259,10 @@ class Collection:
         finished = [event.result() for event in events if event is not None]
         return finished, len(events) - len(finished)
 
-    def _record(self, finished: list[_Asked]) -> None:
-        self._journal.append(
-            (one.question, self._outcome(self.tallies[one.place].name, one.priced, one.quality))
-            for one in finished
-            if one.priced is not None
-        )
+    def _count(self, finished: list[_Asked]) -> None:
         for one in finished:
             if one.priced is not None:
-                _count(self.tallies[one.place], one.priced, one.quality)
+                _count_answer(self.tallies[one.place], one.priced, one.quality)
             elif one.failure is not None:
                 self._count_failure(one.place, one.failure)
 
@@ -321,8 +319,7 @@ class Collection:
 class _Asked:
     """A question that was put to a core: its answer, or why there is none; neither where it was not sent."""
 
-    place: int
-    question: Question
+    place: int  # of the core in the manifest
     priced: Priced | None = None
     quality: float = 0.0
     failure: AttemptError | OverBudgetError | None = None
@@ -337,7 +334,7 @@ def _tally(plan: CorePlan) -> Tally:
     return Tally(plan.core.name, total, recorded=len(plan.recorded), quality_sum=sum(qualities))
 
 
-def _count(tally: Tally, priced: Priced, quality: float) -> None:
+def _count_answer(tally: Tally, priced: Priced, quality: float) -> None:
     tally.recorded += 1
     tally.failures_in_a_row = 0
     tally.quality_sum += quality
