@@ -12,6 +12,8 @@ from eccos_aios.assign.instance import Instance
 from eccos_aios.assign.problem import BoolArray, FloatArray, IntArray
 
 MOVES = 128  # single moves of least reduced cost that exchanges are made of
+CANDIDATES = 1024  # moves among which these are chosen
+LEAST_PER_EDGE = 4  # moves from one core to one other, of these
 EXCHANGES = 192  # exchanges of which pairs are tried
 PAIRS = 256  # pairs of least value that are looked at more closely
 ROUNDS = 6
@@ -79,8 +81,10 @@ def _exchanges(
     reduced += slot_price
     reduced -= reduced[rows, core, None]
     reduced[rows, core] = np.inf
-    flat = _least(reduced.ravel(), MOVES, most)
+    flat = _least(reduced.ravel(), CANDIDATES, most)
     call, to = np.divmod(flat, len(left))
+    varied = _varied(core[call] * len(left) + to, len(left))
+    call, to = call[varied], to[varied]
     origin = core[call]
     value = instance.value[call, to] - instance.value[call, origin]
     gain = instance.gain[call, to] - instance.gain[call, origin]
@@ -96,6 +100,16 @@ def _exchanges(
     return _Exchanges(
         call[parts], to[parts], np.where(closed, NOBODY, last), total_value[kept], total_gain[kept]
     )
+
+
+def _varied(edge: IntArray, cores: int) -> NDArray[np.intp]:
+    """The first moves of all, but of each edge only its first: nearly twin cores would take all places."""
+    each = max(LEAST_PER_EDGE, 2 * MOVES // max(1, cores * (cores - 1)))
+    order = np.argsort(edge, kind="stable")
+    sorted_edge = edge[order]
+    rank = np.arange(len(edge)) - np.searchsorted(sorted_edge, sorted_edge)
+    found: NDArray[np.intp] = np.sort(order[rank < each])[:MOVES]
+    return found
 
 
 def _combined(origin: IntArray, to: IntArray, left: IntArray) -> NDArray[np.intp]:

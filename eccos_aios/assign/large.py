@@ -15,7 +15,8 @@ CONTESTED = 64  # calls solved exactly, at least: those whose best two cores are
 CONTESTED_PER_CORE = 4
 WIDE = 8.0  # times the margin of the least contested of these: cores further off are not tried
 ROUNDS = 8
-SAME_PRICE = 1e-9  # relative: the secant does not move any more
+SECANTS = 20
+SAME = 1e-11  # relative: what a further secant would gain is rounding
 GOLDEN = 0.6180339887498949  # its multiples spread evenly over 0..1, whichever of them are taken in a row
 FAR = (1.1, 1.5, 3.0)  # factors between prices that are tried where those nearby do not bracket; the last on
 SMALL_PRICE = 1e-4  # of the range of value over the range of gain: below it the next price is 0
@@ -58,13 +59,27 @@ def bracket_large(instance: Instance) -> tuple[Bracket, FloatArray, float]:
                 return Bracket(high, None, np.inf), slot_price, np.inf
             found = Bracket(None, high, price)
         if low is not None and high is not None:
-            last, price = price, _secant(low, high)
-            if abs(price - last) <= SAME_PRICE * last:
-                found = Bracket(low, high, last)
-                break
-        else:
-            price = _further(instance, price, high is None, FAR[min(turn, len(FAR) - 1)])
+            return _between(instance, low, high, bound)
+        price = _further(instance, price, high is None, FAR[min(turn, len(FAR) - 1)])
     return found, slot_price, bound
+
+
+def _between(instance: Instance, low: Point, high: Point, bound: float) -> tuple[Bracket, FloatArray, float]:
+    """Secants over whole assignments: for many tied calls, of which the contested are too few to matter."""
+    price = np.inf
+    for _ in range(SECANTS):
+        last, price = price, _secant(low, high)
+        core, slot_price, _ = settle(instance, high.core, price)
+        bound = max(bound, dual_bound(instance, price, slot_price))
+        settled = point(instance, core)
+        gained = (high.value - price * high.gain) - (settled.value - price * settled.gain)
+        if gained <= SAME * abs(high.value) or price == last:
+            break
+        if settled.gain >= instance.required:
+            high = settled
+        else:
+            low = settled
+    return Bracket(low, high, price), slot_price, bound
 
 
 def _secant(low: Point, high: Point) -> float:
