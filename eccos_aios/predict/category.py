@@ -15,6 +15,7 @@ CAUTION = 4.0  # records at which a category's own mean weighs as much as the co
 STEEPNESS = 4.0  # scale of the features in the logistic regression, which penalises the weights at 1
 OTHER = "\0other"
 MOST_STEPS = 200  # of the optimiser
+TOLERANCE = 1e-3  # of the gradient, where it may end; 1e-4 costs twice the steps and tells no more
 
 
 class CategoryHead:
@@ -35,7 +36,7 @@ class CategoryHead:
         if len(seen) < 2:
             self.bias_[seen] = 0.0
             return self
-        model = LogisticRegression(C=1.0, max_iter=MOST_STEPS)
+        model = LogisticRegression(C=1.0, max_iter=MOST_STEPS, tol=TOLERANCE)
         model.fit(features[named] * STEEPNESS, labels[named])
         weights, bias = model.coef_, model.intercept_
         if len(seen) == 2:  # scikit-learn then keeps the second class' log-odds alone

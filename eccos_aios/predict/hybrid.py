@@ -15,6 +15,7 @@ from eccos_aios.predict.outcomes import core_positions, outcomes_of
 from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.retrieval import RetrievalPredictor
 from eccos_aios.predict.text import CallText
+from eccos_aios.predict.threads import one_blas_thread
 from eccos_aios.predict.trained import TrainedPredictor
 
 WEIGHT_CAUTION = 2.0  # squared differences between the two; about 200 records' worth of doubt
@@ -45,10 +46,11 @@ class HybridPredictor(Predictor):
 
     def fit(self, history: Sequence[Record]) -> HybridPredictor:
         outcomes = outcomes_of(history)
-        self.embedder.fit([call.text for call in outcomes.calls])
-        vectors = embed_calls(outcomes.calls, self.embedder)
-        self.retrieval.fit_outcomes(outcomes, vectors)
-        self.trained.fit_outcomes(outcomes, vectors)
+        with one_blas_thread():
+            self.embedder.fit([call.text for call in outcomes.calls])
+            vectors = embed_calls(outcomes.calls, self.embedder)
+            self.retrieval.fit_outcomes(outcomes, vectors)
+            self.trained.fit_outcomes(outcomes, vectors)
         trained = self.trained.left_out_
         difference = self.retrieval.left_out_quality(outcomes, vectors) - trained
         self.weight_, self.shift_ = _weigh(trained, difference, outcomes.quality)

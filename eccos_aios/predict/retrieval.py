@@ -15,6 +15,7 @@ from eccos_aios.predict.features import embed_calls
 from eccos_aios.predict.outcomes import Outcomes, core_positions, core_priors, outcomes_of, query_groups
 from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.text import CallText
+from eccos_aios.predict.threads import one_blas_thread
 
 EXACT_UP_TO = 50_000  # records; above, an approximate graph index answers in the same time
 GRAPH_LINKS = 32  # a node of the HNSW graph; FAISS' own advice for recall above 0.95
@@ -59,8 +60,9 @@ class RetrievalPredictor(Predictor):
 
     def fit(self, history: Sequence[Record]) -> RetrievalPredictor:
         outcomes = outcomes_of(history)
-        self.embedder.fit([call.text for call in outcomes.calls])
-        return self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder))
+        with one_blas_thread():
+            self.embedder.fit([call.text for call in outcomes.calls])
+            return self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder))
 
     def fit_outcomes(self, outcomes: Outcomes, vectors: Vectors) -> RetrievalPredictor:
         """Learn from outcomes whose calls are embedded already."""
