@@ -25,7 +25,8 @@ BUILTIN_QUESTIONS = 300
 BUILTIN_SEED = 2502_20576  # any would do; fixed, so that everyone collects the same set
 
 GSM8K_MARK = "####"  # stands before the result in GSM8K's answers
-MMLU_COLUMNS = 6  # question, four choices, letter; no header
+MMLU_COLUMNS = 6  # question, four choices, letter
+MMLU_HEADER_END = "answer"  # the published files have no header, copies of them may have one
 
 # A question as found, with its place: what is not yet known to be right.
 _Found = Iterator[tuple[str, dict[str, Any]]]
@@ -138,6 +139,8 @@ def _mmlu(path: Path, content: bytes) -> _Found:
         rows = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
         for row in rows:
             source = f"{path}:{rows.line_num}"
+            if not row or (rows.line_num == 1 and row[-1] == MMLU_HEADER_END):
+                continue
             if len(row) != MMLU_COLUMNS:
                 raise QuestionError(
                     source, "", row, f"must have {MMLU_COLUMNS} columns: question, four choices, letter"

@@ -189,8 +189,8 @@ def _record(question: Question, outcome: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    # ASCII alone: a lone surrogate in an answer could not be written otherwise.
-    return json.dumps(record).encode("ascii") + b"\n"
+    # Half a surrogate pair, which a broken answer may hold, is no text: no reader of JSON would take it.
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def _packed(path: Path, records: Iterable[Mapping[str, Any]]) -> bytes:
