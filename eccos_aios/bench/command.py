@@ -86,6 +86,14 @@ def bench(
     "--latency", type=click.FloatRange(min=0), default=0.2, show_default=True, help="Seconds a core takes."
 )
 @click.option("--quota", type=click.IntRange(min=1), default=16, show_default=True, help="Of each core.")
+@click.option(
+    "--scheduler",
+    "schedulers",
+    type=click.Choice(["fifo", "eccos"]),
+    multiple=True,
+    default=("fifo", "eccos"),
+    show_default=True,
+)
 @click.option("--out", type=FOLDER, help="Folder for kernel.json and kernel.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
 def kernel(
@@ -95,6 +103,7 @@ def kernel(
     calls_per_caller: int,
     latency: float,
     quota: int,
+    schedulers: tuple[str, ...],
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -117,6 +126,7 @@ def kernel(
             [Load(number, number * calls_per_caller) for number in callers],
             latency,
             quota,
+            schedulers,
             on_step=on_step,
         )
     if out is not None:
@@ -129,6 +139,40 @@ def kernel(
         click.echo(json.dumps(json.loads(rows_as_json(rows))))
     else:
         _print_kernel(rows)
+
+
+@bench.command("soak")
+@click.option("--calls", type=click.IntRange(min=1), default=20_000, show_default=True)
+@click.option("--callers", type=click.IntRange(min=1), default=48, show_default=True, help="Agents at once.")
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1),
+    default=0.2,
+    show_default=True,
+    help="Part of a troubled core's requests that fail.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+def soak_command(calls: int, callers: int, share: float, as_json: bool) -> None:
+    """Many calls on the embedded kernel, over cores that fail in every way, with refreshes.
+
+    Exits with 1 where a call was lost, a quota was broken or a thread was left.
+
+    \b
+    Examples:
+      eccos-aios bench soak
+      eccos-aios bench soak --calls 2000 --json
+    """
+    from eccos_aios.bench.soak import soak
+
+    with _progress() as on_step:
+        result = soak(calls, callers, share, lambda answered: on_step(f"{answered} of {calls} calls"))
+    if as_json:
+        click.echo(result.as_json())
+    else:
+        for name, value in json.loads(result.as_json()).items():
+            click.echo(f"{name.replace('_', ' '):15} {value}")
+    if result.answered != calls or result.over_quota or result.threads_left:
+        sys.exit(1)
 
 
 @contextmanager

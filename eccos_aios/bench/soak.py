@@ -59,6 +59,7 @@ class SoakResult:
     memory_growth: float
 
     def as_json(self) -> str:
+        """The result as one JSON object."""
         return json.dumps(asdict(self))
 
 

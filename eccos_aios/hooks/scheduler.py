@@ -64,6 +64,11 @@ class EccosScheduler:
         The running scheduler whose place this one takes at `start`: its calls are carried on, and no core
         holds more than its quota meanwhile.
 
+    Attributes
+    ----------
+    cores : tuple of Core
+        The manifest's cores that AIOS has.
+
     Raises
     ------
     ConfigError, HistoryError
@@ -99,8 +104,11 @@ class EccosScheduler:
         self._stopped = False
         self.config = config or kernel_config()
         self._response = response
-        self._setup: Setup = prepare(self.config, llm.available_llm_names)
-        self._open_cores = frozenset(core.name for core in self._setup.cores)
+        setup = prepare(self.config, llm.available_llm_names)
+        self.cores: tuple[Core, ...] = setup.cores
+        self._open_cores = frozenset(core.name for core in setup.cores)
+        # Given to the clockwork at `start`: AIOS keeps every scheduler that it ever had.
+        self._setup: Setup | None = setup
         self._predecessor = predecessor
         self._successor: EccosScheduler | None = None
         self._clockwork: Scheduler | None = None
@@ -108,14 +116,12 @@ class EccosScheduler:
         self._registration: ThreadPoolExecutor | None = None
         self._suspended: SuspendedCalls = SuspendedCalls() if predecessor is None else predecessor._suspended
 
-    @property
-    def cores(self) -> tuple[Core, ...]:
-        """The manifest's cores that AIOS has."""
-        return self._setup.cores
-
     def start(self) -> None:
         """Start scheduling, in the predecessor's place where there is one."""
-        self._clockwork = self._take_over() or self._new_clockwork()
+        setup, self._setup = self._setup, None
+        if setup is None:
+            raise EccosError("the scheduler has been started before; make a new one")
+        self._clockwork = self._take_over(setup) or self._new_clockwork(setup)
         self._registration = ThreadPoolExecutor(REGISTRATION_THREADS, thread_name_prefix="eccos-register")
         self.active = True
         for process in (
@@ -200,20 +206,18 @@ class EccosScheduler:
         """Execute tool syscalls, one after the other."""
         self._read(self.get_tool_syscall, lambda syscall: self._address(syscall, self.tool_manager, "tool"))
 
-    def _new_clockwork(self) -> Scheduler:
-        clockwork = Scheduler(self._setup.cores, self._setup.predictor, self._execute, self._setup.settings)
+    def _new_clockwork(self, setup: Setup) -> Scheduler:
+        clockwork = Scheduler(setup.cores, setup.predictor, self._execute, setup.settings)
         clockwork.start()
         return clockwork
 
-    def _take_over(self) -> Scheduler | None:
+    def _take_over(self, setup: Setup) -> Scheduler | None:
         predecessor, self._predecessor = self._predecessor, None
         if predecessor is None or not predecessor.active or predecessor._clockwork is None:
             return None
         predecessor._successor = self
         predecessor._stop_reading()
-        predecessor._clockwork.reconfigure(
-            self._setup.cores, self._setup.predictor, self._execute, self._setup.settings
-        )
+        predecessor._clockwork.reconfigure(setup.cores, setup.predictor, self._execute, setup.settings)
         return predecessor._clockwork
 
     def _stop_reading(self) -> None:
