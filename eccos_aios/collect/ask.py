@@ -14,6 +14,9 @@ from eccos_aios.core import Core, Price
 from eccos_aios.predict import call_text
 from eccos_aios.predict.text import CHARACTERS_PER_TOKEN
 
+# What OpenAI's reasoning models refuse, and what says the same to them; None: it is left out.
+_OTHERWISE = {"max_tokens": "max_completion_tokens", "temperature": None}
+
 
 @dataclass(frozen=True)
 class Backoff:
@@ -69,9 +72,12 @@ class Asker:
     def __post_init__(self) -> None:
         self.price: Price = self.core.resolved_price
         self._chance = random.Random()
+        self._refused: frozenset[str] = frozenset()  # replaced as a whole, so reading it needs no lock
 
     def ask(self, body: Mapping[str, Any]) -> Priced:
         """Send a request until it is answered.
+
+        A parameter that the core says it does not take is sent otherwise from then on.
 
         Raises
         ------
@@ -83,18 +89,20 @@ class Asker:
             `stopped` was set before there was an answer.
         """
         worst_usd = worst_cost_usd(self.price, body)
-        for attempt in range(self.backoff.attempts - 1):
-            result = self._attempt(body, worst_usd)
+        attempt = 0
+        while True:
+            sent = self._accepted(body)
+            result = self._attempt(sent, worst_usd)
             if isinstance(result, Priced):
                 return result
-            if not result.may_pass:
+            if result.parameter in _OTHERWISE and result.parameter in sent:
+                self._refused |= {result.parameter}
+                continue
+            attempt += 1
+            if not result.may_pass or attempt == self.backoff.attempts:
                 raise result
-            if self.stopped.wait(self.backoff.pause_s(attempt, result.retry_after_s, self._chance)):
+            if self.stopped.wait(self.backoff.pause_s(attempt - 1, result.retry_after_s, self._chance)):
                 raise StoppedError from result
-        last = self._attempt(body, worst_usd)
-        if isinstance(last, AttemptError):
-            raise last
-        return last
 
     def _attempt(self, body: Mapping[str, Any], worst_usd: float) -> Priced | AttemptError:
         if not self.budget.reserve(worst_usd, self.stopped.is_set):
@@ -111,6 +119,15 @@ class Asker:
             return error
         finally:
             self.budget.settle(worst_usd, spent_usd=spent_usd, unknown_usd=unknown_usd)
+
+    def _accepted(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The request in the parameters that the core has not refused."""
+        accepted = dict(body)
+        for parameter in self._refused & accepted.keys():
+            value, other = accepted.pop(parameter), _OTHERWISE[parameter]
+            if other is not None:
+                accepted[other] = value
+        return accepted
 
 
 class OverBudgetError(Exception):

@@ -21,7 +21,7 @@ from eccos_aios.version import __version__
 DEFAULT_TIMEOUT_S = 300.0  # seconds without a byte; a local core may think for minutes before its first
 RETRIED_STATUSES = frozenset({408, 429, *range(500, 600)})
 REFUSED_STATUSES = frozenset({401, 403})  # the key is wrong: no other call will fare better
-LONGEST_MESSAGE = 200  # characters of a provider's error message that are kept
+LONGEST_CODE = 80  # characters of a provider's error code that are shown
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class AttemptError(Exception):
         Whether the provider may send a bill all the same: it had the request and gave no error.
     retry_after_s : float or None
         What the provider asks for.
+    parameter : str or None
+        The parameter of the request that the provider says is wrong.
     timed_out : bool
         Whether no answer came in time, so that the core may hold the call for a moment longer.
     """
@@ -69,9 +71,11 @@ class AttemptError(Exception):
         status: int | None,
         may_cost: bool,
         retry_after_s: float | None = None,
+        parameter: str | None = None,
         timed_out: bool = False,
     ) -> None:
         super().__init__(message)
+        self.parameter = parameter
         self.status = status
         self.may_cost = may_cost
         self.retry_after_s = retry_after_s
@@ -135,11 +139,13 @@ class Client:
         finally:
             self._give_back(connection, kept)
         if response.status != 200:
+            error_body = _error(content)
             raise AttemptError(
-                _error_message(response.status, content),
+                _error_message(response.status, error_body),
                 status=response.status,
                 may_cost=False,
                 retry_after_s=_retry_after(response),
+                parameter=str(error_body.get("param")) if error_body.get("param") else None,
             )
         return _answer(content, latency_s)
 
@@ -223,14 +229,19 @@ def _tokens(count: Any) -> int | None:
     return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
 
 
-def _error_message(status: int, content: bytes) -> str:
-    """The status and the provider's code of the error; its message may repeat the question or the key."""
+def _error(content: bytes) -> Mapping[str, Any]:
+    """OpenAI's error object; empty where the body holds none."""
     try:
         error = json.loads(content)["error"]
-        code = error.get("code") or error.get("type")
-    except (ValueError, LookupError, TypeError, AttributeError):
-        code = None
-    return f"status {status}" + (f" ({str(code)[:LONGEST_MESSAGE]})" if code else "")
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    return error if isinstance(error, dict) else {}
+
+
+def _error_message(status: int, error: Mapping[str, Any]) -> str:
+    """The status and the provider's code of the error; its message may repeat the question or the key."""
+    code = error.get("code") or error.get("type")
+    return f"status {status}" + (f" ({str(code)[:LONGEST_CODE]})" if code else "")
 
 
 def _retry_after(response: http.client.HTTPResponse) -> float | None:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eccos_aios.errors import ConfigError
+from eccos_aios.errors import ABSENT, ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from eccos_aios.collect.plan import Plan
     from eccos_aios.collect.run import Collection
+    from eccos_aios.core import Manifest
 
 FILE = click.Path(path_type=Path)
 FAILED = 1  # exit code: calls failed, so that outcomes are missing
@@ -111,6 +112,8 @@ def collect(
     if base_url is not None and not is_address(base_url):
         raise ConfigError("--base-url", "", base_url, "must be an address like http://localhost:8000/v1")
     manifest = read_manifest(cores)
+    if max_usd is not None:
+        _require_prices(manifest, cores)
     questions = read_questions(paths, form)
     # In random order, so that whatever is recorded when it stops is a fair sample of the set.
     questions = random.Random(seed).sample(questions, min(limit or len(questions), len(questions)))
@@ -143,6 +146,18 @@ def collect(
         print_collected(collected, str(out), console)
     codes = {"incomplete": FAILED, "interrupted": INTERRUPTED}
     click.get_current_context().exit(codes.get(collected.ended, 0))
+
+
+def _require_prices(manifest: Manifest, source: Path) -> None:
+    """A budget means nothing where a core counts as free only because nobody knows its price."""
+    for place, core in enumerate(manifest.cores):
+        if core.price is None and not any(core.resolved_price.model_dump().values()):
+            raise ConfigError(
+                str(source),
+                f"cores[{place}].price",
+                ABSENT,
+                f"required by --max-usd: none is known of {core.name!r}; 0 is fine for your own hardware",
+            )
 
 
 def _show_plan(plan: Plan, max_usd: float | None, as_json: bool) -> None:

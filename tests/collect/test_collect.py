@@ -380,3 +380,14 @@ def test_the_built_in_questions_are_asked_by_name(
     result = json.loads(ran.stdout)
     assert (ran.exit_code, result["questions"], core.requests) == (0, 30, 30)
     assert len({record.category for record in read_history(history)}) > 2
+
+
+def test_a_budget_needs_prices(
+    start: Start, write_manifest: WriteManifest, sums: Path, history: Path
+) -> None:
+    core = start("core")
+    arguments = ("--questions", sums, "--out", history, "--max-usd", 1, "--json")
+    ran = command("--cores", write_manifest(core), *arguments)
+    assert isinstance(ran.exception, EccosError)
+    assert "cores[0].price: required by --max-usd" in str(ran.exception)
+    assert command("--cores", write_manifest(core, price={"input": 0}), *arguments).exit_code == 0

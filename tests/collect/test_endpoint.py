@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from eccos_aios.collect.client import AttemptError, Client
+from eccos_aios.collect.ask import Asker, Backoff
+from eccos_aios.collect.budget import Budget
+from eccos_aios.collect.client import Answer, AttemptError, Client
 from eccos_aios.collect.endpoint import Endpoint, endpoints
 from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import ConfigError
@@ -185,3 +187,32 @@ def test_a_refused_connection_costs_nothing() -> None:
     with pytest.raises(AttemptError) as caught:
         Client(Endpoint(url, "m")).complete(BODY)
     assert (caught.value.may_pass, caught.value.may_cost) == (True, False)
+
+
+def test_a_parameter_that_a_model_refuses_is_sent_otherwise() -> None:
+    sent: list[dict[str, Any]] = []
+
+    class Reasoner(Client):
+        """As OpenAI's reasoning models: takes no temperature, and max_completion_tokens alone."""
+
+        def complete(self, body: Any) -> Answer:
+            sent.append(body)
+            for parameter in ("max_tokens", "temperature"):
+                if parameter in body:
+                    raise AttemptError("status 400", status=400, may_cost=False, parameter=parameter)
+            return Answer("4", None, 1, 1, 0.1)
+
+    client = Reasoner(Endpoint("http://here/v1", "m"))
+    asker = Asker(Core(name="core"), client, Budget(), Backoff())
+    body = {"model": "m", "messages": [], "max_tokens": 7, "temperature": 0}
+    assert asker.ask(body).answer.text == "4"
+    assert sent[-1] == {"model": "m", "messages": [], "max_completion_tokens": 7}
+    asker.ask(body)
+    assert len(sent) == 4  # what was learned stays known
+
+
+def test_the_refused_parameter_is_read_from_the_error() -> None:
+    error = {"error": {"message": "…", "code": "unsupported_parameter", "param": "max_tokens"}}
+    with pytest.raises(AttemptError) as caught:
+        asked(OneAnswer("400 Bad Request", json.dumps(error)))
+    assert (caught.value.parameter, caught.value.may_pass) == ("max_tokens", False)
