@@ -162,10 +162,9 @@ def _most_gain(instance: Instance) -> Point:
     finite = np.isfinite(instance.value)
     reach = float(np.ptp(instance.value[finite])) or 1.0
     weight = TIE_WEIGHT * (float(np.ptp(instance.gain[finite])) or 1.0) / reach
-    gain_alone = Instance(
-        value=weight * instance.value - instance.gain,
-        gain=np.zeros_like(instance.gain),
-        quota=instance.quota,
-        required=0.0,
-    )
-    return point(instance, _transported(gain_alone, 0.0)[0])
+    nothing = np.zeros_like(instance.gain)
+    leaning = Instance(weight * instance.value - instance.gain, nothing, instance.quota, 0.0)
+    core, _ = _transported(leaning, 0.0)
+    pure = Instance(np.where(finite, -instance.gain, np.inf), nothing, instance.quota, 0.0)
+    most, leant = point(instance, settle(pure, core, 0.0)[0]), point(instance, core)
+    return leant if leant.gain >= min(most.gain, instance.required) else most

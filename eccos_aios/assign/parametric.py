@@ -50,8 +50,8 @@ class Expanded:
     """An instance with a column per slot, where SciPy's shortest augmenting paths solve it at any price.
 
     For fixed prices of gain the polytope is that of a transportation problem, whose corners are whole, so
-    the relaxation's optimum is the maximum over the price. SciPy's HiGHS gives the same; its call alone
-    takes 2 ms, against 0.01 ms here at 32×4.
+    the relaxation's optimum is the maximum over the price. Tried and lost: an LP of the same calls by
+    SciPy's HiGHS, 1.7 ms a call at 32×4, where all prices together take 0.25 ms here.
     """
 
     def __init__(self, instance: Instance) -> None:

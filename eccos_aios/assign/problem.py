@@ -46,7 +46,7 @@ class AssignmentProblem:
         `target` and `target_deficit` are not looked at.
     seconds : ndarray of shape (N, M) or (M,), optional
         Expected seconds until the call is answered, waiting included, at least 0. They decide between
-        cores that cost the same.
+        cores that cost the same. Under a budget they are not looked at.
     price_per_second : float
         US dollars that a second of `seconds` counts for, at least 0.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from eccos_aios.assign.refine import Refined, refine
 
 log = logging.getLogger(__name__)
 
-TIE_BREAK = 1e-6  # share of the mean price of a call that its expected seconds may weigh, to break ties
+FAILURES = (ArithmeticError, AssertionError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+TIE_BREAK = 1e-6  # share of the mean cost that the longest seconds weigh, to break ties
 
 
 def solve(problem: AssignmentProblem) -> Assignment:
@@ -47,14 +49,17 @@ def solve(problem: AssignmentProblem) -> Assignment:
     core = np.full(len(allowed), WAITS, dtype=np.int64)
     if not rows.size:
         return _described(problem, core, rows, None)
-    instance = _instance(problem, allowed, rows)
+    ties = _tie_break(problem, rows)
+    instance = _instance(problem, allowed, rows, ties)
     start = greedy(_score(instance), instance.quota)
     refined: Refined | None = None
     try:
         refined = refine(instance)
-    except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+    except FAILURES as error:
         log.warning("refinement failed (%s): the greedy assignment stands", type(error).__name__)
-    core[rows] = start if refined is None else _better(instance, start, refined.core)
+    core[rows] = start if refined is None else _better(problem, instance, rows, start, refined.core)
+    if refined is not None and ties is not None:
+        refined = replace(refined, bound=refined.bound - float(ties.max(axis=1).sum()))
     return _described(problem, core, rows, refined)
 
 
@@ -78,25 +83,32 @@ def _objective(problem: AssignmentProblem) -> FloatArray:
     return problem.cost + problem.price_per_second * seconds
 
 
-def _instance(problem: AssignmentProblem, allowed: BoolArray, rows: IntArray) -> Instance:
-    value = _objective(problem)[rows]
+def _tie_break(problem: AssignmentProblem, rows: IntArray) -> FloatArray | None:
+    """What the seconds add to the value so that the faster of two equal cores is taken; None: nothing."""
     seconds = _seconds(problem)
-    if seconds is not None and not problem.price_per_second and seconds[rows].any():
-        mean = float(value.mean()) or 1.0
-        value = value + TIE_BREAK * mean / float(seconds[rows].mean()) * seconds[rows]
+    if seconds is None or problem.price_per_second or problem.budget is not None:
+        return None
+    longest, mean = float(seconds[rows].max()), float(problem.cost[rows].mean())
+    return TIE_BREAK * (mean or 1.0) / longest * seconds[rows] if longest else None
+
+
+def _instance(
+    problem: AssignmentProblem, allowed: BoolArray, rows: IntArray, ties: FloatArray | None
+) -> Instance:
     quality, permitted = problem.quality[rows], allowed[rows]
+    quota = np.minimum(problem.quota, len(rows))
     # Sums are rounded: half of what `met` forgives is given away here.
-    required = (problem.target - 0.5 * TOLERANCE) * len(rows) + problem.target_deficit
     if problem.budget is not None:
-        return Instance(
-            np.where(permitted, 1.0 - quality, np.inf),
-            np.where(permitted, -problem.cost[rows], 0.0),
-            np.minimum(problem.quota, len(rows)),
-            -problem.budget * (1.0 + 0.5 * TOLERANCE),
-        )
-    return Instance(
-        np.where(permitted, value, np.inf), np.where(permitted, quality, 0.0), problem.quota, required
-    )
+        required = -problem.budget * (1.0 + 0.5 * TOLERANCE)
+        value, gain = 1.0 - quality, -problem.cost[rows]
+    else:
+        required = (problem.target - 0.5 * TOLERANCE) * len(rows) + problem.target_deficit
+        value, gain = _objective(problem)[rows], quality
+        if ties is not None:
+            value = value + ties
+    if not permitted.all():
+        value, gain = np.where(permitted, value, np.inf), np.where(permitted, gain, 0.0)
+    return Instance(value, gain, quota, required)
 
 
 def _score(instance: Instance) -> FloatArray:
@@ -106,14 +118,17 @@ def _score(instance: Instance) -> FloatArray:
     return instance.value + 1e3 * scale * lacking
 
 
-def _better(instance: Instance, start: IntArray, refined: IntArray) -> IntArray:
+def _better(
+    problem: AssignmentProblem, instance: Instance, rows: IntArray, start: IntArray, refined: IntArray
+) -> IntArray:
     """The refined assignment, unless the start is as good and cheaper."""
-    rows = np.arange(len(start))
-    slack = TOLERANCE * len(start)
-    start_gain, refined_gain = instance.gain[rows, start].sum(), instance.gain[rows, refined].sum()
-    if start_gain < min(instance.required, refined_gain) - slack:
+    enough = min(instance.required, instance.gain_of(refined))
+    if instance.gain_of(start) < enough:
         return refined
-    return start if instance.value[rows, start].sum() < instance.value[rows, refined].sum() else refined
+    # Without what breaks ties: nobody pays that.
+    value = instance.value if problem.budget is not None else _objective(problem)[rows]
+    each = np.arange(len(rows))
+    return start if value[each, start].sum() < value[each, refined].sum() else refined
 
 
 def _described(
@@ -130,7 +145,7 @@ def _described(
     if refined is not None:
         prices = DualPrices(refined.slot_price, refined.price)
         if problem.budget is None:
-            lower_bound = refined.bound
+            lower_bound = max(0.0, refined.bound)
         else:
             quality_bound = 1.0 - refined.bound / len(rows)
     met = quality >= required - TOLERANCE

@@ -97,6 +97,20 @@ def test_between_cores_that_are_free_of_charge_the_faster_is_taken(seconds: Any)
     assert assignment.seconds == pytest.approx(6.0)
     assert assignment.cost == assignment.objective == 0.0
     assert assignment.gap == 0.0
+    assert assignment.lower_bound == 0.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6))
+def test_breaking_ties_by_seconds_costs_next_to_nothing(seed: int) -> None:
+    seconds = np.random.default_rng(seed).random((8, 3))
+    plain, tied = (
+        solve(random_problem(seed, target=0.6)),
+        solve(random_problem(seed, target=0.6, seconds=seconds)),
+    )
+    assert tied.lower_bound <= plain.lower_bound + 1e-12
+    assert tied.met == plain.met
+    assert tied.cost == pytest.approx(plain.cost, rel=1e-4)
 
 
 def test_seconds_decide_only_between_cores_of_one_price() -> None:

@@ -129,7 +129,7 @@ def test_never_dearer_than_greedy_where_greedy_meets_the_target(problem: Assignm
     if not rows.size:
         return
     allowed = _allowed(problem)
-    instance = _instance(problem, allowed, rows)
+    instance = _instance(problem, allowed, rows, None)
     start = greedy(_score(instance), instance.quota)
     assert (start >= 0).all()
     if problem.quality[rows, start].sum() >= problem.target * len(rows) + problem.target_deficit:
