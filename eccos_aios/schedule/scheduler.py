@@ -5,11 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-
-import numpy as np
-from numpy.typing import NDArray
 
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError, NoCoreError
@@ -22,7 +19,7 @@ from eccos_aios.schedule.histogram import Histogram
 from eccos_aios.schedule.ledger import Decision, Ledger
 from eccos_aios.schedule.limits import why_none
 from eccos_aios.schedule.line import Line
-from eccos_aios.schedule.round import Capacity, Placement, Plan, Target, first_free, plan_round
+from eccos_aios.schedule.round import Placement, Plan, Target, first_free, plan_round
 from eccos_aios.schedule.settings import SchedulerSettings
 from eccos_aios.schedule.slots import CoreSlots
 from eccos_aios.schedule.table import CoreTable
@@ -265,18 +262,12 @@ class Scheduler:
         return refused
 
     def _plan(self, table: CoreTable, settings: SchedulerSettings, pending: Sequence[Call]) -> Plan:
-        waiting = settings.waiting
-        capacity = Capacity(
-            free=_counts(slots.free for slots in table.slots),
-            soon=_counts(slots.freed_within(waiting.for_price_s) for slots in table.slots),
-            later=_counts(slots.freed_within(waiting.for_quality_s) for slots in table.slots),
-            service_s=np.array([slots.service_s for slots in table.slots]),
-        )
+        capacity = table.capacity(settings.waiting)
         with self._changed:
             owed = self._debt.owed
         target = Target(settings.quality_target, owed, settings.price_per_second)
         try:
-            return plan_round(pending, capacity, target, time.monotonic(), waiting)
+            return plan_round(pending, capacity, target, time.monotonic(), settings.waiting)
         except Exception as error:  # noqa: BLE001 - whatever stage 2 raises, calls must go on
             self._degrade("stage 2 failed, calls go to their first free core", error)
             return first_free(pending, capacity.free)
@@ -382,10 +373,6 @@ def _decision(table: CoreTable, settings: SchedulerSettings, placement: Placemen
         },
         text=call.text.text if settings.log_text else None,
     )
-
-
-def _counts(numbers: Iterable[int]) -> NDArray[np.int64]:
-    return np.fromiter(numbers, dtype=np.int64)
 
 
 def _refused(reason: str) -> CallResult:

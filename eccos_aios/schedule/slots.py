@@ -13,7 +13,6 @@ SERVICE_TIME_WEIGHT = (
 )
 SHORTEST_SERVICE_S = 1e-3  # seconds; bounds what a core that answers from a cache is believed to take
 MOST_TURNS = 100  # times that a plan counts a slot at most
-FIRST_GUESS_S = 1.0  # seconds; a core's service time before its first answer
 
 
 class CoreSlots:
@@ -90,10 +89,10 @@ class CoreSlots:
             return slots if self._breaker.state(now_s) == "ok" else min(1, slots)
 
     @property
-    def service_s(self) -> float:
-        """Running mean of the seconds that an answered call took."""
+    def service_s(self) -> float | None:
+        """Running mean of the seconds that an answered call took; None before the first answer."""
         with self._lock:
-            return FIRST_GUESS_S if self._service_s is None else self._service_s
+            return self._service_s
 
     @property
     def probe_in_s(self) -> float | None:
@@ -101,13 +100,12 @@ class CoreSlots:
         with self._lock:
             return self._breaker.probe_in_s(time.monotonic())
 
-    def freed_within(self, horizon_s: float) -> int:
-        """Slots that come free within `horizon_s` seconds, each counted as often as it does."""
+    def freed_within(self, horizon_s: float, service_s: float) -> int:
+        """Slots that come free within `horizon_s` seconds, each as often as it does, at so many a call."""
         with self._lock:
             if self._breaker.state(time.monotonic()) != "ok":
                 return 0
             slots = self.core.slots
-            service_s = FIRST_GUESS_S if self._service_s is None else self._service_s
         return min(int(slots * horizon_s / max(service_s, SHORTEST_SERVICE_S)), MOST_TURNS * slots)
 
     def status(self) -> dict[str, int | str]:

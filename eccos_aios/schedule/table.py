@@ -13,10 +13,12 @@ from eccos_aios.predict import Estimates, Predictor
 from eccos_aios.schedule.affinity import discounted
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.limits import allowed_cores
+from eccos_aios.schedule.round import Capacity, Waiting
 from eccos_aios.schedule.slots import CoreSlots
 
 PRIOR_QUALITY = 0.5  # of every core when the predictor itself failed: no core is preferred for its quality
 PRIOR_OUTPUT_TOKENS = 256.0
+FIRST_GUESS_S = 1.0  # seconds; the cores' service time before the first answer of any
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,24 @@ class CoreTable:
         for core in cores:
             known[core.name].resize(core)
         return CoreTable(tuple(known.values()), predictor, {**self.known, **known})
+
+    def capacity(self, waiting: Waiting) -> Capacity:
+        """What the cores can take now and within the times that a call may wait."""
+        measured = [slots.service_s for slots in self.slots]
+        known = [service_s for service_s in measured if service_s is not None]
+        # A core that nobody has tried is believed to be as fast as the others, lest it never is tried.
+        guess_s = float(np.mean(known)) if known else FIRST_GUESS_S
+        service_s = [guess_s if taken is None else taken for taken in measured]
+        soon, later = (
+            [slots.freed_within(wait_s, taken) for slots, taken in zip(self.slots, service_s, strict=True)]
+            for wait_s in waiting.limits_s
+        )
+        return Capacity(
+            free=np.array([slots.free for slots in self.slots], dtype=np.int64),
+            soon=np.array(soon, dtype=np.int64),
+            later=np.array(later, dtype=np.int64),
+            service_s=np.array(service_s),
+        )
 
     def predict(self, calls: Sequence[Call]) -> Estimates:
         """Stage 1 on a batch of calls."""

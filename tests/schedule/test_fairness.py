@@ -65,7 +65,9 @@ def test_no_call_is_lost_or_doubled_in_line(joining: list[tuple[str, int, float]
 
 def test_the_scheduler_serves_agents_in_turn() -> None:
     backend, answers = Backend(open_gate=False), Answers()
-    scheduler = Scheduler((ONE_SLOT,), TableOfQualities(), backend, SchedulerSettings(gather_s=0.05, grace_s=0.0))
+    scheduler = Scheduler(
+        (ONE_SLOT,), TableOfQualities(), backend, SchedulerSettings(gather_s=0.05, grace_s=0.0)
+    )
     scheduler.start()
     for _ in range(20):
         scheduler.submit(call(answers, payload="many", agent="many"))
@@ -94,7 +96,11 @@ def test_affinity_keeps_a_conversation_at_its_core() -> None:
         answers.wait(1)
         scheduler.stop()
         served[affinity] = [str(result.core) for _, result in answers.results]
-    assert served == {"off": ["second", "first"], "prefer": ["second", "second"], "strict": ["second", "second"]}
+    assert served == {
+        "off": ["second", "first"],
+        "prefer": ["second", "second"],
+        "strict": ["second", "second"],
+    }
 
 
 def test_credit_lets_a_small_round_take_the_cheap_core() -> None:
@@ -111,7 +117,10 @@ def test_credit_lets_a_small_round_take_the_cheap_core() -> None:
 
     answers = Answers()
     scheduler = Scheduler(
-        cores, TableOfQualities(cheap=0.7, dear=0.9), count, SchedulerSettings(quality_target=0.8, grace_s=0.0)
+        cores,
+        TableOfQualities(cheap=0.7, dear=0.9),
+        count,
+        SchedulerSettings(quality_target=0.8, grace_s=0.0),
     )
     scheduler.start()
     for _ in range(60):

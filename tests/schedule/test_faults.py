@@ -197,7 +197,12 @@ class Clockwork(RuleBasedStateMachine):
             TableOfQualities(cheap=0.9, dear=0.9),
             self.execute,
             SchedulerSettings(
-                gather_s=0.0, max_wait_s=0.005, max_quality_wait_s=0.01, grace_s=0.0, retry=AT_ONCE, call_timeout_s=60.0
+                gather_s=0.0,
+                max_wait_s=0.005,
+                max_quality_wait_s=0.01,
+                grace_s=0.0,
+                retry=AT_ONCE,
+                call_timeout_s=60.0,
             ),
         )
         self.scheduler.start()
@@ -234,7 +239,10 @@ class Clockwork(RuleBasedStateMachine):
             with self.all_answered:
                 assert self.all_answered.wait_for(lambda: self.answered[self.last] == 1, WAIT_S)
 
-    @rule(core=st.sampled_from(["cheap", "dear"]), verdict=st.sampled_from(["answer", "refuse", "retryable", "raise"]))
+    @rule(
+        core=st.sampled_from(["cheap", "dear"]),
+        verdict=st.sampled_from(["answer", "refuse", "retryable", "raise"]),
+    )
     def core_ends_its_oldest_call(self, core: str, verdict: str) -> None:
         with self._lock:
             ended = self.held[core].pop(0) if self.held[core] else None
@@ -252,7 +260,10 @@ class Clockwork(RuleBasedStateMachine):
                 self.most_allowed[name] = max(self.most_allowed[name], quota)
         cores = [CHEAP.model_copy(update={"quota": cheap}), DEAR.model_copy(update={"quota": dear})]
         self.scheduler.reconfigure(
-            cores, TableOfQualities(cheap=0.9), self.execute, SchedulerSettings(gather_s=0.0, max_wait_s=0.005, grace_s=0.0, retry=AT_ONCE)
+            cores,
+            TableOfQualities(cheap=0.9),
+            self.execute,
+            SchedulerSettings(gather_s=0.0, max_wait_s=0.005, grace_s=0.0, retry=AT_ONCE),
         )
 
     @invariant()

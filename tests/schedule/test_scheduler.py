@@ -202,6 +202,19 @@ def test_but_not_for_ever() -> None:
         assert Counter(core for core, _ in backend.served) == {"dear": 2, "cheap": 1}
 
 
+def test_of_equal_cores_the_free_one_is_taken_though_nobody_has_tried_it() -> None:
+    backend, answers = Backend(), Answers()
+    twins = (Core(name="first", quota=2), Core(name="second", quota=2))
+    with running(backend, cores=twins, gather_s=0.1) as scheduler:
+        scheduler.submit(call(answers))
+        answers.wait(1)  # now one core is known to be quick, and the other is not known
+        backend.gate.clear()
+        for _ in range(4):
+            scheduler.submit(call(answers))
+        backend.wait_until_holding(5)
+        assert backend.in_flight == {"first": 2, "second": 2}
+
+
 def test_a_call_that_only_one_core_may_take_waits_for_it() -> None:
     backend, answers = Backend(open_gate=False), Answers()
     with running(backend, max_wait_s=0.01) as scheduler:
