@@ -29,6 +29,7 @@ ELSEWHERE = {
         "Ask every core every question; grade and record the answers.",
     ),
     "bench": ("eccos_aios.bench.command", "Measure ECCOS against what it replaces."),
+    "explain": ("eccos_aios.explain_command", "Where a query would go, and why."),
     "demo": ("eccos_aios.demo.command", "FIFO against ECCOS on local sandbox cores, nothing else needed."),
     "history": ("eccos_aios.history.command", "A store's contents: import, export, stats."),
 }

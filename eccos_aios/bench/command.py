@@ -141,6 +141,40 @@ def kernel(
         _print_kernel(rows)
 
 
+@bench.command("solver")
+@click.option(
+    "--size", "sizes", multiple=True, help="Calls x cores, as 1000x10; repeatable."
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Problems of a kind.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+def solver(sizes: tuple[str, ...], seeds: int, as_json: bool) -> None:
+    """Stage 2 on seeded problems beside the full LP, MILP and CBC where it is installed, in one run.
+
+    \b
+    Examples:
+      eccos-aios bench solver
+      eccos-aios bench solver --size 1000x10 --size 100000x32 --json
+    """
+    from eccos_aios.bench.solver import SIZES, rows_as_json, rows_as_table, solver_bench
+
+    wanted = [_size(text) for text in sizes] or SIZES
+    with _progress() as on_step:
+        rows = solver_bench(wanted, seeds=range(seeds), on_step=on_step)
+    if as_json:
+        click.echo(rows_as_json(rows))
+    else:
+        from rich.console import Console
+
+        Console().print(rows_as_table(rows))
+
+
+def _size(text: str) -> tuple[int, int]:
+    calls, _, cores = text.partition("x")
+    if not (calls.isdecimal() and cores.isdecimal() and int(calls) and int(cores)):
+        raise click.BadParameter(f"{text!r} is not calls x cores, as 1000x10", param_hint="--size")
+    return int(calls), int(cores)
+
+
 @bench.command("soak")
 @click.option("--calls", type=click.IntRange(min=1), default=20_000, show_default=True)
 @click.option("--callers", type=click.IntRange(min=1), default=48, show_default=True, help="Agents at once.")

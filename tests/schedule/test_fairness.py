@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_scheduler import Answers, Backend, TableOfQualities, call
 
 from eccos_aios.core import Core, Price
 from eccos_aios.schedule import Call, Executed, Scheduler, SchedulerSettings
 from eccos_aios.schedule.debt import CREDIT_LIMIT, QualityDebt
 from eccos_aios.schedule.line import Line
-from test_scheduler import Answers, Backend, TableOfQualities, call
 
 ONE_SLOT = Core(name="only", quota=1)
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from test_scheduler import WAIT_S, Answers, TableOfQualities, call
 
 from eccos_aios.core import Core, Price
 from eccos_aios.predict import CallText
@@ -25,7 +26,6 @@ from eccos_aios.schedule import (
     SchedulerSettings,
 )
 from eccos_aios.schedule.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S, LONGEST_PAUSE_S, CircuitBreaker
-from test_scheduler import WAIT_S, Answers, TableOfQualities, call
 
 CHEAP = Core(name="cheap", quota=2, price=Price(input=1, output=1))
 DEAR = Core(name="dear", quota=2, price=Price(input=9, output=9))

@@ -1,0 +1,98 @@
+"""The ``explain`` command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from eccos_aios.explain import CoreEstimate, Explanation, Neighbour
+
+FILE = click.Path(path_type=Path)
+SHOWN_QUERY_LENGTH = 60  # characters of a past query in the table
+GOOD = 0.5  # quality from which an answer counts as good in the table
+
+
+@click.command("explain")
+@click.option("--history", type=FILE, required=True, help="What past calls taught.")
+@click.option("--cores", type=FILE, required=True, help="The core manifest (YAML).")
+@click.option("--quality-target", type=click.FloatRange(0, 1), default=0.8, show_default=True)
+@click.option(
+    "--neighbours", type=click.IntRange(min=0), default=5, show_default=True, help="Past calls to show."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+@click.argument("query")
+def explain(
+    history: Path, cores: Path, quality_target: float, neighbours: int, as_json: bool, query: str
+) -> None:
+    """Show where a query would go, and why: past calls like it, estimates per core, the choice.
+
+    \b
+    Examples:
+      eccos-aios explain --history history.jsonl.gz --cores cores.yaml "What is 17 times 23?"
+      eccos-aios explain --history history.jsonl.gz --cores cores.yaml --json "Who was Ada?"
+    """
+    from eccos_aios.core import read_manifest
+    from eccos_aios.explain import explain as explanation_of
+    from eccos_aios.history import read_history
+
+    manifest = read_manifest(cores)
+    records = read_history(history)
+    explanation = explanation_of(
+        records, manifest.cores, query, quality_target=quality_target, neighbours=neighbours
+    )
+    if as_json:
+        click.echo(json.dumps(asdict(explanation)))
+    else:
+        _print(explanation)
+
+
+def _print(explanation: Explanation) -> None:
+    from rich.console import Console
+
+    console = Console(markup=False)
+    console.print(f"→ {explanation.core or 'no core'}: {explanation.why}\n")
+    console.print(_estimates(explanation.estimates, explanation.core))
+    if explanation.neighbours:
+        console.print()
+        console.print(_neighbours(explanation.neighbours, [row.core for row in explanation.estimates]))
+
+
+def _estimates(rows: Sequence[CoreEstimate], chosen: str | None) -> object:
+    from rich.table import Table
+
+    table = Table(box=None)
+    for heading in ("", "core", "quality", "US dollars", "tokens in", "tokens out", "past calls"):
+        table.add_column(heading, no_wrap=heading in ("core", "quality", "US dollars"))
+    for row in sorted(rows, key=lambda row: row.cost):
+        table.add_row(
+            "→" if row.core == chosen else "" if row.allowed else "✗",
+            row.core,
+            f"{row.quality:.3f}",
+            f"{row.cost:.6f}",
+            f"{row.input_tokens:.0f}",
+            f"{row.output_tokens:.0f}",
+            f"{row.support:.1f}",
+        )
+    return table
+
+
+def _neighbours(neighbours: Sequence[Neighbour], cores: Sequence[str]) -> object:
+    from rich.table import Table
+
+    table = Table("alike", "past call", "answered well by", box=None)
+    for neighbour in neighbours:
+        text = " ".join(neighbour.query.split())
+        known = [core for core in cores if core in neighbour.quality]
+        good = [core for core in known if neighbour.quality[core] >= GOOD]
+        table.add_row(
+            f"{neighbour.similarity:.2f}",
+            text if len(text) <= SHOWN_QUERY_LENGTH else text[:SHOWN_QUERY_LENGTH] + "…",
+            f"{len(good)} of {len(known)} cores",
+        )
+    return table
