@@ -19,7 +19,7 @@ SECANTS = 20
 SAME = 1e-11  # relative: what a further secant would gain is rounding
 GOLDEN = 0.6180339887498949  # its multiples spread evenly over 0..1, whichever of them are taken in a row
 FAR = (1.1, 1.5, 3.0)  # factors between prices that are tried where those nearby do not bracket; the last on
-SMALL_PRICE = 1e-4  # of the range of value over the range of gain: below it the next price is 0
+SMALL_PRICE = 1e-4  # of the range of value over the range of gain: the first above 0
 TIE_WEIGHT = 1e-9  # what value counts beside gain, each relative to its range, where only gain is sought
 
 
@@ -60,7 +60,10 @@ def bracket_large(instance: Instance) -> tuple[Bracket, FloatArray, float]:
             found = Bracket(None, high, price)
         if low is not None and high is not None:
             return _between(instance, low, high, bound)
-        price = _further(instance, price, high is None, FAR[min(turn, len(FAR) - 1)])
+        if high is None:
+            price = _dearer(instance, price, turn)
+        else:
+            price = 0.0 if turn else price / FAR[0]
     return found, slot_price, bound
 
 
@@ -88,13 +91,11 @@ def _secant(low: Point, high: Point) -> float:
     return max(0.0, (high.value - low.value) / gained) if gained > 0 else 0.0
 
 
-def _further(instance: Instance, price: float, dearer: bool, factor: float) -> float:
-    """The next price where only one side of the requirement is known."""
+def _dearer(instance: Instance, price: float, turn: int) -> float:
+    """The next price where none yet meets the requirement."""
     finite = np.isfinite(instance.value)
     reach = float(np.ptp(instance.value[finite])) / (float(np.ptp(instance.gain[finite])) or 1.0)
-    if dearer:
-        return max(price * factor, SMALL_PRICE * reach)
-    return price / factor if price > factor * SMALL_PRICE * reach else 0.0
+    return max(price * FAR[min(turn, len(FAR) - 1)], SMALL_PRICE * reach)
 
 
 def _rounded(instance: Instance, smoothed: Smoothed) -> IntArray:
