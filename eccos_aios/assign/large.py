@@ -60,10 +60,8 @@ def bracket_large(instance: Instance) -> tuple[Bracket, FloatArray, float]:
             found = Bracket(None, high, price)
         if low is not None and high is not None:
             return _between(instance, low, high, bound)
-        if high is None:
-            price = _dearer(instance, price, turn)
-        else:
-            price = 0.0 if turn else price / FAR[0]
+        cheaper = 0.0 if turn else price / FAR[0]
+        price = _dearer(instance, price, turn) if high is None else cheaper
     return found, slot_price, bound
 
 
