@@ -105,10 +105,16 @@ def _quality_targets(
     "--quality-target",
     "targets",
     type=float,
-    required=True,
     multiple=True,
     callback=_quality_targets,
     help="Mean quality to reach, 0 to 1. Repeat it to route the batch at several.",
+)
+@click.option(
+    "--budget",
+    "budgets",
+    type=click.FloatRange(min=0),
+    multiple=True,
+    help="US dollars that the batch may cost, at best quality: in place of a target, or beside it.",
 )
 @click.option("--estimates", is_flag=True, help="Write every core's estimates with each line.")
 @click.option("--skip-bad-records", is_flag=True, help="Count and report bad records of the history; go on.")
@@ -119,12 +125,13 @@ def assign(
     cores: Path,
     queries: Path,
     targets: tuple[float, ...],
+    budgets: tuple[float, ...],
     estimates: bool,
     skip_bad_records: bool,
     out: Path,
     as_json: bool,
 ) -> None:
-    """Route a batch of queries offline, once per quality target.
+    """Route a batch of queries offline, once per quality target or budget.
 
     A core's quota in the manifest is the number of queries of the batch that it may take; a core without
     one is unlimited. Where every quota is taken, a query's core is null.
@@ -137,6 +144,8 @@ def assign(
         --queries queries.jsonl --quality-target 0.7 --quality-target 0.9 \\
         --estimates --out routes.jsonl --json
     """
+    if not targets and not budgets:
+        raise click.UsageError("missing option --quality-target (or --budget)", click.get_current_context())
     _require_place(out)
     with _progress() as on_step:
         on_step("starting")
@@ -149,6 +158,7 @@ def assign(
             cores,
             queries,
             targets,
+            budgets=budgets,
             skip_bad_records=skip_bad_records,
             report=report,
             on_step=on_step,
@@ -255,13 +265,11 @@ def _print_routes(batch: Batch) -> None:
     from eccos_aios.batch import summary
 
     targets = summary(batch)["targets"]
-    figures = Table(
-        "quality target", "reached", "predicted quality", "US dollars", "gap to the bound", box=None
-    )
-    counts = Table("core", *(f"at {target['quality_target']:g}" for target in targets), box=None)
+    figures = Table("asked for", "reached", "predicted quality", "US dollars", "gap to the bound", box=None)
+    counts = Table("core", *(f"at {_asked_for(target)}" for target in targets), box=None)
     for target in targets:
         figures.add_row(
-            f"{target['quality_target']:g}",
+            _asked_for(target),
             "yes" if target["met"] else "no",
             _figure(target["predicted_quality"], ".3f"),
             _figure(target["predicted_cost"], ".6f"),
@@ -276,6 +284,10 @@ def _print_routes(batch: Batch) -> None:
     console.print(counts)
     steps = ", ".join(f"{step} {seconds:.2f} s" for step, seconds in batch.seconds.items())
     console.print(f"\n{steps}")
+
+
+def _asked_for(target: dict[str, Any]) -> str:
+    return f"${target['budget_usd']:g}" if "budget_usd" in target else f"{target['quality_target']:g}"
 
 
 def _figure(value: float | None, form: str) -> str:

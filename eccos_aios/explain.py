@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,12 +54,27 @@ class CoreEstimate:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The choice for one query on its own, and what it rests on; `core` is None where none may take it."""
+    """The choice for one query on its own, and what it rests on.
+
+    Attributes
+    ----------
+    query : str
+    quality_target : float
+    core : str or None
+        None where none may take it.
+    why : str
+    quality_price : float or None
+        US dollars that one more point of quality would cost, by the linear relaxation; None where no more
+        can be had.
+    estimates : tuple of CoreEstimate
+    neighbours : tuple of Neighbour
+    """
 
     query: str
     quality_target: float
     core: str | None
     why: str
+    quality_price: float | None
     estimates: tuple[CoreEstimate, ...]
     neighbours: tuple[Neighbour, ...]
 
@@ -95,7 +111,8 @@ def explain(
     needs = Needs(call.input_tokens, frozenset({"tools"}) if tools else frozenset())
     allowed = allowed_cores([needs], cores)
     quota = np.ones(len(cores), dtype=np.int64)
-    chosen = int(solve(AssignmentProblem(cost, estimates.quality, quota, quality_target, allowed)).core[0])
+    assignment = solve(AssignmentProblem(cost, estimates.quality, quota, quality_target, allowed))
+    chosen, quality_price = int(assignment.core[0]), assignment.dual_prices.quality
     rows = tuple(
         CoreEstimate(
             core=core.name,
@@ -113,6 +130,7 @@ def explain(
         quality_target=quality_target,
         core=None if chosen == WAITS else cores[chosen].name,
         why=why_none(needs, cores) if chosen == WAITS else _why(rows, chosen, quality_target),
+        quality_price=quality_price if math.isfinite(quality_price) else None,
         estimates=rows,
         neighbours=tuple(
             _neighbour(history[row], alike) for row, alike in predictor.retrieval.nearest(call, neighbours)

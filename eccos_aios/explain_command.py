@@ -57,6 +57,10 @@ def _print(explanation: Explanation) -> None:
 
     console = Console(markup=False)
     console.print(f"→ {explanation.core or 'no core'}: {explanation.why}\n")
+    if explanation.quality_price:
+        console.print(
+            f"One more point in a hundred of quality would cost ${explanation.quality_price / 100:.6f}.\n"
+        )
     console.print(_estimates(explanation.estimates, explanation.core))
     if explanation.neighbours:
         console.print()

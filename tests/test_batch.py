@@ -358,3 +358,22 @@ def test_tight_quotas_hold_and_still_place_every_query(folds: list[Fold]) -> Non
         core = fold.under_quotas.routes[0].assignment.core
         assert (core != WAITS).all()
         assert (np.bincount(core) <= math.ceil(len(core) / len(fold.under_quotas.cores))).all()
+
+
+def test_a_budget_buys_the_best_quality_that_it_can() -> None:
+    cores = [CHEAP, DEAR]
+    predictor = KnownQuality(cheap=0.6, dear=0.9)
+    # 100 input tokens: 0.0001 dollars at the cheap core, 0.001 at the dear one.
+    batch = assign_batch([], cores, queries(10), [], budgets=[0.001, 0.0046, 1.0], predictor=predictor)
+    told = summary(batch)["targets"]
+    assert [target["budget_usd"] for target in told] == [0.001, 0.0046, 1.0]
+    assert [target["per_core"]["dear"] for target in told] == [0, 4, 10]
+    assert all(target["predicted_cost"] <= target["budget_usd"] + 1e-12 for target in told)
+    assert "quality_target" not in told[0]
+
+
+def test_dual_prices_tell_what_more_would_be_worth() -> None:
+    limited = CHEAP.model_copy(update={"quota": 4})
+    told = summary(routed(queries(10), [limited, DEAR], 0.5))["targets"][0]["dual_prices"]
+    assert told["slot"]["cheap"] == pytest.approx(0.0009)
+    assert told["slot"]["dear"] == pytest.approx(0.0)

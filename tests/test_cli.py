@@ -106,6 +106,7 @@ def test_assign_for_machines(run: Run, files: dict[str, Path]) -> None:
     assert set(told["seconds"]) == {"load", "fit", "predict", "solve"}
     assert [set(target) for target in told["targets"]] == 2 * [
         {"quality_target", "met", "predicted_quality", "predicted_cost", "lower_bound", "gap", "per_core"}
+        | {"dual_prices"}
     ]
     assert [target["per_core"] for target in told["targets"]] == 2 * [{"cheap": 1, "dear": 1}]
     written = lines(files["out"])

@@ -24,9 +24,10 @@ OnStep = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Route:
-    """Where the batch goes at one quality target."""
+    """Where the batch goes at one quality target, or at one budget (US dollars); the other is None."""
 
-    quality_target: float
+    quality_target: float | None
+    budget: float | None
     assignment: Assignment
 
 
@@ -43,7 +44,7 @@ class Batch:
     allowed : ndarray of bool of shape (N, M)
         Where each query may go at all.
     routes : tuple of Route
-        One a target.
+        One a target, then one a budget.
     seconds : dict of str to float
         ``load``, ``fit``, ``predict`` and ``solve``, the last summed over the targets.
     """
@@ -70,6 +71,7 @@ def assign_files(
     queries: Path,
     targets: Sequence[float],
     *,
+    budgets: Sequence[float] = (),
     skip_bad_records: bool = False,
     report: ReadReport | None = None,
     on_step: OnStep = lambda step: None,
@@ -88,7 +90,7 @@ def assign_files(
         batch = read_queries(queries)
         on_step("reading the history")
         records = read_history(history, skip_bad_records=skip_bad_records, report=report)
-    return assign_batch(records, cores, batch, targets, seconds=seconds, on_step=on_step)
+    return assign_batch(records, cores, batch, targets, budgets=budgets, seconds=seconds, on_step=on_step)
 
 
 def assign_batch(
@@ -97,18 +99,21 @@ def assign_batch(
     queries: Sequence[Query],
     targets: Sequence[float],
     *,
+    budgets: Sequence[float] = (),
     predictor: Predictor | None = None,
     seconds: dict[str, float] | None = None,
     on_step: OnStep = lambda step: None,
 ) -> Batch:
-    """Route a batch once per quality target, each time with whole quotas.
+    """Route a batch once per quality target and once per budget, each time with whole quotas.
 
     Parameters
     ----------
     cores : sequence of Core
         A core's quota is the number of queries that it may take; without one it is unlimited.
     targets : sequence of float
-        Mean quality to reach, 0 to 1.
+        Mean quality to reach, 0 to 1, at least cost.
+    budgets : sequence of float
+        US dollars that the batch may cost, at best quality.
     predictor : Predictor, optional
         Unfitted. Default: `eccos_aios.predict.default_predictor`.
     seconds : dict, optional
@@ -138,7 +143,12 @@ def assign_batch(
         on_step(f"assigning at quality target {target:g}")
         with _timed(seconds, "solve"):
             problem = AssignmentProblem(cost, estimates.quality, quota, target, allowed)
-            routes.append(Route(target, solve(problem)))
+            routes.append(Route(target, None, solve(problem)))
+    for budget in budgets:
+        on_step(f"assigning for ${budget:g}")
+        with _timed(seconds, "solve"):
+            problem = AssignmentProblem(cost, estimates.quality, quota, 0.0, allowed, budget=budget)
+            routes.append(Route(None, budget, solve(problem)))
     return Batch(tuple(queries), tuple(cores), estimates, cost, allowed, tuple(routes), seconds)
 
 

@@ -142,9 +142,7 @@ def kernel(
 
 
 @bench.command("solver")
-@click.option(
-    "--size", "sizes", multiple=True, help="Calls x cores, as 1000x10; repeatable."
-)
+@click.option("--size", "sizes", multiple=True, help="Calls x cores, as 1000x10; repeatable.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Problems of a kind.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
 def solver(sizes: tuple[str, ...], seeds: int, as_json: bool) -> None:

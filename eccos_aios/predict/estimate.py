@@ -32,10 +32,21 @@ class Estimates:
     output_tokens: FloatArray
     support: FloatArray
 
-    def cost(self, cores: Sequence[Core]) -> FloatArray:
-        """Expected US dollars of each call on each core, shape (calls, cores)."""
+    def cost(self, cores: Sequence[Core], cached_share: FloatArray | None = None) -> FloatArray:
+        """Expected US dollars of each call on each core, shape (calls, cores).
+
+        Parameters
+        ----------
+        cores : sequence of Core
+            In the order of the columns.
+        cached_share : ndarray of shape (calls, cores), optional
+            Share of each call's input tokens, 0 to 1, that the core is expected to read from its prefix
+            cache and to charge nothing for; a provider that charges a part of the price is given as that
+            much less. The hook for whoever knows the cores' caches. Default: none.
+        """
         prices = [core.resolved_price for core in cores]
         input_price = np.array([price.input for price in prices])
         output_price = np.array([price.output for price in prices])
-        dollars = self.input_tokens * input_price + self.output_tokens * output_price
+        charged = self.input_tokens if cached_share is None else self.input_tokens * (1.0 - cached_share)
+        dollars = charged * input_price + self.output_tokens * output_price
         return np.asarray(dollars / TOKENS_PER_PRICE_UNIT, dtype=np.float64)
