@@ -51,8 +51,8 @@ def import_(
     """Add the records of FILES to STORE, which is made where it is absent.
 
     FILES are .json, .jsonl, .jsonl.gz or other stores. A record that STORE holds already is not added
-    again: it is told by its id, or by its content where it has none. A bad record stops the import; what
-    came before it stays, and once it is mended the same command adds the rest.
+    again: it is told by its id, or by its content where it has none. A bad record stops the import; of
+    what came before it some may be stored, and once it is mended the same command adds the rest.
 
     \b
     Examples:
@@ -149,7 +149,7 @@ def _print_stats(store: Path, figures: StoreStats) -> None:
     from rich.table import Column, Table
 
     console = Console(markup=False)
-    console.print(
+    click.echo(
         f"{store}: {figures.records} records; {figures.calls} calls, {figures.graded_calls} of known "
         f"quality; {figures.without_text} without text; {figures.size_bytes / 2**20:.1f} MiB\n"
     )

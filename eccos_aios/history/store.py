@@ -304,6 +304,10 @@ class HistoryStore:
         try:
             tools = None if fields["tools"] is None else json.loads(fields["tools"])
             return CallOutcome.model_validate({**fields, "tools": tools})
+        except json.JSONDecodeError as error:
+            return HistoryError(
+                str(self.path), f"call {fields['call_id']}", ABSENT, f"tools are no JSON: {error}"
+            )
         except ValidationError as error:
             source = f"{self.path}: call {fields['call_id']}"
             return from_validation(HistoryError, source, error, CallOutcome)

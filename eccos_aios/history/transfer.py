@@ -42,7 +42,8 @@ def import_history(
 ) -> Added:
     """Add what a file holds to a store, each record once.
 
-    A bad record stops it; those before it stay, and after the mending the same file adds the rest.
+    A bad record stops it. Of those before it some may be stored; once it is mended, the same file adds
+    the rest.
 
     Parameters
     ----------

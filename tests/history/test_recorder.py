@@ -1,0 +1,174 @@
+"""From calls to the store: no call waits, what cannot be kept is counted, the thread has an end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from eccos_aios.errors import ABSENT, HistoryError
+from eccos_aios.history import CallOutcome, HistoryStore, OutcomeRecorder
+from eccos_aios.history.recorder import BATCH
+
+WRITER = "eccos-history-writer"
+
+
+def call(identity: object) -> CallOutcome:
+    return CallOutcome(call_id=str(identity), core="small", query="q")
+
+
+class SlowStore(HistoryStore):
+    """A store whose disk stands still until the test lets it go on."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.reached = threading.Event()
+        self.go_on = threading.Event()
+
+    def append_outcomes(self, outcomes: Iterable[CallOutcome]) -> int:
+        self.reached.set()
+        assert self.go_on.wait(30)
+        return super().append_outcomes(outcomes)
+
+
+class FullStore(HistoryStore):
+    """A store that cannot be written until the test mends it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.refused = threading.Event()
+        self.mended = threading.Event()
+
+    def append_outcomes(self, outcomes: Iterable[CallOutcome]) -> int:
+        if not self.mended.is_set():
+            self.refused.set()
+            raise HistoryError(str(self.path), "", ABSENT, "the store cannot be used: disk is full")
+        return super().append_outcomes(outcomes)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "history.db"
+
+
+@pytest.fixture
+def slow(path: Path) -> Iterator[SlowStore]:
+    with SlowStore(path) as store:
+        yield store
+        store.go_on.set()
+
+
+def ids(store: HistoryStore) -> list[str]:
+    return [outcome.call_id for outcome in store.outcomes()]
+
+
+def writers() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == WRITER]
+
+
+def test_outcomes_reach_the_store_in_their_order(path: Path) -> None:
+    with HistoryStore(path) as store, OutcomeRecorder(store) as recorder:
+        assert all(recorder.record(call(n)) for n in range(3 * BATCH))
+        assert recorder.flush(30)
+        assert ids(store) == [str(n) for n in range(3 * BATCH)]
+        assert recorder.dropped == 0
+
+
+def test_a_call_never_waits_and_what_finds_no_room_is_counted(slow: SlowStore) -> None:
+    recorder = OutcomeRecorder(slow, capacity=3)
+    assert recorder.record(call("on its way"))
+    assert slow.reached.wait(30)
+    assert [recorder.record(call(n)) for n in range(5)] == [True] * 3 + [False] * 2
+    assert recorder.dropped == 2
+    assert not recorder.flush(0)
+    slow.go_on.set()
+    recorder.close()
+    assert ids(slow) == ["on its way", "0", "1", "2"]
+
+
+def test_closing_writes_what_waits_and_ends_the_thread(slow: SlowStore) -> None:
+    recorder = OutcomeRecorder(slow)
+    assert writers() == [WRITER]
+    for n in range(BATCH + 5):
+        recorder.record(call(n))
+    slow.go_on.set()
+    recorder.close()
+    recorder.close()
+    assert writers() == []
+    assert len(ids(slow)) == BATCH + 5
+    assert not recorder.record(call("late"))
+    assert recorder.dropped == 1
+
+
+def test_closing_gives_up_in_time_on_a_disk_that_stands_still(slow: SlowStore) -> None:
+    recorder = OutcomeRecorder(slow)
+    recorder.record(call("on its way"))
+    assert slow.reached.wait(30)
+    recorder.record(call("waits"))
+    recorder.close(timeout_s=0.01)
+    assert recorder.dropped == 1
+    slow.go_on.set()
+    recorder.close()
+    assert (ids(slow), recorder.dropped) == (["on its way"], 1)
+
+
+def test_outcomes_outlive_a_store_that_cannot_be_written_for_a_while(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("eccos_aios.history.recorder.RETRY_S", 0.001)
+    with FullStore(path) as store, OutcomeRecorder(store) as recorder:
+        recorder.record(call("a"))
+        assert store.refused.wait(30)
+        store.refused.clear()
+        assert store.refused.wait(30)
+        store.mended.set()
+        assert recorder.flush(30)
+        assert (ids(store), recorder.dropped) == (["a"], 0)
+    assert len([line for line in caplog.records if line.levelno == logging.WARNING]) == 1
+
+
+def test_what_could_not_be_written_to_the_end_is_counted(path: Path) -> None:
+    with FullStore(path) as store:
+        recorder = OutcomeRecorder(store)
+        for n in range(2 * BATCH):
+            recorder.record(call(n))
+        assert store.refused.wait(30)
+        recorder.close()
+        assert recorder.dropped == 2 * BATCH
+        assert writers() == []
+
+
+def test_feedback_waits_for_the_outcome_that_it_is_about(slow: SlowStore) -> None:
+    with OutcomeRecorder(slow) as recorder:
+        recorder.record(call("a"))
+        assert slow.reached.wait(30)
+        feedback = threading.Thread(target=recorder.give_quality, args=("a", 0.5), name="feedback")
+        feedback.start()
+        slow.go_on.set()
+        feedback.join(30)
+        (record,) = slow.records()
+        assert record.outputs[0].quality == 0.5
+        with pytest.raises(HistoryError, match="no finished call of this id"):
+            recorder.give_quality("nobody", 0.5)
+
+
+def test_many_threads_record_at_once_and_nothing_is_lost(path: Path) -> None:
+    with HistoryStore(path) as store, OutcomeRecorder(store) as recorder:
+        threads = [
+            threading.Thread(target=lambda n=n: [recorder.record(call(f"{n}-{m}")) for m in range(100)])
+            for n in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        recorder.flush()
+        assert len(set(ids(store))) == 600 - recorder.dropped == 600
+
+
+def test_a_capacity_of_nothing_is_refused(path: Path) -> None:
+    with HistoryStore(path) as store, pytest.raises(ValueError, match="capacity: 0: must be at least 1"):
+        OutcomeRecorder(store, capacity=0)
