@@ -43,6 +43,8 @@ class EccosConfig(BaseModel):
         The core manifest; relative to the config's folder, or absolute.
     history : Path or None
         What past calls taught. None: every core starts from the same prior.
+    mode : {"schedule", "shadow"}
+        ``shadow``: AIOS's own scheduler decides, and ECCOS records what it would have done.
     quality_target : float
         Mean quality that the scheduled calls must reach, 0 to 1.
     max_wait_s : float
@@ -77,6 +79,7 @@ class EccosConfig(BaseModel):
     manifest: Path
     history: Path | None = None
     quality_target: Unit = 0.8
+    mode: Literal["schedule", "shadow"] = "schedule"
     max_wait_s: Seconds = 1.0
     max_quality_wait_s: Seconds = 10.0
     price_per_second: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.0

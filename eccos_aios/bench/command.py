@@ -141,6 +141,58 @@ def kernel(
         _print_kernel(rows)
 
 
+@bench.command("online")
+@click.option("--history", type=FILE, required=True, help="Recorded outcomes.")
+@click.option("--cores", type=FILE, required=True, help="The core manifest (YAML).")
+@click.option("--calls", type=click.IntRange(min=1), default=2000, show_default=True)
+@click.option("--round-size", type=click.IntRange(min=1), default=4, show_default=True, help="Calls a round.")
+@click.option(
+    "--feedback",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="Part of the calls whose real quality is told.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+def online(
+    history: Path, cores: Path, calls: int, round_size: int, feedback: float, seed: int, as_json: bool
+) -> None:
+    """Does the quality target hold over time, with a predictor that is wrong by five points?
+
+    \b
+    Examples:
+      eccos-aios bench online --history history.jsonl.gz --cores cores.yaml
+      eccos-aios bench online --history history.jsonl.gz --cores cores.yaml --feedback 0.2 --json
+    """
+    from eccos_aios.bench.online import online_bench, rows_as_json
+    from eccos_aios.core import read_manifest
+    from eccos_aios.errors import ABSENT, HistoryError
+    from eccos_aios.history import read_history
+
+    manifest, records = read_manifest(cores), read_history(history)
+    with _progress() as on_step:
+        try:
+            rows = online_bench(
+                records, manifest.cores, calls, round_size, feedback, seed=seed, on_step=on_step
+            )
+        except ValueError as error:
+            raise HistoryError(str(history), "", ABSENT, str(error)) from error
+    if as_json:
+        click.echo(rows_as_json(rows))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("target", "bias", "delivered", "off by, points in 100", "US dollars", box=None)
+    for row in rows:
+        off = f"{100 * (row.delivered - row.target):+.2f}"
+        table.add_row(
+            f"{row.target:.4f}", f"{row.bias:+.2f}", f"{row.delivered:.4f}", off, f"{row.cost_usd:.4f}"
+        )
+    Console().print(table)
+
+
 @bench.command("solver")
 @click.option("--size", "sizes", multiple=True, help="Calls x cores, as 1000x10; repeatable.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Problems of a kind.")

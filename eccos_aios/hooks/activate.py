@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import wrapt
 
 from eccos_aios.errors import ConfigError, EccosError
-from eccos_aios.hooks.kernel_app import kernel_module
+from eccos_aios.hooks.kernel_app import extend, kernel_module
 from eccos_aios.hooks.seat import SEAT
+
+if TYPE_CHECKING:
+    from eccos_aios.config import EccosConfig
 
 SCHEDULER_TYPES = ("fifo", "rr", "eccos")
 ROUTER_STRATEGY = "eccos"
@@ -97,14 +100,29 @@ def _make_scheduler(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any
             scheduler = wrapped(*args, **kwargs)
             SEAT.leave(scheduler)
             return scheduler
+        from eccos_aios.hooks.setup import kernel_config
+
+        config = kernel_config()
+        if config.mode == "shadow":
+            return _watch(wrapped, config, args, kwargs)
         from eccos_aios.hooks.modules import eccos_scheduler_nonblock
 
         scheduler = eccos_scheduler_nonblock(*args, **kwargs)
     except EccosError as error:
         _refuse(error)
-    from eccos_aios.hooks.kernel_app import extend
-
     extend(scheduler)
+    return scheduler
+
+
+def _watch(wrapped: Any, config: EccosConfig, args: Any, kwargs: Any) -> Any:
+    """AIOS's own scheduler, with ECCOS looking on."""
+    from eccos_aios.hooks.shadow import ShadowRouting
+
+    llm = kwargs["llm"]
+    llm.router = shadow = ShadowRouting(llm.router, config)
+    scheduler = wrapped(*args, **kwargs)
+    SEAT.leave(scheduler, shadow)
+    extend(None)
     return scheduler
 
 

@@ -13,6 +13,7 @@ from eccos_aios.hooks.seat import SEAT
 
 Endpoint = Callable[[Any], Awaitable[Any]]
 MOST_DECISIONS = 1000
+SHADOW = "not in shadow mode, where AIOS decides"
 
 
 def add_endpoints(app: Any) -> None:
@@ -30,10 +31,10 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
     """Answer on loopback, elsewhere to who has the configured token; 503 where ECCOS does not schedule."""
 
     async def guarded(request: Any) -> Any:
-        scheduler = SEAT.ours
-        if scheduler is None:
+        seated = SEAT.ours or SEAT.shadow
+        if seated is None:
             return _json({"error": "ECCOS does not schedule this kernel"}, 503)
-        token = scheduler.config.token
+        token = seated.config.token
         host = request.client.host if request.client else None
         if token is not None:
             given = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -56,20 +57,23 @@ def _is_loopback(host: str | None) -> bool:
 
 
 async def _status(_: Any) -> Any:
-    return _json(_scheduler().status())
+    return _json((SEAT.shadow or _scheduler()).status())
 
 
 async def _decisions(request: Any) -> Any:
     asked = request.query_params.get("limit", "100")
     if not asked.isdecimal() or not 1 <= int(asked) <= MOST_DECISIONS:
         return _json({"error": f"limit: {asked!r}: must be a whole number from 1 to {MOST_DECISIONS}"}, 422)
-    decisions = _scheduler().clockwork.decisions()[: int(asked)]
-    return _json({"decisions": [asdict(decision) for decision in decisions]})
+    shadow = SEAT.shadow
+    told = shadow.decisions() if shadow else [asdict(each) for each in _scheduler().clockwork.decisions()]
+    return _json({"decisions": told[: int(asked)]})
 
 
 async def _metrics(_: Any) -> Any:
     from starlette.responses import Response
 
+    if SEAT.ours is None:
+        return _json({"error": SHADOW}, 409)
     from eccos_aios.hooks.metrics import exposition
 
     try:
@@ -81,6 +85,8 @@ async def _metrics(_: Any) -> Any:
 
 async def _feedback(request: Any) -> Any:
     """``{"call": number, "quality": 0..1}``: what an answer was really worth."""
+    if SEAT.ours is None:
+        return _json({"error": SHADOW}, 409)
     try:
         body = json.loads(await request.body())
     except ValueError:

@@ -30,10 +30,15 @@ def kernel_module() -> ModuleType | None:
     return main if spec is not None and spec.name == "runtime.launch" else None
 
 
-def extend(scheduler: EccosScheduler) -> None:
-    """Add the routes and the pool of query threads to this process's kernel; once is enough."""
+def extend(scheduler: EccosScheduler | None) -> None:
+    """Add the endpoints to this process's kernel, and for a scheduler of ours the pool; once is enough."""
     app = getattr(kernel_module(), "app", None)
     if app is None:
+        return
+    if not getattr(app.state, "eccos_endpoints", False):
+        app.state.eccos_endpoints = True
+        add_endpoints(app)
+    if scheduler is None:
         return
     threads = max(LEAST_QUERY_THREADS, QUERY_THREADS_PER_SLOT * sum(core.slots for core in scheduler.cores))
     pool: QueryPool | None = getattr(app.state, "eccos_query_pool", None)
@@ -41,7 +46,6 @@ def extend(scheduler: EccosScheduler) -> None:
         pool.grow(threads)
         return
     app.state.eccos_query_pool = pool = QueryPool(threads)
-    add_endpoints(app)
     app.router.lifespan_context = _with_pool(app.router.lifespan_context, pool)
     with contextlib.suppress(
         RuntimeError

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eccos_aios.assign import WAITS, AssignmentProblem, solve
 from eccos_aios.config import EccosConfig
@@ -16,6 +17,15 @@ from eccos_aios.predict import call_text, has_images
 from eccos_aios.schedule import Needs, allowed_cores
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Where a batch goes, and what was expected of every core; the arrays have shape (calls, cores)."""
+
+    columns: list[int]
+    quality: NDArray[np.float64]
+    cost: NDArray[np.float64]
 
 
 class EccosRouting:
@@ -38,7 +48,7 @@ class EccosRouting:
     def __init__(self, llm_configs: list[Any], config: EccosConfig | None = None) -> None:
         self.llm_configs = llm_configs
         config = config or kernel_config()
-        self._quality_target = config.quality_target
+        self.quality_target = config.quality_target
         self._setup = prepare(config, [llm.name for llm in llm_configs])
         self._failed_before = False
 
@@ -56,16 +66,17 @@ class EccosRouting:
         """
         if not queries:
             return []
-        names = [llm.name for llm in self.llm_configs]
-        allowed = self._named(selected_llm_lists, names)
         try:
-            return self._route(allowed, queries, names)
+            return self.route(selected_llm_lists, queries).columns
         except Exception:
             # AIOS leaves the whole batch waiting for ever when its router raises.
             if not self._failed_before:
                 logger.exception("routing failed: calls go to their first core (told once)")
             self._failed_before = True
-            return [min(map(names.index, cores), default=0) for cores in allowed]
+            names = [llm.name for llm in self.llm_configs]
+            return [
+                min(map(names.index, cores), default=0) for cores in self._named(selected_llm_lists, names)
+            ]
 
     def _named(
         self, selected_llm_lists: list[list[dict[str, Any]]], names: list[str]
@@ -76,9 +87,12 @@ class EccosRouting:
         named = [frozenset(llm["name"] for llm in selected) & everything for selected in selected_llm_lists]
         return [manifest if cores in (everything, frozenset()) else cores for cores in named]
 
-    def _route(
-        self, allowed: Sequence[frozenset[str]], queries: list[list[dict[str, Any]]], names: list[str]
-    ) -> list[int]:
+    def route(
+        self, selected_llm_lists: list[list[dict[str, Any]]], queries: list[list[dict[str, Any]]]
+    ) -> Routed:
+        """Stage 1 and stage 2 for a batch; parameters as `get_model_idxs`, but may raise."""
+        names = [llm.name for llm in self.llm_configs]
+        allowed = self._named(selected_llm_lists, names)
         known = {core.name: core for core in self._setup.cores}
         cores = [known.get(name, Core(name=name)) for name in names]
         texts = [call_text(messages) for messages in queries]
@@ -87,16 +101,18 @@ class EccosRouting:
             for text, messages, named in zip(texts, queries, allowed, strict=True)
         ]
         estimates = self._setup.predictor.predict(texts, names)
+        cost = estimates.cost(cores)
         assignment = solve(
             AssignmentProblem(
-                cost=estimates.cost(cores),
+                cost=cost,
                 quality=estimates.quality,
                 quota=np.full(len(cores), len(queries), dtype=np.int64),
-                target=self._quality_target,
+                target=self.quality_target,
                 allowed=allowed_cores(needs, cores),
             )
         )
-        return [
+        columns = [
             min(map(names.index, named)) if column == WAITS else column
             for column, named in zip(assignment.core.tolist(), allowed, strict=True)
         ]
+        return Routed(columns, estimates.quality, cost)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-CREDIT_LIMIT = 3.0  # points; a point is the whole quality of one call
-REPAID_PER_CALL = 0.1  # points; how far a round's target rises above the user's to repay a debt, at most
+CREDIT_LIMIT = 20.0  # points; a point is the whole quality of one call. 3 lost up to 2 points in 100 to noise
+REPAID_PER_CALL = 0.15  # points; how far a round's target rises above the user's to repay, at most
+SPENT_PER_CALL = 0.5  # points; how far it falls below to spend credit, at most
 BIAS_WEIGHT = 0.02  # of the newest feedback in the running mean of the predictor's error
 
 
@@ -12,8 +13,8 @@ class QualityDebt:
 
     A round has to reach ``target * calls + owed``, so a small round may take the cheap core while past
     rounds gave more than was asked, and has to give more when they gave less. This is the virtual queue of
-    MESS+ (Woisetschläger et al., arXiv 2505.19947), bounded both ways: a long good stretch must not pay
-    for a long bad one, nor the other way round.
+    MESS+ (Woisetschläger et al., arXiv 2505.19947), bounded both ways, and settled little by little: a
+    good stretch must not pay for very bad answers, nor the other way round.
 
     What a call delivers is known from feedback alone. Until then it counts as predicted, less the mean
     error that feedback on other calls has shown.
@@ -37,7 +38,8 @@ class QualityDebt:
 
     def owed(self, calls: int) -> float:
         """Points that a round of so many calls has to give beyond its target."""
-        return min(self._points, REPAID_PER_CALL * calls) + self._bias * calls
+        settled = min(REPAID_PER_CALL * calls, max(-SPENT_PER_CALL * calls, self._points))
+        return settled + self._bias * calls
 
     def sent(self, target: float, predicted: float) -> None:
         """A call was sent to a core that promises `predicted`."""

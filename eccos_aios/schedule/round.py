@@ -111,10 +111,13 @@ class Plan:
         The calls to send now; no core gets more than its free slots.
     waiting_for : dict of Call to int
         The column of the busy core that a call waits for.
+    fell_back : bool
+        Whether the optimiser failed inside, so that its greedy start stands.
     """
 
     placements: list[Placement]
     waiting_for: dict[Call, int]
+    fell_back: bool = False
 
 
 def plan_round(
@@ -145,7 +148,7 @@ def plan_round(
     if not assignment.met and (capacity.later > capacity.soon).any():
         calls, assignment = _plan(pending, capacity, capacity.later, target)
     left = free.copy()
-    plan = Plan([], {})
+    plan = Plan([], {}, assignment.fell_back)
     late: list[tuple[Call, float]] = []
     for call, planned in zip(calls, assignment.core.tolist(), strict=True):
         column = planned % len(free)

@@ -224,6 +224,7 @@ class Scheduler:
             for call in pending:
                 if call.state is not CallState.DONE:
                     call.enter(CallState.PLANNED if call in plan.waiting_for else CallState.PENDING)
+            self._ledger.degraded_rounds += plan.fell_back
             self._ledger.round(len(plan.placements), (time.monotonic() - started_s) * 1000)
         for placement in plan.placements:
             self._dispatch(table, settings, execute, placement)

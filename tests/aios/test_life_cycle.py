@@ -108,6 +108,23 @@ def test_a_wrong_config_stops_the_start_with_one_line(
         assert "Traceback" not in kernel.text
 
 
+def test_shadow_mode_watches_aios_own_scheduler(aios: Any, cores: list[SandboxCore]) -> None:
+    manifest = (
+        "cores: [{name: first, price: {input: 9, output: 9}}, {name: second, price: {input: 1, output: 1}}]"
+    )
+    section = {"manifest": "cores.yaml", "quality_target": 0.0, "mode": "shadow"}
+    with aios.kernel(
+        cores, {"scheduler_type": "eccos", "eccos": section}, {"cores.yaml": manifest}
+    ) as kernel:
+        answers = ask(kernel, 3)
+        assert [answer["status_code"] for answer in answers] == [200] * 3
+        assert [core.requests for core in cores] == [3, 0]
+        status = kernel.request("/eccos/status")
+        assert status["cores"] == {"first": {"aios": 3, "eccos": 0}, "second": {"aios": 0, "eccos": 3}}
+        assert status["totals"]["eccos"]["cost_usd"] < status["totals"]["aios"]["cost_usd"]
+        assert len(kernel.request("/eccos/decisions")["decisions"]) == 3
+
+
 def test_the_kernel_starts_under_uvicorn_and_under_serve(aios: Any, cores: list[SandboxCore]) -> None:
     def uvicorn(_: Path, port: int) -> list[str]:
         return ["-m", "uvicorn", "runtime.launch:app", "--port", str(port)]

@@ -14,6 +14,7 @@ import pytest
 from eccos_aios.config import EccosConfig
 from eccos_aios.errors import ConfigError
 from eccos_aios.hooks import EccosRouting, EccosScheduler
+from eccos_aios.hooks.shadow import ShadowRouting
 from eccos_aios.sandbox import (
     EmbeddedKernel,
     LLMQuery,
@@ -230,6 +231,39 @@ def test_the_router_strategy_routes_by_quality_and_price(config: EccosConfig) ->
     assert router.get_model_idxs([everything, everything], messages) == [0, 1]
     assert router.get_model_idxs([[{"name": "large"}], everything], messages) == [1, 1]
     assert router.get_model_idxs([], []) == []
+
+
+class FirstCore:
+    """A router of AIOS's own."""
+
+    def __init__(self, llm_configs: list[Any]) -> None:
+        self.llm_configs = llm_configs
+
+    def get_model_idxs(self, selected: list[Any], queries: list[Any]) -> list[int]:
+        return [0] * len(queries)
+
+
+def test_shadow_mode_leaves_the_decision_and_tells_what_eccos_would_do(config: EccosConfig) -> None:
+    target = config.model_copy(update={"quality_target": 0.95})
+    shadow = ShadowRouting(FirstCore([Llm("small"), Llm("large")]), target)
+    everything = [{"name": "small"}, {"name": "large"}]
+    messages = [[{"role": "user", "content": text}] for text in (EASY, HARD)]
+    assert shadow.get_model_idxs([everything, everything], messages) == [0, 0]
+    status: Any = shadow.status()
+    assert status["cores"] == {"small": {"aios": 2, "eccos": 1}, "large": {"aios": 0, "eccos": 1}}
+    assert status["totals"]["eccos"]["predicted_quality"] > status["totals"]["aios"]["predicted_quality"]
+    assert {(each["core"], each["aios_core"]) for each in shadow.decisions()} == {
+        ("small", "small"),
+        ("large", "small"),
+    }
+
+
+def test_shadow_mode_never_disturbs(config: EccosConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    shadow = ShadowRouting(FirstCore([Llm("small"), Llm("large")]), config)
+    monkeypatch.setattr("eccos_aios.hooks.llm_core.solve", lambda _: 1 / 0)
+    assert shadow.get_model_idxs([[{"name": "large"}]], [[{"role": "user", "content": EASY}]]) == [0]
+    status: Any = shadow.status()
+    assert status["totals"]["failed"] == 1
 
 
 def test_the_router_never_raises(config: EccosConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,133 @@
+"""Shadow mode: AIOS's own scheduler and router decide, ECCOS records what it would have done."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, defaultdict, deque
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from eccos_aios.config import EccosConfig
+from eccos_aios.hooks.llm_core import EccosRouting
+from eccos_aios.version import __version__
+
+logger = logging.getLogger(__name__)
+
+REMEMBERED_DECISIONS = 1000
+
+
+@dataclass(frozen=True)
+class ShadowDecision:
+    """Where AIOS sent a call, and where ECCOS would have; costs in US dollars, qualities 0 to 1."""
+
+    core: str
+    predicted_quality: float
+    predicted_cost: float
+    aios_core: str
+    aios_predicted_quality: float
+    aios_predicted_cost: float
+
+
+class ShadowRouting:
+    """Stands before AIOS's router: passes on what that decides, and notes what ECCOS would have decided.
+
+    Quotas are not looked at: how busy the cores would be under ECCOS cannot be told from AIOS's load.
+
+    Parameters
+    ----------
+    router : object
+        AIOS's own, with ``get_model_idxs`` and ``llm_configs``.
+    config : EccosConfig
+    """
+
+    def __init__(self, router: Any, config: EccosConfig) -> None:
+        self.config = config
+        self._router = router
+        self._eccos = EccosRouting(router.llm_configs, config)
+        # Guards the counts and the decisions.
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._failed = 0
+        self._would: Counter[str] = Counter()
+        self._did: Counter[str] = Counter()
+        self._sums: defaultdict[str, float] = defaultdict(float)
+        self._decisions: deque[ShadowDecision] = deque(maxlen=REMEMBERED_DECISIONS)
+
+    @property
+    def llm_configs(self) -> Any:
+        """AIOS replaces it when it registers a core."""
+        return self._router.llm_configs
+
+    @llm_configs.setter
+    def llm_configs(self, llm_configs: Any) -> None:
+        self._router.llm_configs = self._eccos.llm_configs = llm_configs
+
+    def get_model_idxs(self, selected_llm_lists: list[Any], queries: list[Any]) -> list[int]:
+        """AIOS's own decision, whatever becomes of ours."""
+        chosen: list[int] = self._router.get_model_idxs(selected_llm_lists, queries)
+        try:
+            self._note(selected_llm_lists, queries, chosen)
+        except Exception as error:
+            with self._lock:
+                self._failed += 1
+                first = self._failed == 1
+            if first:
+                logger.warning("shadow mode failed on a batch (told once)", exc_info=error)
+        return chosen
+
+    def status(self) -> dict[str, object]:
+        """What ``GET /eccos/status`` answers in shadow mode."""
+        with self._lock:
+            calls = max(1, self._calls)
+            return {
+                "scheduler": "aios",
+                "mode": "shadow",
+                "version": __version__,
+                "quality_target": self.config.quality_target,
+                "cores": {
+                    llm.name: {"aios": self._did[llm.name], "eccos": self._would[llm.name]}
+                    for llm in self._router.llm_configs
+                },
+                "totals": {
+                    "calls": self._calls,
+                    "failed": self._failed,
+                    "aios": {
+                        "predicted_quality": self._sums["aios quality"] / calls,
+                        "cost_usd": self._sums["aios cost"],
+                    },
+                    "eccos": {
+                        "predicted_quality": self._sums["eccos quality"] / calls,
+                        "cost_usd": self._sums["eccos cost"],
+                    },
+                },
+            }
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """The last decisions, the newest first."""
+        with self._lock:
+            return [asdict(decision) for decision in reversed(self._decisions)]
+
+    def _note(self, selected_llm_lists: list[Any], queries: list[Any], chosen: list[int]) -> None:
+        if not queries:
+            return
+        routed = self._eccos.route(selected_llm_lists, queries)
+        names = [llm.name for llm in self._router.llm_configs]
+        with self._lock:
+            for row, (ours, theirs) in enumerate(zip(routed.columns, chosen, strict=True)):
+                decision = ShadowDecision(
+                    names[ours],
+                    float(routed.quality[row, ours]),
+                    float(routed.cost[row, ours]),
+                    names[theirs],
+                    float(routed.quality[row, theirs]),
+                    float(routed.cost[row, theirs]),
+                )
+                self._decisions.append(decision)
+                self._calls += 1
+                self._would[decision.core] += 1
+                self._did[decision.aios_core] += 1
+                self._sums["eccos quality"] += decision.predicted_quality
+                self._sums["eccos cost"] += decision.predicted_cost
+                self._sums["aios quality"] += decision.aios_predicted_quality
+                self._sums["aios cost"] += decision.aios_predicted_cost
