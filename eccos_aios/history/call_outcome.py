@@ -15,12 +15,12 @@ def _writable(text: Any) -> Any:
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
 
 
-def _writable_within(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_writable(key): _writable_within(inner) for key, inner in value.items()}
+        return {_writable(str(key)): _as_json(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_writable_within(inner) for inner in value]
-    return _writable(value)
+        return [_as_json(inner) for inner in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else _writable(str(value))
 
 
 Text = Annotated[str, BeforeValidator(_writable)]
@@ -39,7 +39,7 @@ class CallOutcome(BaseModel):
     query : str
         What was asked; empty where the text was left out.
     tools : list of dict or None
-        In OpenAI's format.
+        In OpenAI's format; what is no JSON is taken as its text.
     agent : str
         Who asked.
     input_token_length, output_token_length : int or None
@@ -66,7 +66,7 @@ class CallOutcome(BaseModel):
     call_id: Name
     core: Name
     query: Text = ""
-    tools: Annotated[list[dict[str, Any]], BeforeValidator(_writable_within)] | None = None
+    tools: Annotated[list[dict[str, Any]], BeforeValidator(_as_json)] | None = None
     agent: Text = ""
     input_token_length: Tokens | None = None
     output_token_length: Tokens | None = None

@@ -94,14 +94,31 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """
     _require_place(path, may_be_absent=not read_only)
     with faults_of(path):
-        connection = _open(path, "rwc" if not read_only else "ro")
         try:
-            if _version(connection, path) < VERSION:
+            connection, version = _open_checked(path, "ro" if read_only else "rwc")
+        except sqlite3.OperationalError:
+            # A writer that was killed while the file was not yet in WAL mode left a journal that has to be
+            # rolled back, which takes the right to write.
+            if not read_only or not _beside(path, "-journal").exists():
+                raise
+            _open_checked(path, "rw")[0].close()
+            connection, version = _open_checked(path, "ro")
+        if version < VERSION:
+            try:
                 _upgrade(path)
-        except BaseException:
-            connection.close()
-            raise
+            except BaseException:
+                connection.close()
+                raise
     return connection
+
+
+def _open_checked(path: Path, mode: str) -> tuple[sqlite3.Connection, int]:
+    connection = _open(path, mode)
+    try:
+        return connection, _version(connection, path)
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
@@ -114,9 +131,13 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
         isolation_level=None,  # transactions begin where this code says so
         check_same_thread=False,  # the owner keeps threads apart
     )
-    # FULL: a record that was acknowledged outlives also the machine's power; one write to disk per commit.
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+    try:
+        # FULL: what was acknowledged outlives also a loss of power, at one write to disk per commit.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -126,7 +147,13 @@ def _stands_still(path: Path) -> bool:
     A folder that is mounted to be read only, for one. There SQLite reads only what it is told nobody
     changes; a log beside the store would say that somebody does.
     """
-    return not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
+    return not os.access(path.parent, os.W_OK) and not any(
+        _beside(path, suffix).exists() for suffix in ("-wal", "-journal")
+    )
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

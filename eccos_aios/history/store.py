@@ -290,7 +290,7 @@ class HistoryStore:
 
     def _outcome_row(self, outcome: CallOutcome) -> dict[str, Any]:
         kept = outcome if self.store_text else outcome.without_text()
-        tools = None if kept.tools is None else json.dumps(kept.tools, default=str)
+        tools = None if kept.tools is None else json.dumps(kept.tools)
         return {**{name: getattr(kept, name) for name in _COLUMNS}, "tools": tools}
 
     def _record(self, seq: int, body: str) -> Record | HistoryError:

@@ -148,6 +148,14 @@ def test_an_outcome_takes_what_an_agent_really_sent(store: HistoryStore, field: 
     assert "half a pair: ?" in str(getattr(next(store.outcomes()), field))
 
 
+def test_tools_that_are_no_json_are_kept_as_text(store: HistoryStore) -> None:
+    store.append_outcome(
+        call("1", tools=[{"name": "add", (1, 2): {"path": Path("x"), "bound": float("inf")}}])
+    )
+    (found,) = store.outcomes()
+    assert found.tools == [{"name": "add", "(1, 2)": {"path": "x", "bound": float("inf")}}]
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("quality", 2.0), ("latency_s", -1.0), ("cost_usd", float("nan")), ("error", "no: two words"), ("token_source", "guessed"), ("core", "")],
@@ -367,6 +375,23 @@ def test_a_store_whose_making_was_cut_off_is_empty_and_is_completed(
     assert read_history(path) == []
     with HistoryStore(path) as store:
         assert store.append(record("a"))
+
+
+def test_a_journal_that_a_killed_writer_left_is_rolled_back_also_by_a_reader(path: Path) -> None:
+    with HistoryStore(path) as store:
+        store.append(record("a"))
+    raw(path, "PRAGMA journal_mode = DELETE")
+    program = (
+        "import os, sqlite3, sys\n"
+        "writer = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "writer.execute('PRAGMA cache_size = 1')\n"
+        "writer.execute('BEGIN IMMEDIATE')\n"
+        "for n in range(99): writer.execute('INSERT INTO records (content_hash, body) VALUES (?, ?)', (str(n), 'x' * 4096))\n"
+        "os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True)
+    assert path.with_name("history.db-journal").exists()
+    assert read_history(path) == [record("a")]
 
 
 # Side by side
