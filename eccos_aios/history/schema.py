@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ APPLICATION_ID = 0x45434853  # "ECHS" in the file's header: tells a store from o
 SQLITE_MAGIC = b"SQLite format 3\0"
 STORE_SUFFIX = ".db"
 BUSY_S = 10.0  # seconds that a writer waits for another before it gives up
+SWITCH_RETRY_S = 0.005  # seconds between two attempts to switch to the write-ahead log
 WAL_BYTES = 64 * 2**20  # what the write-ahead log may keep on disk once it is copied into the store
 
 # The step at position n leads from version n to n + 1. Published steps never change: a new store takes all
@@ -103,12 +105,14 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
                 raise
             _open_checked(path, "rw")[0].close()
             connection, version = _open_checked(path, "ro")
-        if version < VERSION:
-            try:
+        try:
+            if version < VERSION:
                 _upgrade(path)
-            except BaseException:
-                connection.close()
-                raise
+            if not read_only:
+                _keep_log(connection)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
@@ -178,7 +182,7 @@ def _upgrade(path: Path) -> None:
     """Take the steps that a store lacks, all or none of them."""
     connection = _open(path, "rwc")
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _keep_log(connection)
         connection.execute("BEGIN IMMEDIATE")
         # Another process may have taken them since the version was read.
         for statements in STEPS[_version(connection, path) :]:
@@ -189,6 +193,20 @@ def _upgrade(path: Path) -> None:
         connection.execute("COMMIT")
     finally:
         connection.close()
+
+
+def _keep_log(connection: sqlite3.Connection) -> None:
+    """Switch a store to a write-ahead log, once and for all: readers then never wait for a writer."""
+    # For this one step SQLite does not wait for others by itself, even where they take the same step.
+    until_s = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= until_s:
+                raise
+        time.sleep(SWITCH_RETRY_S)
 
 
 def _require_place(path: Path, *, may_be_absent: bool) -> None:
