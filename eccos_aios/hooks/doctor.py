@@ -104,6 +104,8 @@ def _section(config_file: Path, content: Mapping[str, Any]) -> Iterator[Finding]
                 f"{config_file}: scheduler_type is {scheduler.get('scheduler_type')!r}, so ECCOS is off",
                 "set scheduler.scheduler_type: eccos",
             )
+            if "eccos" not in scheduler:
+                return
         config = eccos_config(scheduler.get("eccos"), config_file)
         yield Finding("ok", "config", f"quality target {config.quality_target}")
         manifest = check(config, [str(model.get("name")) for model in _models(content)])

@@ -67,6 +67,7 @@ def test_a_config_that_does_not_ask_is_told(tmp_path: Path) -> None:
     content = config("http://127.0.0.1:9", log_mode="console")
     findings = diagnose(checkout(tmp_path, content))
     assert any(finding.level == "warn" and "scheduler_type" in finding.remedy for finding in findings)
+    assert [finding.subject for finding in findings if finding.level == "fail"] == ["core small"]
 
 
 def test_a_folder_that_is_no_checkout_is_told(tmp_path: Path) -> None:
