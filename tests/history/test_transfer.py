@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -114,8 +115,9 @@ def test_recorded_data_comes_back_as_it_went_in(tmp_path: Path, name: str) -> No
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> HistoryStore:
-    return HistoryStore(tmp_path / "history.db")
+def store(tmp_path: Path) -> Iterator[HistoryStore]:
+    with HistoryStore(tmp_path / "history.db") as store:
+        yield store
 
 
 def test_a_store_is_imported_into_another(store: HistoryStore, tmp_path: Path) -> None:
