@@ -38,7 +38,9 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
         host = request.client.host if request.client else None
         if token is not None:
             given = request.headers.get("authorization", "").removeprefix("Bearer ")
-            allowed = _is_loopback(host) or hmac.compare_digest(given, token.get_secret_value())
+            allowed = _is_loopback(host) or hmac.compare_digest(
+                given.encode(), token.get_secret_value().encode()
+            )
         else:
             allowed = _is_loopback(host)
         if not allowed:

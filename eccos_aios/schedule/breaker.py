@@ -36,12 +36,10 @@ class CircuitBreaker:
         state = self.state(now_s)
         return state == "open" or (state == "half-open" and self._probing)
 
-    def probe_in_s(self, now_s: float) -> float | None:
-        """Seconds until it lets a probe through; None where it does, or waits for the probe's end."""
-        if self._opened_s is None or self._probing:
-            return None
-        wait_s = self._opened_s + self._pause_s - now_s
-        return wait_s if wait_s > 0 else None
+    @property
+    def probe_at_s(self) -> float | None:
+        """When it lets a probe through; None where it is closed, or waits for the probe's end."""
+        return None if self._opened_s is None or self._probing else self._opened_s + self._pause_s
 
     def sent(self, now_s: float) -> None:
         """A call was sent."""

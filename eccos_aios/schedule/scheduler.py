@@ -66,6 +66,7 @@ class Scheduler:
         self._gathering = False  # a new call has come since the last round
         self._stopping = False
         self._stop_at_s = float("inf")
+        self._seen_s = float("-inf")  # when the last round began
         self._seen_causes: set[str] = set()
         self._rounds = threading.Thread(target=self._run, name="eccos-rounds", daemon=True)
 
@@ -188,27 +189,28 @@ class Scheduler:
             return not self._stopping or (bool(self._held) and time.monotonic() < self._stop_at_s)
 
     def _sleep_s(self) -> float | None:
-        """Seconds until the clock alone gives reason for a round; None: never. The lock is held."""
-        now_s = time.monotonic()
+        """Seconds until the clock alone gives reason for a round; None: never. The lock is held.
+
+        A moment that passed while the last round was at work is a reason still: that round has not seen it.
+        """
         settings = self._settings
-        moments_s = [now_s + wait for slots in self._table.slots if (wait := slots.probe_in_s) is not None]
+        moments_s = [moment for slots in self._table.slots if (moment := slots.probe_at_s) is not None]
         for call in self._held:
             moments_s.append(call.arrived_s + settings.call_timeout_s)
             if call.state is CallState.RETRYING:
                 moments_s.append(call.not_before_s)
             elif call.state is not CallState.IN_FLIGHT:
-                moments_s += [
-                    call.arrived_s + settings.max_wait_s,
-                    call.arrived_s + settings.max_quality_wait_s,
-                ]
+                moments_s += [call.arrived_s + limit_s for limit_s in settings.waiting.limits_s]
         if self._stopping:
             moments_s.append(self._stop_at_s)
-        return min((moment_s - now_s for moment_s in moments_s if moment_s > now_s), default=None)
+        next_s = min((moment_s for moment_s in moments_s if moment_s > self._seen_s), default=None)
+        return None if next_s is None else max(0.0, next_s - time.monotonic())
 
     def _round(self) -> None:
         started_s = time.monotonic()
         self._time_out(started_s)
         with self._changed:
+            self._seen_s = started_s
             for call in self._held:
                 if call.state is CallState.RETRYING and call.not_before_s <= started_s:
                     call.enter(CallState.PENDING)

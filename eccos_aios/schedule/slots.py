@@ -95,10 +95,10 @@ class CoreSlots:
             return self._service_s
 
     @property
-    def probe_in_s(self) -> float | None:
-        """Seconds until the breaker lets a probe through; None where no such moment is known."""
+    def probe_at_s(self) -> float | None:
+        """When the breaker lets a probe through, on the monotonic clock; None where it waits for none."""
         with self._lock:
-            return self._breaker.probe_in_s(time.monotonic())
+            return self._breaker.probe_at_s
 
     def freed_within(self, horizon_s: float, service_s: float) -> int:
         """Slots that come free within `horizon_s` seconds, each as often as it does, at so many a call."""

@@ -133,6 +133,43 @@ def test_a_core_that_keeps_failing_gets_no_more_calls() -> None:
     assert backend.served.count("cheap") == before
 
 
+def test_a_backoff_that_ends_while_a_round_is_at_work_is_not_forgotten() -> None:
+    never = threading.Event()
+
+    class SlowOnce(TableOfQualities):
+        def predict(self, calls: Any, cores: Any) -> Any:
+            if any(each.text == "slow" for each in calls):
+                never.wait(0.3)
+            return super().predict(calls, cores)
+
+    class DuringTheNextRound(RetryPolicy):
+        def backoff_s(self, failed: Call) -> float | None:
+            held = Call(CallText("slow", 1), Needs(1, cores=frozenset({"dear"})), "hold", answers)
+            scheduler.submit(held)
+            return 0.05
+
+    def backend(each: Call, core: str) -> Executed:
+        if each.payload == "hold":
+            assert release.wait(WAIT_S)
+        first = each.attempts == 1 and each.payload is None
+        return Executed(core, failed=first, retryable=first)
+
+    release, answers = threading.Event(), Answers()
+    scheduler = Scheduler(
+        (CHEAP, DEAR),
+        SlowOnce(),
+        backend,
+        SchedulerSettings(gather_s=0.0, grace_s=WAIT_S, retry=DuringTheNextRound()),
+    )
+    scheduler.start()
+    scheduler.submit(call(answers))
+    try:
+        assert not answers.wait(1)[0].failed
+    finally:
+        release.set()
+        scheduler.stop()
+
+
 def test_a_breaker_opens_probes_and_closes() -> None:
     breaker = CircuitBreaker()
     for _ in range(FAILURES_TO_OPEN - 1):
@@ -140,7 +177,7 @@ def test_a_breaker_opens_probes_and_closes() -> None:
     assert breaker.state(0.0) == "ok"
     breaker.failed(0.0)
     assert breaker.state(0.0) == "open"
-    assert breaker.probe_in_s(0.0) == FIRST_PAUSE_S
+    assert breaker.probe_at_s == FIRST_PAUSE_S
     assert breaker.state(FIRST_PAUSE_S) == "half-open"
     assert not breaker.closed_to(FIRST_PAUSE_S)
     breaker.sent(FIRST_PAUSE_S)
@@ -155,10 +192,10 @@ def test_a_breaker_waits_longer_after_each_probe_that_fails() -> None:
         breaker.failed(now_s)
     pauses = []
     for _ in range(8):
-        pause = breaker.probe_in_s(now_s)
-        assert pause is not None
-        pauses.append(pause)
-        now_s += pause
+        moment_s = breaker.probe_at_s
+        assert moment_s is not None
+        pauses.append(moment_s - now_s)
+        now_s = moment_s
         breaker.sent(now_s)
         breaker.failed(now_s)
     assert pauses[:3] == pytest.approx([FIRST_PAUSE_S, 2 * FIRST_PAUSE_S, 4 * FIRST_PAUSE_S])
