@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from eccos_aios.errors import ABSENT, EccosError, InputError
+from eccos_aios.progress import shown_steps
 from eccos_aios.version import __version__
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def assign(
     if not targets and not budgets:
         raise click.UsageError("missing option --quality-target (or --budget)", click.get_current_context())
     _require_place(out)
-    with _progress() as on_step:
+    with shown_steps() as on_step:
         on_step("starting")
         from eccos_aios.batch import assign_files, summary, write_lines
         from eccos_aios.history import ReadReport
@@ -214,7 +214,7 @@ def doctor(aios: Path, as_json: bool) -> None:
       eccos-aios doctor --aios ~/AIOS
       eccos-aios doctor --aios ~/AIOS --json
     """
-    with _progress() as on_step:
+    with shown_steps() as on_step:
         on_step("looking at the kernel and its cores")
         from eccos_aios.hooks.doctor import diagnose
 
@@ -243,19 +243,6 @@ def _require_place(out: Path) -> None:
 def _note(faults: Sequence[object], what: str) -> None:
     if faults:
         click.echo(f"{what}: {len(faults)}, the first: {faults[0]}", err=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """What the command is doing, on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda step: None
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    with Console(stderr=True).status("") as status:
-        yield lambda step: status.update(Text(step))
 
 
 def _print_routes(batch: Batch) -> None:

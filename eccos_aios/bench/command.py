@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from eccos_aios.progress import shown_steps
 
 if TYPE_CHECKING:
     from eccos_aios.bench.kernel import KernelRow
@@ -119,7 +120,7 @@ def kernel(
     """
     from eccos_aios.bench.kernel import Load, kernel_bench, rows_as_json
 
-    with _progress() as on_step:
+    with shown_steps() as on_step:
         rows = kernel_bench(
             aios.expanduser().resolve(),
             python,
@@ -171,7 +172,7 @@ def online(
     from eccos_aios.history import read_history
 
     manifest, records = read_manifest(cores), read_history(history)
-    with _progress() as on_step:
+    with shown_steps() as on_step:
         try:
             rows = online_bench(
                 records, manifest.cores, calls, round_size, feedback, seed=seed, on_step=on_step
@@ -208,7 +209,7 @@ def solver(sizes: tuple[str, ...], seeds: int, as_json: bool) -> None:
     from eccos_aios.bench.solver import SIZES, rows_as_json, rows_as_table, solver_bench
 
     wanted = [_size(text) for text in sizes] or SIZES
-    with _progress() as on_step:
+    with shown_steps() as on_step:
         rows = solver_bench(wanted, seeds=range(seeds), on_step=on_step)
     if as_json:
         click.echo(rows_as_json(rows))
@@ -248,7 +249,7 @@ def soak_command(calls: int, callers: int, share: float, as_json: bool) -> None:
     """
     from eccos_aios.bench.soak import soak
 
-    with _progress() as on_step:
+    with shown_steps() as on_step:
         result = soak(calls, callers, share, lambda answered: on_step(f"{answered} of {calls} calls"))
     if as_json:
         click.echo(result.as_json())
@@ -257,18 +258,6 @@ def soak_command(calls: int, callers: int, share: float, as_json: bool) -> None:
             click.echo(f"{name.replace('_', ' '):15} {value}")
     if result.answered != calls or result.over_quota or result.threads_left:
         sys.exit(1)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """What is being measured, on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("") as status:
-        yield status.update
 
 
 def _print_kernel(rows: Sequence[KernelRow]) -> None:
