@@ -15,6 +15,7 @@ Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 SECTION = "scheduler.eccos"
 CONFIG_IN_CHECKOUT = Path("aios") / "config" / "config.yaml"
+STORE_SUFFIX = ".db"  # of a history that the kernel writes to, and makes where it is absent
 
 
 class AgentConfig(BaseModel):
@@ -42,7 +43,8 @@ class EccosConfig(BaseModel):
     manifest : Path
         The core manifest; relative to the config's folder, or absolute.
     history : Path or None
-        What past calls taught. None: every core starts from the same prior.
+        What past calls taught. None: every core starts from the same prior. A ``.db`` is a store: what
+        calls give is added to it, and it is made where it is absent. Any other file is only read.
     mode : {"schedule", "shadow"}
         ``shadow``: AIOS's own scheduler decides, and ECCOS records what it would have done.
     quality_target : float
@@ -63,6 +65,8 @@ class EccosConfig(BaseModel):
         Shares and targets of agents, by name.
     token : SecretStr or None
         What opens the ``/eccos`` endpoints to other hosts; None: they answer on loopback alone.
+    store_text : bool
+        Whether the store keeps what agents ask. Where not: only its hash and length, and the figures.
     log_text : bool
         Whether ``/eccos/decisions`` may show what calls say.
     gather_ms : float
@@ -88,6 +92,7 @@ class EccosConfig(BaseModel):
     affinity: Literal["off", "prefer", "strict"] = "off"
     agents: dict[str, AgentConfig] = Field(default_factory=dict)
     token: Annotated[SecretStr, Field(min_length=8)] | None = None
+    store_text: Annotated[bool, Field(strict=True)] = True
     log_text: Annotated[bool, Field(strict=True)] = False
     gather_ms: Annotated[float, Field(strict=True, ge=0, le=1000)] = 2.0
     call_timeout_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 600.0
@@ -117,7 +122,8 @@ def eccos_config(section: Any, config_file: Path) -> EccosConfig:
     Raises
     ------
     ConfigError
-        A key is unknown, absent or holds a wrong value, or a named file does not exist.
+        A key is unknown, absent or holds a wrong value, or a named file does not exist; a store need not,
+        but its folder must.
     """
     if section is None:
         raise ConfigError(str(config_file), SECTION, ABSENT, "required by scheduler_type: eccos, but absent")
@@ -133,8 +139,14 @@ def eccos_config(section: Any, config_file: Path) -> EccosConfig:
         }
     )
     for key, path in (("manifest", config.manifest), ("history", config.history)):
-        if path is not None and not path.is_file():
-            raise ConfigError(str(config_file), f"{SECTION}.{key}", str(path), "there is no such file")
+        if path is None or path.is_file():
+            continue
+        if key == "history" and path.suffix == STORE_SUFFIX and not path.exists():
+            if path.parent.is_dir():
+                continue
+            told = "there is no such folder to make the store in"
+            raise ConfigError(str(config_file), f"{SECTION}.{key}", str(path.parent), told)
+        raise ConfigError(str(config_file), f"{SECTION}.{key}", str(path), "there is no such file")
     return config
 
 

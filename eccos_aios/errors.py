@@ -63,6 +63,10 @@ class NoCoreError(EccosError):
     """No core may take a call: what it needs, and what each core lacks."""
 
 
+class UnknownCallError(EccosError):
+    """Feedback names a call, or an agent, that is not known or has not finished."""
+
+
 ABSENT = object()
 """Stands for a value that is not there at all, as opposed to null."""
 

@@ -44,6 +44,7 @@ class OutcomeRecorder:
         self._waiting: deque[CallOutcome] = deque()
         self._accepted = 0
         self._settled = 0  # of the accepted, those that are on disk or dropped
+        self._recorded = 0
         self._dropped = 0
         self._closed = False
         self._thread = threading.Thread(target=self._write, name="eccos-history-writer", daemon=True)
@@ -56,6 +57,12 @@ class OutcomeRecorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def recorded(self) -> int:
+        """How many outcomes are on disk."""
+        with self._changed:
+            return self._recorded
 
     @property
     def dropped(self) -> int:
@@ -114,7 +121,10 @@ class OutcomeRecorder:
             stored = self._persist(batch)
             with self._changed:
                 self._settled += len(batch)
-                self._dropped += 0 if stored else len(batch)
+                if stored:
+                    self._recorded += len(batch)
+                else:
+                    self._dropped += len(batch)
                 self._changed.notify_all()
 
     def _next_batch(self) -> list[CallOutcome]:

@@ -89,9 +89,25 @@ def _check_before_start() -> None:
         if _scheduler_asked() or _router_asked():
             from eccos_aios.hooks.setup import check, kernel_config, kernel_model_names
 
-            check(kernel_config(), kernel_model_names())
+            config = kernel_config()
+            check(config, kernel_model_names())
+            if _schedules(config):
+                _try_store(config)
     except EccosError as error:
         _refuse(error)
+
+
+def _schedules(config: EccosConfig) -> bool:
+    """Whether ECCOS's own scheduler runs, which asks no router."""
+    return _scheduler_asked() and config.mode == "schedule"
+
+
+def _try_store(config: EccosConfig) -> None:
+    from eccos_aios.hooks.history import open_store
+
+    store = open_store(config)
+    if store is not None:
+        store.close()
 
 
 def _make_scheduler(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
@@ -148,10 +164,15 @@ def _init_adapter(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> None:
     wrapped(*args, **kwargs)
     if not _router_asked():
         return
-    from eccos_aios.hooks.llm_core import EccosRouting
-
     try:
-        adapter.router = EccosRouting(adapter.llm_configs)
+        from eccos_aios.hooks.setup import kernel_config
+
+        config = kernel_config()
+        if _schedules(config):
+            return  # the scheduler names the core of each call: a router would only learn the history twice
+        from eccos_aios.hooks.llm_core import EccosRouting
+
+        adapter.router = EccosRouting(adapter.llm_configs, config)
     except EccosError as error:
         _refuse(error)
 

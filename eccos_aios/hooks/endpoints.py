@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
+from eccos_aios.errors import HistoryError, UnknownCallError
 from eccos_aios.hooks.seat import SEAT
 
 Endpoint = Callable[[Any], Awaitable[Any]]
 MOST_DECISIONS = 1000
+FEEDBACK = '{"call": id or number, "quality": 0 to 1}, or {"agent": name, "quality": 0 to 1}'
 SHADOW = "not in shadow mode, where AIOS decides"
 
 
@@ -79,28 +81,50 @@ async def _metrics(_: Any) -> Any:
     from eccos_aios.hooks.metrics import exposition
 
     try:
-        content, media_type = exposition(_scheduler().clockwork)
+        content, media_type = exposition(_scheduler().clockwork, _scheduler().history_status())
     except ImportError:
         return _json({"error": "prometheus-client is missing: pip install 'eccos-aios[metrics]'"}, 501)
     return Response(content, media_type=media_type)
 
 
 async def _feedback(request: Any) -> Any:
-    """``{"call": number, "quality": 0..1}``: what an answer was really worth."""
+    """What an answer was worth, by its call's id or number, or by the agent whose call finished last."""
+    from starlette.concurrency import run_in_threadpool
+
     if SEAT.ours is None:
         return _json({"error": SHADOW}, 409)
     try:
         body = json.loads(await request.body())
-    except ValueError:
-        return _json({"error": 'the body must be JSON: {"call": number, "quality": 0 to 1}'}, 422)
-    call, quality = (body.get("call"), body.get("quality")) if isinstance(body, dict) else (None, None)
-    if not isinstance(call, int) or isinstance(call, bool):
-        return _json({"error": f"call: {call!r}: must be the number of a call in /eccos/decisions"}, 422)
+    except (ValueError, RecursionError):
+        return _json({"error": f"the body must be JSON: {FEEDBACK}"}, 422)
+    fault = _feedback_fault(body)
+    if fault is not None:
+        return _json({"error": fault}, 422)
+    quality, meant = float(body["quality"]), {key: body[key] for key in ("call", "agent") if key in body}
+    try:
+        # The store waits for its disk, and the event loop serves every agent.
+        call_id = await run_in_threadpool(_scheduler().give_quality, quality, **meant)
+    except UnknownCallError as error:
+        return _json({"error": str(error)}, 404)
+    except HistoryError as error:
+        return _json({"error": f"not kept: {error.allowed}"}, 503)
+    return _json({**meant, "id": call_id, "quality": quality})
+
+
+def _feedback_fault(body: Any) -> str | None:
+    """What is wrong with a feedback, in one line."""
+    if not isinstance(body, dict) or len({"call", "agent"} & body.keys()) != 1:
+        return f"the body must name one call, or one agent: {FEEDBACK}"
+    if unknown := body.keys() - {"call", "agent", "quality"}:
+        return f"{min(unknown)!r}: unknown key: {FEEDBACK}"
+    call, agent, quality = body.get("call"), body.get("agent"), body.get("quality")
+    if "call" in body and (isinstance(call, bool) or not isinstance(call, int | str) or call == ""):
+        return f"call: {call!r}: must be the id or the number of a call in /eccos/decisions"
+    if "agent" in body and (not isinstance(agent, str) or not agent):
+        return f"agent: {agent!r}: must be the name of an agent"
     if isinstance(quality, bool) or not isinstance(quality, int | float) or not 0 <= quality <= 1:
-        return _json({"error": f"quality: {quality!r}: must be a number from 0 to 1"}, 422)
-    if not _scheduler().clockwork.give_quality(call, float(quality)):
-        return _json({"error": f"call: {call}: is not among the last decisions"}, 404)
-    return _json({"call": call, "quality": quality})
+        return f"quality: {quality!r}: must be a number from 0 to 1"
+    return None
 
 
 def _scheduler() -> Any:

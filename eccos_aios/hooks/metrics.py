@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from eccos_aios.schedule import Scheduler
@@ -10,8 +10,14 @@ from eccos_aios.schedule import Scheduler
 BREAKER_STATES = ("ok", "half-open", "open")
 
 
-def exposition(scheduler: Scheduler) -> tuple[bytes, str]:
+def exposition(scheduler: Scheduler, history: Mapping[str, Any] | None = None) -> tuple[bytes, str]:
     """The metrics and their content type.
+
+    Parameters
+    ----------
+    scheduler : Scheduler
+    history : mapping, optional
+        How many outcomes were ``recorded`` and ``dropped``.
 
     Raises
     ------
@@ -21,15 +27,16 @@ def exposition(scheduler: Scheduler) -> tuple[bytes, str]:
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(_Collector(scheduler))
+    registry.register(_Collector(scheduler, history or {}))
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 class _Collector:
     """Reads the scheduler when it is asked, so that no call pays for being measured."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, history: Mapping[str, Any]) -> None:
         self._scheduler = scheduler
+        self._history = history
 
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -53,6 +60,12 @@ class _Collector:
         ):
             yield CounterMetricFamily(f"eccos_{name}", told, totals[name])
         yield CounterMetricFamily("eccos_cost_usd", "Estimated US dollars of calls sent.", totals["cost_usd"])
+        for name, told in (
+            ("recorded", "Outcomes of calls that are in the store."),
+            ("dropped", "Outcomes that never reached the store."),
+        ):
+            if name in self._history:
+                yield CounterMetricFamily(f"eccos_history_{name}", told, self._history[name])
         for name, told, histogram in self._scheduler.histograms():
             yield HistogramMetricFamily(
                 f"eccos_{name}_seconds", told, buckets=histogram.cumulative(), sum_value=histogram.sum_s

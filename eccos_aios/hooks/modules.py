@@ -7,6 +7,7 @@ from typing import Any
 
 from eccos_aios.hooks.scheduler import EccosScheduler
 from eccos_aios.hooks.seat import SEAT
+from eccos_aios.hooks.usage import listen_to_providers
 
 
 def eccos_scheduler_nonblock(**params: Any) -> EccosScheduler:
@@ -30,6 +31,7 @@ def eccos_scheduler_nonblock(**params: Any) -> EccosScheduler:
         if checked[f"get_{kind}_syscall"] is None:
             checked[f"get_{kind}_syscall"] = getattr(_global, f"global_{kind}_req_queue_get_message")
     scheduler = EccosScheduler(**checked, predecessor=SEAT.ours)
+    listen_to_providers()
     SEAT.take(scheduler)
     return scheduler
 

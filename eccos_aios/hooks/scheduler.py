@@ -13,7 +13,11 @@ from typing import Any
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
-from eccos_aios.errors import EccosError, NoCoreError, QueryError
+from eccos_aios.errors import EccosError
+from eccos_aios.history import Record
+from eccos_aios.hooks.feedback import give_quality
+from eccos_aios.hooks.history import KernelHistory, open_store
+from eccos_aios.hooks.outcome import Answer, Asked, is_undecoded, outcome_of
 from eccos_aios.hooks.setup import Setup, kernel_config, prepare
 from eccos_aios.hooks.syscall import (
     MakeErrorResponse,
@@ -22,19 +26,20 @@ from eccos_aios.hooks.syscall import (
     answer,
     cerebrum_response,
     conversation_of,
+    is_retryable,
     named_cores,
     needs_of,
     quality_target_of,
+    status_code_of,
     text_of,
 )
-from eccos_aios.schedule import Call, CallResult, CallTimeoutError, Executed, Scheduler, StoppedError
+from eccos_aios.hooks.usage import provider_reports
+from eccos_aios.schedule import Call, CallResult, Executed, Scheduler, StoppedError
 
 logger = logging.getLogger(__name__)
 
 TIME_SLICE_S = 1.0  # seconds; what AIOS's RRScheduler grants a call when the context manager is on
 STOPPED = "the scheduler is stopped and takes no more calls"
-# How AIOS begins its error where a core has answered, but not in a form that AIOS can read.
-UNDECODED = ("Tool call decoding error", "Response processing error", "Unhandled processing exception")
 REGISTRATION_THREADS = 2  # each asks an Ollama server, which may take seconds; they are rare
 
 GetSyscall = Callable[[], Any]
@@ -72,7 +77,7 @@ class EccosScheduler:
     Raises
     ------
     ConfigError, HistoryError
-        The configuration, the manifest or the history is wrong.
+        The configuration, the manifest or the history is wrong, or its store cannot be opened.
     """
 
     def __init__(
@@ -107,8 +112,11 @@ class EccosScheduler:
         setup = prepare(self.config, llm.available_llm_names)
         self.cores: tuple[Core, ...] = setup.cores
         self._open_cores = frozenset(core.name for core in setup.cores)
+        self._prices = {core.name: core for core in setup.cores}
         # Given to the clockwork at `start`: AIOS keeps every scheduler that it ever had.
         self._setup: Setup | None = setup
+        self._history: KernelHistory = KernelHistory() if predecessor is None else predecessor._history
+        self._store = open_store(self.config)  # given to the history at `start`
         self._predecessor = predecessor
         self._successor: EccosScheduler | None = None
         self._clockwork: Scheduler | None = None
@@ -122,6 +130,8 @@ class EccosScheduler:
         if setup is None:
             raise EccosError("the scheduler has been started before; make a new one")
         self._clockwork = self._take_over(setup) or self._new_clockwork(setup)
+        self._history.write_to(self._store)
+        self._store = None
         self._registration = ThreadPoolExecutor(REGISTRATION_THREADS, thread_name_prefix="eccos-register")
         self.active = True
         for process in (
@@ -149,6 +159,13 @@ class EccosScheduler:
         if clockwork is not None:
             clockwork.stop()
             self.refuse_queued()
+            self._history.close()
+        elif self._store is not None:
+            self._store.close()
+
+    def _current(self) -> EccosScheduler:
+        """This scheduler, or whichever took its place."""
+        return self if self._successor is None else self._successor._current()
 
     @property
     def clockwork(self) -> Scheduler:
@@ -167,7 +184,31 @@ class EccosScheduler:
 
     def status(self) -> dict[str, object]:
         """What ``GET /eccos/status`` answers."""
-        return self.clockwork.status()
+        return {**self.clockwork.status(), "history": self.history_status()}
+
+    def history_status(self) -> dict[str, object]:
+        """What became of outcomes; see `KernelHistory.status`."""
+        return self._current()._history.status()
+
+    def give_quality(self, quality: float, *, call: int | str | None = None, agent: str | None = None) -> str:
+        """Tell how good the answer to a finished call was, and return its id; what is told last counts.
+
+        Parameters and errors as `eccos_aios.hooks.feedback.give_quality`. With a store it is on disk on
+        return.
+        """
+        current = self._current()
+        graded = give_quality(current.clockwork, current._history, quality, call, agent)
+        if graded.outcome is not None:
+            current._quality_known(graded.outcome.record())
+        return graded.call_id
+
+    def _quality_known(self, record: Record) -> None:
+        """The one place where the quality of a call that this kernel served becomes known.
+
+        The record's id is the call's; who corrects a quality comes here again with the same id.
+        """
+        (outcome,) = record.outputs
+        logger.debug("call %s, served by %s, has quality %g", record.id, outcome.model_name, outcome.quality)
 
     @property
     def stopped(self) -> bool:
@@ -278,7 +319,7 @@ class EccosScheduler:
             Call(
                 text=text,
                 needs=needs_of(syscall.query, text.input_tokens, self._open_cores),
-                payload=syscall,
+                payload=Asked.by(syscall),
                 on_done=self._complete,
                 agent=syscall.agent_name,
                 pinned=self._suspended.resume(syscall.get_pid()),
@@ -290,27 +331,40 @@ class EccosScheduler:
 
     def _execute(self, call: Call, core: str) -> Executed:
         index = self.llm.available_llm_names.index(core)
-        _, response = self.llm.execute_llm_syscall(index, call.payload)
+        with provider_reports() as reports:
+            _, response = self.llm.execute_llm_syscall(index, call.payload.syscall)
+        told = Answer(response, reports.last)
         if response.error is None:
-            return Executed(response)
+            return Executed(told)
         return Executed(
-            response,
+            told,
             failed=True,
-            retryable=_is_retryable(response.status_code),
-            core_is_well=response.error.startswith(UNDECODED),
+            retryable=is_retryable(response.status_code),
+            core_is_well=is_undecoded(response),
         )
 
     def _complete(self, call: Call, result: CallResult) -> None:
-        syscall = call.payload
+        finished_s = time.time()
+        with self._history.coming(call.id, call.agent):
+            final = self._answer_call(call, result)
+            name = result.core or call.core
+            if final and name is not None:  # what never reached a core tells nothing of any
+                core = self._prices.get(name) or Core(name=name)
+                self._history.record(lambda: outcome_of(call, result, core, finished_s))
+
+    def _answer_call(self, call: Call, result: CallResult) -> bool:
+        """Answer the agent; False where the call goes on at the same core as another syscall."""
+        syscall = call.payload.syscall
         if result.error is not None:
             self._answer_error(syscall, result.error, result.core)
-            return
-        response: Any = result.value
-        if response.finished or result.core is None:
-            answer(syscall, response)
-        else:
-            self._suspended.suspend(syscall.get_pid(), result.core)
-            answer(syscall, response, status="suspend")
+            return True
+        told: Any = result.value
+        if told.response.finished or result.core is None:
+            answer(syscall, told.response)
+            return True
+        self._suspended.suspend(syscall.get_pid(), result.core)
+        answer(syscall, told.response, status="suspend")
+        return False
 
     def _address(self, syscall: Syscall, handler: Any, kind: str) -> None:
         syscall.set_status("executing")
@@ -328,20 +382,7 @@ class EccosScheduler:
             told = f"Core {core!r} failed: {told}"
         if not isinstance(error, EccosError):
             logger.error("an LLM syscall of agent %s failed", syscall.agent_name, exc_info=error)
-        answer(syscall, self._error_response(told, _status_code(error)))
+        answer(syscall, self._error_response(told, status_code_of(error)))
 
     def _error_response(self, error: str, status_code: int, kind: str = "llm") -> Any:
         return (self._response or cerebrum_response)(kind, error, status_code)
-
-
-def _is_retryable(status_code: int) -> bool:
-    """Whether another core may do better; AIOS gives 500 to whatever it cannot name."""
-    return status_code in (408, 429) or status_code >= 500
-
-
-def _status_code(error: BaseException) -> int:
-    if isinstance(error, StoppedError):
-        return 503
-    if isinstance(error, CallTimeoutError):
-        return 504
-    return 400 if isinstance(error, NoCoreError | QueryError) else 500

@@ -10,6 +10,7 @@ from pathlib import Path
 from eccos_aios.config import SECTION, EccosConfig, eccos_config
 from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import ConfigError
+from eccos_aios.history.schema import is_store
 from eccos_aios.predict import Predictor, cached_predictor, default_predictor
 from eccos_aios.schedule import RetryPolicy, SchedulerSettings
 
@@ -139,6 +140,11 @@ def settings_of(config: EccosConfig) -> SchedulerSettings:
 def _predictor(config: EccosConfig) -> Predictor:
     if config.history is None:
         logger.warning("no %s.history: every core starts from the same prior", SECTION)
+        return default_predictor().fit([])
+    if not is_store(config.history):
+        logger.info("%s is only read: what this kernel sees is not kept; a .db store would", config.history)
+    elif not config.history.exists():
+        logger.info("%s is made at the start: every core starts from the same prior", config.history)
         return default_predictor().fit([])
     logger.info("learning from %s; what is learned is kept beside it for the next start", config.history)
     return cached_predictor(config.history)

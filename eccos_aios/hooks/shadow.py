@@ -44,7 +44,8 @@ class ShadowRouting:
     def __init__(self, router: Any, config: EccosConfig) -> None:
         self.config = config
         self._router = router
-        self._eccos = EccosRouting(router.llm_configs, config)
+        # Where AIOS routes by ECCOS already, the history is learned once.
+        self._eccos = router if isinstance(router, EccosRouting) else EccosRouting(router.llm_configs, config)
         # Guards the counts and the decisions.
         self._lock = threading.Lock()
         self._calls = 0

@@ -9,9 +9,9 @@ from hashlib import sha256
 from importlib import import_module
 from typing import Any, Protocol
 
-from eccos_aios.errors import QueryError
+from eccos_aios.errors import NoCoreError, QueryError
 from eccos_aios.predict import CallText, call_text, has_images
-from eccos_aios.schedule import Needs
+from eccos_aios.schedule import CallTimeoutError, Needs, StoppedError
 
 RESPONSE_CLASSES = {
     "llm": "LLMResponse",
@@ -125,6 +125,20 @@ def needs_of(query: Any, text_tokens: float, open_cores: frozenset[str]) -> Need
         abilities=frozenset(ability for ability, needed in abilities.items() if needed),
         cores=named or open_cores,
     )
+
+
+def is_retryable(status_code: int) -> bool:
+    """Whether another core may do better; AIOS gives 500 to whatever it cannot name."""
+    return status_code in (408, 429) or status_code >= 500
+
+
+def status_code_of(error: BaseException) -> int:
+    """The status of the response to a call that ended with an error of ours."""
+    if isinstance(error, StoppedError):
+        return 503
+    if isinstance(error, CallTimeoutError):
+        return 504
+    return 400 if isinstance(error, NoCoreError | QueryError) else 500
 
 
 def text_of(query: Any) -> CallText:

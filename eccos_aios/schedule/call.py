@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +55,15 @@ class CallResult:
         Why there is no answer.
     failed : bool
         Whether the agent gets an error, be it ours or one that the core answered with.
+    service_s : float or None
+        Seconds from its slot to the core's answer, of the last attempt; None where no answer came.
     """
 
     core: str | None
     value: Any = None
     error: BaseException | None = None
     failed: bool = False
+    service_s: float | None = None
 
 
 _numbers = count(1)
@@ -91,6 +95,8 @@ class Call:
         Calls of one conversation may keep to the core that served it.
     number : int
         Its number in this process, from 1.
+    id : str
+        Tells it from every other call, in every process (a UUID).
     arrived_s : float
         Seconds on the monotonic clock.
     """
@@ -105,6 +111,7 @@ class Call:
     quality_target: float | None = None
     conversation: str | None = None
     number: int = field(default_factory=lambda: next(_numbers))
+    id: str = field(default_factory=lambda: str(uuid4()))
     arrived_s: float = field(default_factory=time.monotonic)
     # What follows belongs to the scheduler that the call was submitted to, and is guarded by its lock.
     state: CallState = CallState.PENDING

@@ -50,5 +50,10 @@ class QualityDebt:
         self._add(predicted - self._bias - quality)
         self._bias += BIAS_WEIGHT * (predicted - quality - self._bias)
 
+    def corrected(self, before: float, quality: float) -> None:
+        """Feedback that had told `before` of a call now tells `quality`: what it said first is taken back."""
+        self._add(before - quality)
+        self._bias += BIAS_WEIGHT * (before - quality)
+
     def _add(self, points: float) -> None:
         self._points = min(CREDIT_LIMIT, max(-CREDIT_LIMIT, self._points + points))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from eccos_aios.schedule.call import Call, CallResult
 from eccos_aios.schedule.histogram import Histogram
+from eccos_aios.schedule.round import Placement
 
 REMEMBERED_DECISIONS = 1000
 
@@ -23,6 +25,8 @@ class Decision:
     ----------
     call : int
         The call's number.
+    id : str
+        The call's id.
     agent, core, reason : str
     attempt : int
         From 1.
@@ -36,9 +40,16 @@ class Decision:
         Seconds since 1970.
     text : str or None
         What the call says; None unless texts may be shown.
+    outcome : str
+        ``in flight``, ``completed`` or ``failed``; after a retry, of the decision that stands here.
+    finished_at : float or None
+        Seconds since 1970 when the call had its final result.
+    quality : float or None
+        0 to 1, where feedback has told it.
     """
 
     call: int
+    id: str
     agent: str
     core: str
     reason: str
@@ -50,6 +61,31 @@ class Decision:
     text: str | None = None
     decided_at: float = field(default_factory=time.time)
     outcome: str = "in flight"
+    finished_at: float | None = None
+    quality: float | None = None
+
+
+def decision_of(placement: Placement, names: Sequence[str], log_text: bool) -> Decision:
+    """The decision that a placement over the cores of these names becomes once it has its slot."""
+    call, row, column = placement.call, placement.call.row, placement.column
+    if row is None:
+        raise ValueError("call.row: None: a call must be priced before it is sent")
+    return Decision(
+        call=call.number,
+        id=call.id,
+        agent=call.agent,
+        core=names[column],
+        reason=placement.reason,
+        attempt=call.attempts,
+        waited_s=time.monotonic() - call.arrived_s,
+        predicted_quality=float(row.quality[column]),
+        predicted_cost=float(row.cost[column]),
+        estimates={
+            name: {"quality": quality, "cost": cost}
+            for name, quality, cost in zip(names, row.quality.tolist(), row.cost.tolist(), strict=True)
+        },
+        text=call.text.text if log_text else None,
+    )
 
 
 class Ledger:
@@ -91,11 +127,24 @@ class Ledger:
         else:
             self.completed += 1
         if call.number in self._decisions:
-            self._decisions[call.number].outcome = "failed" if result.failed else "completed"
+            decision = self._decisions[call.number]
+            decision.outcome = "failed" if result.failed else "completed"
+            decision.finished_at = time.time()
 
-    def decision(self, call: int) -> Decision | None:
-        """The last decision on a call, if it is remembered."""
-        return self._decisions.get(call)
+    def decision(self, call: int | str) -> Decision | None:
+        """The last decision on the call of this number or id, if it is remembered."""
+        if isinstance(call, int):
+            return self._decisions.get(call)
+        return next((decision for decision in self._decisions.values() if decision.id == call), None)
+
+    def latest(self, agent: str) -> Decision | None:
+        """The decision on the agent's call that finished last, if it is remembered."""
+        finished = [
+            decision
+            for decision in self._decisions.values()
+            if decision.agent == agent and decision.finished_at is not None
+        ]
+        return max(finished, key=lambda decision: decision.finished_at or 0.0, default=None)
 
     def decisions(self) -> list[Decision]:
         """Those that are remembered, the newest first."""

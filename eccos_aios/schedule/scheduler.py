@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
+from dataclasses import replace
 
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError, NoCoreError
@@ -16,7 +17,7 @@ from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.debt import QualityDebt
 from eccos_aios.schedule.execute import CallTimeoutError, Execute, StoppedError
 from eccos_aios.schedule.histogram import Histogram
-from eccos_aios.schedule.ledger import Decision, Ledger
+from eccos_aios.schedule.ledger import Decision, Ledger, decision_of
 from eccos_aios.schedule.limits import why_none
 from eccos_aios.schedule.line import Line
 from eccos_aios.schedule.round import Placement, Plan, Target, first_free, plan_round
@@ -26,6 +27,8 @@ from eccos_aios.schedule.table import CoreTable
 from eccos_aios.version import __version__
 
 logger = logging.getLogger(__name__)
+
+TELLING_S = 5.0  # seconds; a receiver that itself stops the scheduler would be waited for without end
 
 
 class Scheduler:
@@ -53,7 +56,10 @@ class Scheduler:
         settings: SchedulerSettings | None = None,
     ) -> None:
         # Guards everything below, and the state of every call that was submitted.
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._all_told = threading.Condition(lock)  # no receiver of a result is at work
+        self._telling = 0  # receivers that are
         self._execute = execute
         self._settings = settings or SchedulerSettings()
         self._table = CoreTable((), predictor).successor(cores, predictor)
@@ -77,6 +83,8 @@ class Scheduler:
     def stop(self, grace_s: float | None = None) -> None:
         """Take no more calls, finish those that are held, and answer the rest with an error.
 
+        Returns once every call's `on_done` has returned, unless one takes longer than `TELLING_S`.
+
         Parameters
         ----------
         grace_s : float, optional
@@ -89,6 +97,8 @@ class Scheduler:
             self._wake()
         if self._rounds.ident is not None:
             self._rounds.join()
+        with self._changed:
+            self._all_told.wait_for(lambda: not self._telling, TELLING_S)
 
     def submit(self, call: Call) -> None:
         """Queue a call; its `on_done` is called exactly once, whatever happens."""
@@ -124,13 +134,31 @@ class Scheduler:
                 self._table = self._table.successor((*self._table.cores, core), self._table.predictor)
                 self._wake()
 
-    def give_quality(self, number: int, quality: float) -> bool:
-        """Tell the quality, 0 to 1, that a call really had; False where the call is not remembered."""
+    def give_quality(self, call: int | str, quality: float) -> bool:
+        """Tell the quality, 0 to 1, that a call really had; what is told last counts.
+
+        `call` is its number or its id; False where no such finished call is remembered.
+        """
         with self._changed:
-            decision = self._ledger.decision(number)
-            if decision is not None:
+            decision = self._ledger.decision(call)
+            if decision is None or decision.finished_at is None:
+                return False
+            if decision.quality is None:
                 self._debt.delivered(decision.predicted_quality, quality)
-            return decision is not None
+            else:
+                self._debt.corrected(decision.quality, quality)
+            decision.quality = quality
+            return True
+
+    def decision(self, call: int | str) -> Decision | None:
+        """The last decision on the call of this number or id, if it is remembered."""
+        with self._changed:
+            return copy(self._ledger.decision(call))
+
+    def latest_decision(self, agent: str) -> Decision | None:
+        """The decision on the agent's call that finished last, if it is remembered."""
+        with self._changed:
+            return copy(self._ledger.latest(agent))
 
     @property
     def core_names(self) -> tuple[str, ...]:
@@ -294,14 +322,14 @@ class Scheduler:
                 return
             call.enter(CallState.IN_FLIGHT)
             call.core, call.attempts = name, call.attempts + 1
-            decision = _decision(table, settings, placement)
+            decision = decision_of(placement, table.names, settings.log_text)
             self._ledger.decide(decision)
             self._line.served(call)
             if settings.affinity != "off":
                 self._affinity.served(call.conversation, name)
             target = settings.quality_target if call.quality_target is None else call.quality_target
             self._debt.sent(target, decision.predicted_quality)
-        logger.debug("call %d of %s to %s: %s", call.number, call.agent, name, placement.reason)
+        logger.debug("call %d (%s) of %s to %s: %s", call.number, call.id, call.agent, name, placement.reason)
         threading.Thread(
             target=self._serve, args=(call, slots, execute), name=f"eccos-call-{name}", daemon=True
         ).start()
@@ -324,7 +352,7 @@ class Scheduler:
             with self._changed:
                 self._ledger.service.add(service_s)
             if not (retryable and self._retry(call, name)):
-                self._finish(call, result)
+                self._finish(call, replace(result, service_s=service_s))
 
     def _retry(self, call: Call, core: str) -> bool:
         """Let a call whose core failed be tried again, elsewhere if it can be."""
@@ -348,6 +376,7 @@ class Scheduler:
                 call.enter(CallState.DONE)
                 self._held.discard(call)
                 self._ledger.finish(call, result)
+                self._telling += 1
             self._wake()
         if not first:
             return
@@ -355,27 +384,10 @@ class Scheduler:
             call.on_done(call, result)
         except Exception:
             logger.exception("the receiver of a call's result raised")
-
-
-def _decision(table: CoreTable, settings: SchedulerSettings, placement: Placement) -> Decision:
-    call, row = placement.call, placement.call.row
-    if row is None:
-        raise ValueError("call.row: None: a call must be priced before it is sent")
-    return Decision(
-        call=call.number,
-        agent=call.agent,
-        core=table.names[placement.column],
-        reason=placement.reason,
-        attempt=call.attempts,
-        waited_s=time.monotonic() - call.arrived_s,
-        predicted_quality=float(row.quality[placement.column]),
-        predicted_cost=float(row.cost[placement.column]),
-        estimates={
-            name: {"quality": quality, "cost": cost}
-            for name, quality, cost in zip(table.names, row.quality.tolist(), row.cost.tolist(), strict=True)
-        },
-        text=call.text.text if settings.log_text else None,
-    )
+        finally:
+            with self._changed:
+                self._telling -= 1
+                self._all_told.notify_all()
 
 
 def _refused(reason: str) -> CallResult:

@@ -1,0 +1,78 @@
+"""Feedback: which call is meant, and where its quality has to become known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eccos_aios.errors import HistoryError, UnknownCallError
+from eccos_aios.history import CallOutcome
+from eccos_aios.hooks.history import KernelHistory
+from eccos_aios.schedule import Scheduler
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A call whose quality has become known.
+
+    Attributes
+    ----------
+    call_id : str
+    outcome : CallOutcome or None
+        With that quality; None where the call finished too long ago to be remembered.
+    """
+
+    call_id: str
+    outcome: CallOutcome | None
+
+
+def give_quality(
+    clockwork: Scheduler,
+    history: KernelHistory,
+    quality: float,
+    call: int | str | None = None,
+    agent: str | None = None,
+) -> Graded:
+    """Tell a call's quality to the store, where there is one, and to the quality held over time.
+
+    Parameters
+    ----------
+    clockwork : Scheduler
+    history : KernelHistory
+    quality : float
+        0 to 1.
+    call : int or str, optional
+        The call's number or id.
+    agent : str, optional
+        Whose call it is, the one that finished last; instead of `call`.
+
+    Raises
+    ------
+    UnknownCallError
+        There is no such finished call.
+    HistoryError
+        The store cannot be written.
+    """
+    try:
+        call_id = call if isinstance(call, str) else _id_of(clockwork, history, call, agent)
+        outcome = history.give_quality(call_id, quality)
+    except HistoryError as error:
+        if error.key in ("call_id", "agent"):
+            told = f"{error.key.removesuffix('_id')}: {error.value!r}: {error.allowed}"
+            raise UnknownCallError(told) from error
+        raise
+    remembered = clockwork.give_quality(call_id, quality)
+    if not remembered and not history.has_store:
+        raise UnknownCallError(f"call: {call_id!r}: is not among the last finished calls")
+    return Graded(call_id, outcome)
+
+
+def _id_of(clockwork: Scheduler, history: KernelHistory, number: int | None, agent: str | None) -> str:
+    if number is not None:
+        decision, meant = clockwork.decision(number), f"call: {number}"
+    elif (call_id := history.latest_call(agent or "")) is not None:
+        return call_id
+    else:
+        decision, meant = clockwork.latest_decision(agent or ""), f"agent: {agent!r}"
+    if decision is None:
+        raise UnknownCallError(f"{meant}: is not among the last decisions")
+    return decision.id

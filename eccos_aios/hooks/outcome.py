@@ -1,0 +1,114 @@
+"""From the end of a call to its outcome: what the history keeps of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Core
+from eccos_aios.history import CallOutcome
+from eccos_aios.hooks.syscall import Syscall
+from eccos_aios.hooks.usage import Usage
+from eccos_aios.predict import call_text
+from eccos_aios.schedule import Call, CallResult
+
+# How AIOS begins its error where a core has answered, but not in a form that AIOS can read.
+UNDECODED = ("Tool call decoding error", "Response processing error", "Unhandled processing exception")
+UNDECODED_WORD = "undecoded"
+FIRST_ERROR_STATUS = 400
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An LLM syscall on its way to a core, and its tools as the agent wrote them.
+
+    AIOS renames the tools of a syscall in place before it sends them.
+    """
+
+    syscall: Syscall
+    tools: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def by(cls, syscall: Syscall) -> Asked:
+        """What a syscall asks, before AIOS has had it in hand."""
+        tools = [tool for tool in syscall.query.tools or () if isinstance(tool, Mapping)]
+        return cls(syscall, tuple(map(_as_written, tools)))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What AIOS's adapter made of a core's answer, and the tokens that the provider reported."""
+
+    response: Any
+    usage: Usage | None = None
+
+
+def outcome_of(call: Call, result: CallResult, core: Core, finished_s: float) -> CallOutcome:
+    """The outcome of a call that has been with a core.
+
+    Tokens that nobody reported are counted as stage 1 counts them. What a failed call has cost is unknown
+    where its tokens are.
+
+    Parameters
+    ----------
+    call : Call
+        Its payload is an `Asked`.
+    result : CallResult
+        Its value is an `Answer`, or None.
+    core : Core
+        Where it was last.
+    finished_s : float
+        When, in Unix seconds.
+    """
+    asked: Asked = call.payload
+    answer = result.value if isinstance(result.value, Answer) else Answer(None)
+    usage = answer.usage
+    input_tokens = usage.input_tokens if usage else math.ceil(call.text.input_tokens)
+    output_tokens = usage.output_tokens if usage else None if result.failed else _counted(answer.response)
+    return CallOutcome(
+        call_id=call.id,
+        core=core.name,
+        query=call.text.text.removesuffix(call_text(None, asked.tools).text),
+        tools=list(asked.tools) or None,
+        agent=call.agent,
+        input_token_length=input_tokens,
+        output_token_length=output_tokens,
+        token_source="provider" if usage else "counted",
+        latency_s=result.service_s,
+        cost_usd=None if output_tokens is None else _cost_usd(core, input_tokens, output_tokens),
+        error=error_word(result) if result.failed else None,
+        finished_s=finished_s,
+    )
+
+
+def error_word(result: CallResult) -> str:
+    """The kind of error that a call ended with: an exception's name, ``http_503``, or ``undecoded``."""
+    if result.error is not None:
+        return type(result.error).__name__
+    response = result.value.response if isinstance(result.value, Answer) else None
+    status_code = getattr(response, "status_code", None) or 0
+    if is_undecoded(response) or status_code < FIRST_ERROR_STATUS:
+        return UNDECODED_WORD
+    return f"http_{status_code}"
+
+
+def is_undecoded(response: Any) -> bool:
+    """Whether a core has answered, but not in a form that AIOS can read."""
+    return str(getattr(response, "error", "")).startswith(UNDECODED)
+
+
+def _as_written(tool: Mapping[str, Any]) -> dict[str, Any]:
+    function = tool.get("function")
+    return {**tool, "function": {**function}} if isinstance(function, Mapping) else {**tool}
+
+
+def _counted(response: Any) -> int:
+    said = {"content": response.response_message, "tool_calls": response.tool_calls}
+    return math.ceil(call_text([said]).input_tokens)
+
+
+def _cost_usd(core: Core, input_tokens: int, output_tokens: int) -> float:
+    price = core.resolved_price
+    return (input_tokens * price.input + output_tokens * price.output) / TOKENS_PER_PRICE_UNIT
