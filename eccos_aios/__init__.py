@@ -9,8 +9,15 @@ if TYPE_CHECKING:
     from eccos_aios.assign import Assignment, AssignmentProblem, solve
     from eccos_aios.config import EccosConfig, read_eccos_config
     from eccos_aios.core import Core, Manifest, Price, read_manifest
-    from eccos_aios.errors import ConfigError, EccosError, HistoryError
-    from eccos_aios.history import Outcome, Record, read_history
+    from eccos_aios.errors import ConfigError, EccosError, HistoryError, UnknownCallError
+    from eccos_aios.history import (
+        CallOutcome,
+        HistoryStore,
+        Outcome,
+        OutcomeRecorder,
+        Record,
+        read_history,
+    )
     from eccos_aios.hooks import EccosRouting, EccosScheduler, eccos_scheduler_nonblock, useEccosScheduler
     from eccos_aios.predict import CallText, Estimates, Predictor, RetrievalPredictor
     from eccos_aios.schedule import Call, CallResult, Scheduler
@@ -20,6 +27,7 @@ _HOMES = {
     "Assignment": "assign",
     "AssignmentProblem": "assign",
     "Call": "schedule",
+    "CallOutcome": "history",
     "CallResult": "schedule",
     "CallText": "predict",
     "ConfigError": "errors",
@@ -30,13 +38,16 @@ _HOMES = {
     "EccosScheduler": "hooks",
     "Estimates": "predict",
     "HistoryError": "errors",
+    "HistoryStore": "history",
     "Manifest": "core",
     "Outcome": "history",
+    "OutcomeRecorder": "history",
     "Predictor": "predict",
     "Price": "core",
     "Record": "history",
     "RetrievalPredictor": "predict",
     "Scheduler": "schedule",
+    "UnknownCallError": "errors",
     "eccos_scheduler_nonblock": "hooks",
     "read_eccos_config": "config",
     "read_history": "history",
@@ -50,6 +61,7 @@ __all__ = [  # noqa: RUF022 - in the order of the dictionary
     "Assignment",
     "AssignmentProblem",
     "Call",
+    "CallOutcome",
     "CallResult",
     "CallText",
     "ConfigError",
@@ -60,13 +72,16 @@ __all__ = [  # noqa: RUF022 - in the order of the dictionary
     "EccosScheduler",
     "Estimates",
     "HistoryError",
+    "HistoryStore",
     "Manifest",
     "Outcome",
+    "OutcomeRecorder",
     "Predictor",
     "Price",
     "Record",
     "RetrievalPredictor",
     "Scheduler",
+    "UnknownCallError",
     "eccos_scheduler_nonblock",
     "read_eccos_config",
     "read_history",

@@ -99,7 +99,6 @@ def test_a_config_without_the_section_says_so(tmp_path: Path, content: str) -> N
 
 def test_the_ready_config_snippet_loads_and_switches_eccos_on(folder: Path) -> None:
     snippet = Path(__file__).parents[1] / "manifests" / "aios-config-snippet.yaml"
-    (folder / "history.jsonl.gz").write_bytes(b"")
     path = folder / "config.yaml"
     path.write_text(snippet.read_text())
     assert read_eccos_config(path).quality_target == 0.8

@@ -11,12 +11,14 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
-from eccos_aios.config import CONFIG_IN_CHECKOUT, EccosConfig, eccos_config
+from eccos_aios.config import CONFIG_IN_CHECKOUT, STORE_SUFFIX, EccosConfig, eccos_config
 from eccos_aios.core import Manifest
 from eccos_aios.errors import EccosError
 from eccos_aios.history import Record, read_history
+from eccos_aios.history.schema import is_store
 from eccos_aios.hooks.activate import asks_for_router, asks_for_scheduler
 from eccos_aios.hooks.checkout import read_checkout_config, require_checkout
 from eccos_aios.hooks.serve import NEEDED
@@ -111,7 +113,7 @@ def _section(config_file: Path, content: Mapping[str, Any]) -> Iterator[Finding]
         manifest = check(config, [str(model.get("name")) for model in _models(content)])
         yield Finding("ok", "manifest", f"{len(manifest.cores)} cores: {', '.join(manifest.names)}")
         yield from _prices(manifest)
-        yield from _history(config, manifest)
+        yield from _history(config, manifest, scheduling)
     except EccosError as error:
         yield Finding(
             "fail", "config", str(error), "mend that value; the kernel would stop at start with this message"
@@ -129,14 +131,17 @@ def _prices(manifest: Manifest) -> Iterator[Finding]:
         )
 
 
-def _history(config: EccosConfig, manifest: Manifest) -> Iterator[Finding]:
+def _history(config: EccosConfig, manifest: Manifest, scheduling: bool) -> Iterator[Finding]:
     if config.history is None:
         yield Finding(
             "warn",
             "history",
             "none: every core starts from the same prior",
-            "name one at scheduler.eccos.history",
+            "name one at scheduler.eccos.history: a .db is made at start and keeps what the kernel sees",
         )
+        return
+    yield _keeping(config.history, scheduling and config.mode == "schedule")
+    if not config.history.exists():
         return
     records = read_history(config.history)
     yield Finding("ok", "history", f"{len(records)} records in {config.history}")
@@ -148,6 +153,38 @@ def _history(config: EccosConfig, manifest: Manifest) -> Iterator[Finding]:
                 f"{known} outcomes of core {name!r}: its estimates lean on the prior",
                 f"record at least {FEW_RECORDS} outcomes of it",
             )
+
+
+def _keeping(history: Path, scheduling: bool) -> Finding:
+    """Whether what the kernel will see is kept."""
+    if not scheduling:
+        return Finding(
+            "warn",
+            "outcomes",
+            "not kept: AIOS's own scheduler executes the calls",
+            "set scheduler.scheduler_type: eccos, and scheduler.eccos.mode: schedule",
+        )
+    if not is_store(history):
+        store = history.with_name(history.name.split(".")[0] + STORE_SUFFIX)
+        return Finding(
+            "warn",
+            "outcomes",
+            f"{history} is only read: what the kernel sees is not kept",
+            f"eccos-aios history import {quote(str(store))} {quote(str(history))}, and name {store.name} at "
+            "scheduler.eccos.history",
+        )
+    closed = [
+        place for place in (history, history.parent) if place.exists() and not os.access(place, os.W_OK)
+    ]
+    if closed:
+        return Finding(
+            "fail",
+            "outcomes",
+            f"{closed[0]} cannot be written by this user: the kernel would stop at start",
+            f"let the kernel's user write the folder {history.parent} and the store in it",
+        )
+    made = "" if history.exists() else " does not exist yet: the kernel makes it at start, and"
+    return Finding("ok", "outcomes", f"{history}{made} keeps what the kernel sees")
 
 
 def _outcomes(records: list[Record], manifest: Manifest) -> dict[str, int]:

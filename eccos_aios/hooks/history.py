@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.errors import ABSENT, HistoryError
@@ -57,6 +58,12 @@ class KernelHistory:
         """Whether what calls give is written anywhere."""
         with self._changed:
             return self._store is not None
+
+    def writes_to(self, path: Path | None) -> bool:
+        """Whether that is the very file that is written to now."""
+        with self._changed:
+            identity = self._identity
+        return path is not None and path.exists() and identity is not None and identity[0] == _file(path)
 
     def write_to(self, store: HistoryStore | None) -> None:
         """Write to a store from now on and own it; what the one before was given is on disk on return.
@@ -184,8 +191,12 @@ class KernelHistory:
 
 def _identity(store: HistoryStore) -> tuple[object, ...]:
     """Tells one file from another, whatever it is called; a file that has taken its place is another."""
-    found = store.path.stat()
-    return (found.st_dev, found.st_ino, store.store_text)
+    return (_file(store.path), store.store_text)
+
+
+def _file(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return (found.st_dev, found.st_ino)
 
 
 def _end(recorder: OutcomeRecorder | None, store: HistoryStore | None) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from queue import Empty
 from typing import Any
 
@@ -34,6 +35,7 @@ from eccos_aios.hooks.syscall import (
     text_of,
 )
 from eccos_aios.hooks.usage import provider_reports
+from eccos_aios.predict import Predictor
 from eccos_aios.schedule import Call, CallResult, Executed, Scheduler, StoppedError
 
 logger = logging.getLogger(__name__)
@@ -109,13 +111,14 @@ class EccosScheduler:
         self._stopped = False
         self.config = config or kernel_config()
         self._response = response
-        setup = prepare(self.config, llm.available_llm_names)
+        learned = None if predecessor is None else predecessor._learned_from(self.config.history)
+        setup = prepare(self.config, llm.available_llm_names, learned)
         self.cores: tuple[Core, ...] = setup.cores
         self._open_cores = frozenset(core.name for core in setup.cores)
         self._prices = {core.name: core for core in setup.cores}
         # Given to the clockwork at `start`: AIOS keeps every scheduler that it ever had.
         self._setup: Setup | None = setup
-        self._history: KernelHistory = KernelHistory() if predecessor is None else predecessor._history
+        self._history = KernelHistory()
         self._store = open_store(self.config)  # given to the history at `start`
         self._predecessor = predecessor
         self._successor: EccosScheduler | None = None
@@ -160,7 +163,7 @@ class EccosScheduler:
             clockwork.stop()
             self.refuse_queued()
             self._history.close()
-        elif self._store is not None:
+        if self._store is not None:
             self._store.close()
 
     def _current(self) -> EccosScheduler:
@@ -247,6 +250,12 @@ class EccosScheduler:
         """Execute tool syscalls, one after the other."""
         self._read(self.get_tool_syscall, lambda syscall: self._address(syscall, self.tool_manager, "tool"))
 
+    def _learned_from(self, history: Path | None) -> Predictor | None:
+        """The predictor that runs, where it has learned from that very store: to fit one takes long."""
+        if not self.active or self._clockwork is None or not self._history.writes_to(history):
+            return None
+        return self._clockwork.predictor
+
     def _new_clockwork(self, setup: Setup) -> Scheduler:
         clockwork = Scheduler(setup.cores, setup.predictor, self._execute, setup.settings)
         clockwork.start()
@@ -256,6 +265,7 @@ class EccosScheduler:
         predecessor, self._predecessor = self._predecessor, None
         if predecessor is None or not predecessor.active or predecessor._clockwork is None:
             return None
+        self._history = predecessor._history
         predecessor._successor = self
         predecessor._stop_reading()
         predecessor._clockwork.reconfigure(setup.cores, setup.predictor, self._execute, setup.settings)

@@ -77,7 +77,7 @@ def check(config: EccosConfig, model_names: list[str]) -> Manifest:
     return manifest
 
 
-def prepare(config: EccosConfig, available: Sequence[str]) -> Setup:
+def prepare(config: EccosConfig, available: Sequence[str], predictor: Predictor | None = None) -> Setup:
     """Read what the config names and fit the predictor.
 
     Parameters
@@ -85,6 +85,8 @@ def prepare(config: EccosConfig, available: Sequence[str]) -> Setup:
     config : EccosConfig
     available : sequence of str
         Names of the cores that AIOS initialised.
+    predictor : Predictor, optional
+        One that has learned from this history. Default: the history is read.
 
     Raises
     ------
@@ -112,7 +114,7 @@ def prepare(config: EccosConfig, available: Sequence[str]) -> Setup:
             logger.warning("core %r is not in the manifest: it gets only the calls that name it", name)
     return Setup(
         cores=cores,
-        predictor=_predictor(config),
+        predictor=predictor or _predictor(config),
         settings=settings_of(config),
     )
 
@@ -144,7 +146,7 @@ def _predictor(config: EccosConfig) -> Predictor:
     if not is_store(config.history):
         logger.info("%s is only read: what this kernel sees is not kept; a .db store would", config.history)
     elif not config.history.exists():
-        logger.info("%s is made at the start: every core starts from the same prior", config.history)
+        logger.info("%s does not exist yet: every core starts from the same prior", config.history)
         return default_predictor().fit([])
     logger.info("learning from %s; what is learned is kept beside it for the next start", config.history)
     return cached_predictor(config.history)

@@ -166,6 +166,12 @@ class Scheduler:
         with self._changed:
             return self._table.names
 
+    @property
+    def predictor(self) -> Predictor:
+        """What estimates the calls."""
+        with self._changed:
+            return self._table.predictor
+
     def status(self) -> dict[str, object]:
         """What ``GET /eccos/status`` answers."""
         with self._changed:
