@@ -72,6 +72,7 @@ def test_a_wrong_section_is_named(folder: Path, section: str, message: str) -> N
         ("quality_target: '0.8'", "quality_target: '0.8': must be a number"),
         ("quality_target: yes", "quality_target: True: must be a number"),
         ("quality_target: .nan", "quality_target: nan: must be"),
+        ("store_text: 'no'", "store_text: 'no': must be"),
         ("gather_ms: -1", "gather_ms: -1: must be greater than or equal to 0"),
         ("call_timeout_s: .inf", "call_timeout_s: inf: must be a finite number"),
         ("qualty_target: 1", "qualty_target: 1: unknown key; known are manifest, history, quality_target, "),
@@ -87,6 +88,18 @@ def test_a_file_that_is_not_there_is_named_with_its_key(folder: Path, key: str) 
     path = written(folder, f"{{manifest: {named['manifest']}, history: {named['history']}}}")
     with pytest.raises(ConfigError, match=rf"scheduler\.eccos\.{key}: .*gone\.txt.*there is no such file"):
         read_eccos_config(path)
+
+
+def test_a_store_may_be_absent_but_its_folder_may_not(folder: Path) -> None:
+    config = read_eccos_config(written(folder, "{manifest: cores.yaml, history: history.db}"))
+    assert config.history == folder / "history.db"
+    assert config.store_text
+    told = fault_of(folder, "{manifest: cores.yaml, history: gone/history.db}")
+    assert (
+        told == f"scheduler.eccos.history: '{folder / 'gone'}': there is no such folder to make the store in"
+    )
+    (folder / "folder.db").mkdir()
+    assert "there is no such file" in fault_of(folder, "{manifest: cores.yaml, history: folder.db}")
 
 
 @pytest.mark.parametrize("content", ["{}", "scheduler: 5", "scheduler: {log_mode: console}"])

@@ -172,3 +172,14 @@ def test_many_threads_record_at_once_and_nothing_is_lost(path: Path) -> None:
 def test_a_capacity_of_nothing_is_refused(path: Path) -> None:
     with HistoryStore(path) as store, pytest.raises(ValueError, match="capacity: 0: must be at least 1"):
         OutcomeRecorder(store, capacity=0)
+
+
+def test_what_is_on_disk_is_counted(path: Path) -> None:
+    with HistoryStore(path) as store, OutcomeRecorder(store) as recorder:
+        for number in range(3):
+            recorder.record(call(number))
+        recorder.flush()
+        assert (recorder.recorded, recorder.dropped) == (3, 0)
+    assert recorder.recorded == 3
+    recorder.record(call("late"))
+    assert (recorder.recorded, recorder.dropped) == (3, 1)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from eccos_aios.cli import main
 from eccos_aios.hooks.doctor import Finding, diagnose
 from eccos_aios.sandbox import SandboxCore
 
@@ -39,6 +43,49 @@ def test_a_sound_checkout_has_no_failure(tmp_path: Path) -> None:
     assert [finding for finding in findings if finding.level == "fail"] == []
     assert by_subject(findings)["core small"].level == "ok"
     assert by_subject(findings)["history"].remedy  # there is none: said, with what to do
+
+
+def section(history: str, **more: Any) -> dict[str, Any]:
+    return {"scheduler_type": "eccos", "eccos": {"manifest": "cores.yaml", "history": history, **more}}
+
+
+def test_a_store_that_does_not_exist_yet_is_fine_and_stays_so(tmp_path: Path) -> None:
+    aios = checkout(tmp_path, config("http://127.0.0.1:9", **section("history.db")))
+    finding = by_subject(diagnose(aios))["outcomes"]
+    assert (finding.level, "does not exist yet" in finding.message) == ("ok", True)
+    assert not (aios / "aios" / "config" / "history.db").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    aios = checkout(tmp_path, config("http://127.0.0.1:9", **section("history.db")))
+    monkeypatch.setattr("os.access", lambda place, _: Path(place) != aios / "aios" / "config")
+    finding = by_subject(diagnose(aios))["outcomes"]
+    assert finding.level == "fail"
+    assert str(aios / "aios" / "config") in finding.remedy
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "past calls.json"])
+def test_a_history_that_is_only_read_is_told_with_a_command_that_works(tmp_path: Path, name: str) -> None:
+    aios = checkout(tmp_path, config("http://127.0.0.1:9", **section(name)))
+    record = {"query": "q", "outputs": [{"model_name": "small", "correctness": True}]}
+    (aios / "aios" / "config" / name).write_text(json.dumps([record]))
+    finding = by_subject(diagnose(aios))["outcomes"]
+    assert finding.level == "warn"
+    command = shlex.split(finding.remedy.partition(", and name ")[0])
+    assert CliRunner().invoke(main, command[1:]).exit_code == 0
+    mended = {"scheduler": section(Path(command[3]).name)}
+    (aios / "aios" / "config" / "config.yaml").write_text(
+        yaml.safe_dump({**config("http://127.0.0.1:9"), **mended})
+    )
+    findings = diagnose(aios)
+    assert by_subject(findings)["outcomes"].level == "ok"
+    assert any("1 records in" in finding.message for finding in findings)
+
+
+def test_that_shadow_mode_keeps_nothing_is_told(tmp_path: Path) -> None:
+    aios = checkout(tmp_path, config("http://127.0.0.1:9", **section("history.db", mode="shadow")))
+    finding = by_subject(diagnose(aios))["outcomes"]
+    assert (finding.level, "mode: schedule" in finding.remedy) == ("warn", True)
 
 
 def test_a_core_that_does_not_answer_is_named(tmp_path: Path) -> None:

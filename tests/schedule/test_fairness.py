@@ -156,3 +156,13 @@ def test_the_debt_is_bounded_both_ways() -> None:
     for _ in range(1000):
         debt.sent(0.1, 0.9)
     assert debt.points == -CREDIT_LIMIT
+
+
+def test_feedback_that_is_corrected_counts_once() -> None:
+    corrected, told_right = QualityDebt(), QualityDebt()
+    for debt, quality in ((corrected, 0.1), (told_right, 0.7)):
+        debt.sent(0.8, 0.9)
+        debt.delivered(0.9, quality)
+    corrected.corrected(0.1, 0.7)
+    assert corrected.points == pytest.approx(told_right.points)
+    assert corrected.bias == pytest.approx(told_right.bias)

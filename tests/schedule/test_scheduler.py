@@ -312,6 +312,39 @@ def test_stop_answers_with_an_error_what_it_cannot_finish() -> None:
     assert set(threading.enumerate()) <= before
 
 
+def test_stop_returns_after_every_receiver() -> None:
+    """Whoever keeps what calls gave can close it then."""
+    told, go_on, kept = threading.Event(), threading.Event(), []
+
+    def slow(call: Call, result: CallResult) -> None:
+        told.set()
+        assert go_on.wait(WAIT_S)
+        kept.append(result)
+
+    scheduler = Scheduler((CHEAP,), TableOfQualities(), Backend(), SchedulerSettings(grace_s=WAIT_S))
+    scheduler.start()
+    scheduler.submit(call(slow))
+    assert told.wait(WAIT_S)  # the call is done, its receiver is not
+    stopper = threading.Thread(target=scheduler.stop, name="stopper")
+    stopper.start()
+    stopper.join(0.1)
+    assert stopper.is_alive()
+    go_on.set()
+    stopper.join(WAIT_S)
+    assert len(kept) == 1
+
+
+def test_a_result_tells_how_long_its_core_took_where_an_answer_came() -> None:
+    backend, answers = Backend(open_gate=False), Answers()
+    with running(backend, cores=(CHEAP,), call_timeout_s=0.2) as scheduler:
+        for _ in range(3):
+            scheduler.submit(call(answers))
+        assert {result.service_s for result in answers.wait(3)} == {None}
+        backend.gate.set()
+        scheduler.submit(call(answers))
+        assert isinstance(answers.wait(1)[-1].service_s, float)
+
+
 def test_reconfigured_cores_keep_counting_their_calls_in_flight() -> None:
     backend, answers = Backend(open_gate=False), Answers()
     with running(backend, cores=(CHEAP,)) as scheduler:
