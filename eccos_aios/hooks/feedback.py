@@ -51,7 +51,13 @@ def give_quality(
         There is no such finished call.
     HistoryError
         The store cannot be written.
+    ValueError
+        `quality` is out of range, or neither or both of `call` and `agent` are given.
     """
+    if not 0 <= quality <= 1:
+        raise ValueError(f"quality: {quality!r}: must be a number from 0 to 1")
+    if (call is None) == (agent is None):
+        raise ValueError("give either call or agent")
     try:
         call_id = call if isinstance(call, str) else _id_of(clockwork, history, call, agent)
         outcome = history.give_quality(call_id, quality)

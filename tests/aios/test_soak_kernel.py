@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from eccos_aios.history import CallOutcome, HistoryStore
 from eccos_aios.sandbox.fault import FAULT_KINDS
 from eccos_aios.sandbox.server import SandboxCore
 
@@ -19,7 +21,13 @@ TROUBLE_EVERY_S = 1.0
 def test_a_thousand_calls_over_failing_cores_are_answered_once_within_the_quotas(aios: Any) -> None:
     cores = [SandboxCore(name, latency_s=0.02).start() for name in QUOTAS]
     manifest = json.dumps({"cores": [{"name": name, "quota": quota} for name, quota in QUOTAS.items()]})
-    section = {"manifest": "cores.yaml", "quality_target": 0.5, "max_wait_s": 0.1, "call_timeout_s": 20}
+    section = {
+        "manifest": "cores.yaml",
+        "history": "history.db",
+        "quality_target": 0.5,
+        "max_wait_s": 0.1,
+        "call_timeout_s": 20,
+    }
     scheduler = {"scheduler_type": "eccos", "eccos": section}
     done = threading.Event()
 
@@ -43,6 +51,8 @@ def test_a_thousand_calls_over_failing_cores_are_answered_once_within_the_quotas
                 done.set()
                 trouble.join()
             status = kernel.request("/eccos/status")
+            kernel.stop()
+            outcomes = list(HistoryStore(kernel.folder / "aios/config/history.db", read_only=True).outcomes())
     finally:
         for core in cores:
             core.stop()
@@ -51,3 +61,14 @@ def test_a_thousand_calls_over_failing_cores_are_answered_once_within_the_quotas
     totals = status["totals"]
     assert totals["submitted"] == CALLS == totals["completed"] + totals["failed"]
     assert totals["failed"] == sum(answer["error"] is not None for answer in answers)
+    assert_one_outcome_each(outcomes, answers)
+
+
+def assert_one_outcome_each(outcomes: list[CallOutcome], answers: list[Any]) -> None:
+    assert Counter(outcome.query for outcome in outcomes) == Counter(f"question {n}" for n in range(CALLS))
+    for answer, outcome in zip(answers, sorted(outcomes, key=number_of), strict=True):
+        assert (outcome.error is None) == (answer["error"] is None)
+
+
+def number_of(outcome: CallOutcome) -> int:
+    return int(outcome.query.split()[-1])

@@ -178,6 +178,10 @@ def test_feedback_on_what_is_not_known_says_so(
         for meant in ({"call": "no-such-id"}, {"call": 10**9}, {"agent": "nobody"}):
             with pytest.raises(UnknownCallError, match=f"{next(iter(meant))}: "):
                 scheduler.give_quality(0.5, **meant)
+        with pytest.raises(ValueError, match=r"quality: 1\.5"):
+            scheduler.give_quality(1.5, agent="agent")
+        with pytest.raises(ValueError, match="either call or agent"):
+            scheduler.give_quality(0.5)
 
 
 @pytest.mark.parametrize("history", ["history.db", None])
