@@ -67,7 +67,7 @@ def give_quality(
             raise UnknownCallError(told) from error
         raise
     remembered = clockwork.give_quality(call_id, quality)
-    if not remembered and not history.has_store:
+    if not remembered and outcome is None and not history.has_store:
         raise UnknownCallError(f"call: {call_id!r}: is not among the last finished calls")
     return Graded(call_id, outcome)
 

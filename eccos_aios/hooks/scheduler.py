@@ -206,7 +206,7 @@ class EccosScheduler:
         return graded.call_id
 
     def _quality_known(self, record: Record) -> None:
-        """The one place where the quality of a call that this kernel served becomes known.
+        """The one place where the quality of a call that this kernel served becomes known; any thread's.
 
         The record's id is the call's; who corrects a quality comes here again with the same id.
         """

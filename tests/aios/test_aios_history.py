@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ MANIFEST = json.dumps(
     }
 )
 SECTION = {"manifest": "cores.yaml", "history": "history.db", "quality_target": 0.0}
+TOKEN = "eight or more"
 TOOL = {
     "type": "function",
     "function": {"name": "author/lookup", "description": "Look a word up.", "parameters": {"type": "object"}},
@@ -51,10 +53,16 @@ def cores() -> Iterator[dict[str, SandboxCore]]:
 
 @pytest.fixture(scope="module")
 def kernel(aios: Any, cores: dict[str, SandboxCore]) -> Iterator[AiosKernel]:
-    scheduler = {"scheduler_type": "eccos", "eccos": SECTION}
+    scheduler = {"scheduler_type": "eccos", "eccos": {**SECTION, "token": TOKEN}}
+
+    def open_to_others(_: Path, port: int) -> list[str]:
+        return ["-m", "uvicorn", "runtime.launch:app", "--host", "0.0.0.0", "--port", str(port)]
+
     # One core through OpenAI's client, the other through litellm.
     backends = {"large": "hosted_vllm"}
-    with aios.kernel(list(cores.values()), scheduler, {"cores.yaml": MANIFEST}, backends=backends) as running:
+    with aios.kernel(
+        list(cores.values()), scheduler, {"cores.yaml": MANIFEST}, backends=backends, arguments=open_to_others
+    ) as running:
         assert running.process.poll() is None, running.text[-3000:]
         yield running
 
@@ -157,10 +165,27 @@ def test_wrong_feedback_is_refused(kernel: AiosKernel) -> None:
         ({"quality": 1}, 422),
     ):
         assert refused(kernel, body) == status
-    request = urllib.request.Request(kernel.url + "/eccos/feedback", b'{"call": ')
-    with pytest.raises(urllib.error.HTTPError) as error:
-        urllib.request.urlopen(request, timeout=30)
-    assert error.value.code == 422
+    assert status_of(urllib.request.Request(kernel.url + "/eccos/feedback", b'{"call": ')) == 422
+
+
+def test_feedback_from_another_host_needs_the_token(kernel: AiosKernel) -> None:
+    kernel.query("rate me", agent="from afar")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing; tells this machine's own address
+        address = probe.getsockname()[0]
+    url = f"http://{address}:{kernel.url.rpartition(':')[2]}/eccos/feedback"
+    body = json.dumps({"agent": "from afar", "quality": 1}).encode()
+    for token, status in ((None, 401), ("another token", 401), (TOKEN, 200)):
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        assert status_of(urllib.request.Request(url, body, headers)) == status
+
+
+def status_of(request: urllib.request.Request) -> int:
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_refresh_and_cleanup_under_load_lose_no_outcome(aios: Any, cores: dict[str, SandboxCore]) -> None:

@@ -169,7 +169,7 @@ def test_decisions_can_be_looked_at_and_rated(kernel: AiosKernel) -> None:
     assert set(decision["estimates"]) == set(QUOTAS)
     assert decision["text"] is None  # what calls say is not shown unless asked for
     rated = kernel.request("/eccos/feedback", {"call": decision["call"], "quality": 0.5})
-    assert rated == {"call": decision["call"], "quality": 0.5}
+    assert rated == {"call": decision["call"], "id": decision["id"], "quality": 0.5}
     for wrong, status in (
         ({"call": 10**9, "quality": 1}, 404),
         ({"call": decision["call"], "quality": 2}, 422),
