@@ -40,6 +40,10 @@ class Price(BaseModel):
     input: Dollars = 0.0
     output: Dollars = 0.0
 
+    def usd(self, input_tokens: float, output_tokens: float) -> float:
+        """US dollars of so many tokens."""
+        return (self.input * input_tokens + self.output * output_tokens) / TOKENS_PER_PRICE_UNIT
+
 
 class Core(BaseModel):
     """One LLM core: a model behind some backend, as AIOS's ``llms.models[]`` names it.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eccos_aios.collect.budget import Budget, cost_usd, worst_cost_usd
+from eccos_aios.collect.budget import Budget, worst_cost_usd
 from eccos_aios.collect.client import Answer, AttemptError, Client
 from eccos_aios.core import Core, Price
 from eccos_aios.predict import call_text
@@ -171,4 +171,4 @@ def _priced(answer: Answer, body: Mapping[str, Any], price: Price) -> Priced:
     if taken is None:
         written = len(answer.text) + sum(len(str(call.get("function"))) for call in answer.tool_calls or ())
         taken = round(written / CHARACTERS_PER_TOKEN)
-    return Priced(answer, given, taken, counted, cost_usd(price, given, taken))
+    return Priced(answer, given, taken, counted, price.usd(given, taken))

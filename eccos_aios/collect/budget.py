@@ -8,16 +8,11 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Price
+from eccos_aios.core import Price
 
 # Input tokens that a provider may add to what is sent: roles, the mark of a turn, its own tool prompt.
 FRAME_TOKENS = 64
 TOOL_FRAME_TOKENS = 1024
-
-
-def cost_usd(price: Price, input_tokens: float, output_tokens: float) -> float:
-    """US dollars of so many tokens."""
-    return (price.input * input_tokens + price.output * output_tokens) / TOKENS_PER_PRICE_UNIT
 
 
 def most_input_tokens(body: Mapping[str, Any]) -> int:
@@ -35,7 +30,7 @@ def most_input_tokens(body: Mapping[str, Any]) -> int:
 
 def worst_cost_usd(price: Price, body: Mapping[str, Any]) -> float:
     """The most that one attempt at a request can cost."""
-    return cost_usd(price, most_input_tokens(body), body["max_tokens"])
+    return price.usd(most_input_tokens(body), body["max_tokens"])
 
 
 class Budget:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eccos_aios.collect.ask import input_tokens
-from eccos_aios.collect.budget import cost_usd, worst_cost_usd
+from eccos_aios.collect.budget import worst_cost_usd
 from eccos_aios.collect.journal import Recorded
 from eccos_aios.collect.prompt import request_body
 from eccos_aios.collect.question import Grader, Question
@@ -146,6 +146,6 @@ def _price(
     for question in todo:
         body = request_body(question, core.name, max_output_tokens)
         output = ASSUMED_OUTPUT_TOKENS[question.grader] if mean is None else mean
-        expected_usd += cost_usd(price, input_tokens(body), min(output, max_output_tokens))
+        expected_usd += price.usd(input_tokens(body), min(output, max_output_tokens))
         most_usd += worst_cost_usd(price, body)
     return expected_usd, most_usd

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eccos_aios.collect.generated import MONTHS, WEEKDAYS, GeneratedQuestion, is_right
-from eccos_aios.core import Core, Manifest, Price
+from eccos_aios.core import Core, Price
 from eccos_aios.history import Outcome, Record
 from eccos_aios.sandbox.reply import Reply, usage
 
@@ -89,11 +89,6 @@ PLAYERS = (
     ),
 )
 """In AIOS's order of models: the first is the one that AIOS sends every call to today."""
-
-
-def manifest(players: Sequence[Player] = PLAYERS) -> Manifest:
-    """The manifest of the demo's cores."""
-    return Manifest(cores=tuple(player.core for player in players))
 
 
 def record(

@@ -3,23 +3,61 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from eccos_aios.collect.generated import GeneratedQuestion, is_right
-from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Core
+from eccos_aios.core import Core
 from eccos_aios.demo.result import CoreUse, RunResult
-from eccos_aios.sandbox import EmbeddedKernel, LLMQuery, SandboxCore
+from eccos_aios.history import Outcome, Record
+from eccos_aios.sandbox import EmbeddedKernel, LLMQuery, Replay, Reply, SandboxCore
+from eccos_aios.sandbox.replay import tool_names
+from eccos_aios.sandbox.reply import last_user_text
+
+CALLERS = 12  # agents at once
+
+Key = tuple[str, frozenset[str]]  # what a core is asked: the query, and the names of its tools
+
+
+def record_key(record: Record) -> Key:
+    """What tells a record's request from others."""
+    return record.query.strip(), tool_names(record.tools)
+
+
+class Given:
+    """What the cores gave to each question: the outcome that was replayed last."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[Key, Outcome] = {}  # each key is written by the core that has its call
+
+    def noting(self, replay: Replay) -> Callable[[dict[str, Any]], Reply]:
+        """A reply function that replays, and notes what."""
+
+        def reply(request: dict[str, Any]) -> Reply:
+            key = last_user_text(request["messages"]).strip(), tool_names(request.get("tools"))
+            self._outcomes[key] = replay.outcome(request)
+            return replay(request)
+
+        return reply
+
+    def quality(self, record: Record) -> float:
+        """The recorded quality of what was given; 0 where nothing was."""
+        outcome = self._outcomes.get(record_key(record))
+        return 0.0 if outcome is None else outcome.graded_quality
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._outcomes.clear()
 
 
 def drive(
     policy: str,
     kernel: EmbeddedKernel,
-    questions: Sequence[GeneratedQuestion],
-    callers: int,
+    asked: Sequence[Record],
+    given: Given,
     answered: Callable[[], None],
 ) -> RunResult:
-    """Ask a running kernel every question and grade what comes back.
+    """Ask a running kernel every question.
 
     Parameters
     ----------
@@ -27,10 +65,10 @@ def drive(
         The name of the run.
     kernel : EmbeddedKernel
         Started.
-    questions : sequence of GeneratedQuestion
-        Asked in this order.
-    callers : int
-        Agents that ask at once.
+    asked : sequence of Record
+        Asked in this order, by `CALLERS` agents.
+    given : Given
+        What the kernel's cores note in.
     answered : callable
         Called after each answer, from the agents' threads.
 
@@ -40,22 +78,27 @@ def drive(
         Without the cores' counters and decision times, which the kernel does not know.
     """
 
-    def ask(question: GeneratedQuestion) -> tuple[bool, float]:
-        query = LLMQuery(messages=[{"role": "user", "content": question.text}])
+    def ask(record: Record) -> tuple[float, float, bool]:
+        query = LLMQuery(
+            messages=[{"role": "user", "content": record.query}],
+            tools=[_openai_tool(tool) for tool in record.tools or ()],
+        )
         start = time.perf_counter()
         response = kernel.query("demo-agent", query).result()["response"]
         latency_s = time.perf_counter() - start
         answered()
-        return is_right(response.response_message, question.truth), latency_s
+        failed = response.error is not None
+        return 0.0 if failed else given.quality(record), latency_s, failed
 
     start = time.perf_counter()
-    with ThreadPoolExecutor(callers, thread_name_prefix="demo-agent") as agents:
-        results = list(agents.map(ask, questions))
+    with ThreadPoolExecutor(CALLERS, thread_name_prefix="demo-agent") as agents:
+        results = list(agents.map(ask, asked))
     seconds = time.perf_counter() - start
     return RunResult(
         policy=policy,
-        right=[right for right, _ in results],
-        latencies_s=[round(latency_s, 4) for _, latency_s in results],
+        qualities=[quality for quality, _, _ in results],
+        latencies_s=[round(latency_s, 4) for _, latency_s, _ in results],
+        errors=sum(failed for _, _, failed in results),
         seconds=seconds,
         cores=[],
     )
@@ -71,11 +114,9 @@ def core_use(core: Core, server: SandboxCore) -> CoreUse:
         max_in_flight=stats["max_in_flight"],
         input_tokens=stats["input_tokens"],
         output_tokens=stats["output_tokens"],
-        cost_usd=cost_usd(core, stats["input_tokens"], stats["output_tokens"]),
+        cost_usd=core.resolved_price.usd(stats["input_tokens"], stats["output_tokens"]),
     )
 
 
-def cost_usd(core: Core, input_tokens: int, output_tokens: int) -> float:
-    """US dollars of so many tokens on `core`."""
-    price = core.resolved_price
-    return (price.input * input_tokens + price.output * output_tokens) / TOKENS_PER_PRICE_UNIT
+def _openai_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(tool) if "function" in tool else {"type": "function", "function": dict(tool)}

@@ -1,4 +1,4 @@
-"""The demo's picture: accuracy against cost, latency, calls per core."""
+"""The demo's picture: quality against cost, latency, calls per core."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def draw(result: DemoResult, path: Path) -> Path | None:
         return None
     figure = Figure(figsize=(13, 4.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.15, 1, 1))
-    _accuracy_and_cost(left, result)
+    _quality_and_cost(left, result)
     _latency(middle, result)
     _calls(right, result)
     for axes in (left, middle, right):
@@ -30,8 +30,8 @@ def draw(result: DemoResult, path: Path) -> Path | None:
     return path
 
 
-def _accuracy_and_cost(axes: Any, result: DemoResult) -> None:
-    _title(axes, "Accuracy against cost")
+def _quality_and_cost(axes: Any, result: DemoResult) -> None:
+    _title(axes, "Quality against cost")
     axes.axhline(result.quality_target, color=QUIET_COLOUR, linestyle=":", linewidth=1)
     axes.annotate(
         f"quality target {result.quality_target:.0%}",
@@ -44,11 +44,11 @@ def _accuracy_and_cost(axes: Any, result: DemoResult) -> None:
     )
     for alone in result.alone:
         axes.plot(
-            alone.cost_usd_per_1000, alone.accuracy, "o", color="white", markeredgecolor=QUIET_COLOUR, ms=8
+            alone.cost_usd_per_1000, alone.quality, "o", color="white", markeredgecolor=QUIET_COLOUR, ms=8
         )
         axes.annotate(
             f"all to {alone.name}",
-            (alone.cost_usd_per_1000, alone.accuracy),
+            (alone.cost_usd_per_1000, alone.quality),
             xytext=(0, -10),
             textcoords="offset points",
             ha="center",
@@ -57,10 +57,10 @@ def _accuracy_and_cost(axes: Any, result: DemoResult) -> None:
             fontsize=8,
         )
     for run, colour, marker in ((result.fifo, FIFO_COLOUR, "s"), (result.eccos, ECCOS_COLOUR, "D")):
-        axes.plot(run.cost_usd_per_1000, run.accuracy, marker, color=colour, ms=9, zorder=3)
+        axes.plot(run.cost_usd_per_1000, run.quality, marker, color=colour, ms=9, zorder=3)
         axes.annotate(
             run.policy,
-            (run.cost_usd_per_1000, run.accuracy),
+            (run.cost_usd_per_1000, run.quality),
             xytext=(0, 9),
             textcoords="offset points",
             ha="center",
@@ -70,7 +70,7 @@ def _accuracy_and_cost(axes: Any, result: DemoResult) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.18, y=0.2)
     axes.set_xlabel("US dollars per 1,000 calls (log)")
-    axes.set_ylabel("right answers")
+    axes.set_ylabel("mean quality")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.xaxis.set_major_formatter(lambda value, _: f"${value:g}")
     axes.xaxis.set_minor_formatter(lambda *_: "")

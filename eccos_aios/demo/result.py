@@ -27,10 +27,12 @@ class RunResult(BaseModel):
     ----------
     policy : str
         ``FIFO`` or ``ECCOS``.
-    right : list of bool
-        Whether each question's answer was right, in the order of the questions.
+    qualities : list of float
+        Of each question's answer, 0 to 1, in the order of the questions; 0 where an error came instead.
     latencies_s : list of float
         From an agent's query to its answer, waiting included, in the same order.
+    errors : int
+        Calls that were answered with an error.
     seconds : float
         From the first query to the last answer.
     predicted_quality : float or None
@@ -42,8 +44,9 @@ class RunResult(BaseModel):
     """
 
     policy: str
-    right: list[bool]
+    qualities: list[float]
     latencies_s: list[float]
+    errors: int
     seconds: float
     predicted_quality: float | None = None
     decision_ms_p50: float | None = None
@@ -52,12 +55,17 @@ class RunResult(BaseModel):
 
     @property
     def calls(self) -> int:
-        return len(self.right)
+        return len(self.qualities)
 
     @property
-    def accuracy(self) -> float:
-        """Share of right answers, 0 to 1."""
-        return float(np.mean(self.right))
+    def quality(self) -> float:
+        """Mean quality of the answers, 0 to 1."""
+        return float(np.mean(self.qualities))
+
+    @property
+    def quality_error(self) -> float:
+        """Standard error of `quality`: what the choice of questions makes uncertain."""
+        return float(np.std(self.qualities) / np.sqrt(self.calls))
 
     @property
     def cost_usd_per_1000(self) -> float:
@@ -77,7 +85,8 @@ class RunResult(BaseModel):
         return {
             "policy": self.policy,
             "calls": self.calls,
-            "accuracy": self.accuracy,
+            "errors": self.errors,
+            "quality": self.quality,
             "predicted_quality": self.predicted_quality,
             "cost_usd_per_1000": self.cost_usd_per_1000,
             "latency_p50_s": self.latency_s(50),
@@ -91,10 +100,10 @@ class RunResult(BaseModel):
 
 
 class Alone(BaseModel):
-    """One core given every question: read from its recorded answers, not run."""
+    """One core given every question: read from its recorded outcomes, not run."""
 
     name: str
-    accuracy: float
+    quality: float
     cost_usd_per_1000: float
 
 
@@ -103,8 +112,16 @@ class DemoResult(BaseModel):
 
     Attributes
     ----------
+    history : str or None
+        The file that the records are from; None where they were generated.
+    questions, records : int
+        Asked, and learned from.
     callers : int
         Agents that ask at once, each its next question when it has its answer.
+    time_scale : float
+        Factor on recorded latencies, AIOS's pauses and ECCOS's waits; seconds are as measured.
+    notes : list of str
+        What a reader of the figures has to know.
     fifo, eccos : RunResult
         The two schedulers on the same questions and cores.
     alone : list of Alone
@@ -117,10 +134,13 @@ class DemoResult(BaseModel):
 
     version: str
     seed: int
+    history: str | None
     questions: int
-    history: int
+    records: int
     callers: int
     quality_target: float
+    time_scale: float
+    notes: list[str]
     fifo: RunResult
     eccos: RunResult
     alone: list[Alone]

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import gzip
 import json
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from eccos_aios.collect.generated import GeneratedQuestion, make_questions
 from eccos_aios.config import EccosConfig
-from eccos_aios.demo.cast import PLAYERS, manifest, record
-from eccos_aios.demo.load import core_use, cost_usd, drive
+from eccos_aios.core import Core
+from eccos_aios.demo.load import CALLERS, Given, core_use, drive
 from eccos_aios.demo.plot import draw
 from eccos_aios.demo.result import THOUSAND, Alone, DemoResult, RunResult
+from eccos_aios.demo.scenario import Scenario
 from eccos_aios.demo.table import print_result
 from eccos_aios.errors import ABSENT, InputError
 from eccos_aios.history import Record
@@ -29,10 +27,6 @@ from eccos_aios.hooks import EccosScheduler
 from eccos_aios.sandbox import EmbeddedKernel, Replay, SandboxCore, error_response
 from eccos_aios.version import __version__
 
-DEFAULT_QUESTIONS = 108
-DEFAULT_HISTORY = 480  # records; twenty of each kind of question
-QUALITY_TARGET = 0.85
-CALLERS = 12  # agents at once
 QUERY_THREADS_PER_SLOT = 4  # as the hooks size AIOS's own pool
 
 CORES_FILE = "cores.yaml"
@@ -40,29 +34,24 @@ HISTORY_FILE = "history.jsonl.gz"
 QUERIES_FILE = "questions.jsonl"
 RESULTS_FILE = "results.json"
 PLOT_FILE = "demo.png"
+FILES = (CORES_FILE, HISTORY_FILE, QUERIES_FILE, RESULTS_FILE, PLOT_FILE)
 
 
 def run_demo(
-    out: Path,
-    *,
-    questions: int = DEFAULT_QUESTIONS,
-    history: int = DEFAULT_HISTORY,
-    seed: int = 0,
-    console: Console | None = None,
+    scenario: Scenario, out: Path, *, seed: int = 0, source: str | None = None, console: Console | None = None
 ) -> DemoResult:
-    """Make cores, questions and a history, run both schedulers, print and write what came out.
+    """Run both schedulers, print and write what came out.
 
     Parameters
     ----------
+    scenario : Scenario
     out : Path
-        Folder for the manifest, the history, the questions, ``results.json`` and the plot; made where
-        it is not there.
-    questions : int
-        Questions that are asked, at least 1.
-    history : int
-        Recorded questions that ECCOS learns from, none of them among those that are asked.
+        Folder for the manifest, what is learned from, the questions, ``results.json`` and the plot; made
+        where it is not there.
     seed : int
-        Of questions, answers and latencies.
+        Of the scenario; written down with the results.
+    source : str, optional
+        The history that the scenario is from, likewise.
     console : rich.console.Console, optional
         Where the table goes. Default: nowhere.
 
@@ -73,22 +62,22 @@ def run_demo(
     """
     start = time.perf_counter()
     console = console or Console(quiet=True)
-    every = _mixed(make_questions(questions + history, seed), questions, seed)
-    records = [record(question, position, seed) for position, question in enumerate(every)]
-    past, asked = records[questions:], records[:questions]
-    config = _write_inputs(out, past, asked)
+    config = _write_inputs(out, scenario)
     with _progress(console) as progress:
-        fifo, eccos = _both(config, every[:questions], asked, progress)
+        fifo, eccos = _both(config, scenario, progress)
     result = DemoResult(
         version=__version__,
         seed=seed,
-        questions=questions,
-        history=history,
+        history=source,
+        questions=len(scenario.asked),
+        records=len(scenario.past),
         callers=CALLERS,
-        quality_target=QUALITY_TARGET,
+        quality_target=scenario.quality_target,
+        time_scale=scenario.time_scale,
+        notes=list(scenario.notes),
         fifo=fifo,
         eccos=eccos,
-        alone=_alone(asked),
+        alone=[_alone(column, core, scenario.asked) for column, core in enumerate(scenario.cores)],
         out=str(out),
         plot=None,
         seconds=0.0,
@@ -102,49 +91,66 @@ def run_demo(
     return result
 
 
-def _mixed(every: Sequence[GeneratedQuestion], asked: int, seed: int) -> list[GeneratedQuestion]:
-    """In random order, but the first `asked` stay the first, so that they are of all kinds alike."""
-    rng = random.Random(f"order {seed}")
-    return rng.sample(every[:asked], asked) + rng.sample(every[asked:], len(every) - asked)
-
-
-def _write_inputs(out: Path, past: Sequence[Record], asked: Sequence[Record]) -> EccosConfig:
-    content = manifest().model_dump(include={"cores": {"__all__": {"name", "quota", "price"}}})
+def _write_inputs(out: Path, scenario: Scenario) -> EccosConfig:
+    cores = [core.model_dump(mode="json", include=_shown_keys(core)) for core in scenario.cores]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        content["cores"] = list(content["cores"])
-        (out / CORES_FILE).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        (out / CORES_FILE).write_text(yaml.safe_dump({"cores": cores}, sort_keys=False), encoding="utf-8")
         with gzip.open(out / HISTORY_FILE, "wt", encoding="utf-8") as file:
-            file.writelines(record.model_dump_json(exclude_none=True) + "\n" for record in past)
+            file.writelines(record.model_dump_json(exclude_none=True) + "\n" for record in scenario.past)
         with (out / QUERIES_FILE).open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps({"id": r.id, "query": r.query}) + "\n" for r in asked)
+            file.writelines(_query_line(record) for record in scenario.asked)
     except OSError as error:
         raise InputError(str(out), "", ABSENT, f"cannot be written: {error.strerror}") from error
-    return EccosConfig(manifest=out / CORES_FILE, history=out / HISTORY_FILE, quality_target=QUALITY_TARGET)
+    usual = EccosConfig(manifest=out / CORES_FILE)
+    return usual.model_copy(
+        update={
+            "history": out / HISTORY_FILE,
+            "quality_target": scenario.quality_target,
+            "max_wait_s": usual.max_wait_s * scenario.time_scale,
+            "max_quality_wait_s": usual.max_quality_wait_s * scenario.time_scale,
+            "max_age_s": usual.max_age_s * scenario.time_scale,
+        }
+    )
 
 
-def _both(
-    config: EccosConfig, questions: Sequence[GeneratedQuestion], asked: Sequence[Record], progress: Progress
-) -> tuple[RunResult, RunResult]:
-    cores = manifest().cores
+def _shown_keys(core: Core) -> set[str]:
+    """What the manifest said of a core, but for its address: the sandbox has its own."""
+    return core.model_fields_set - {"base_url", "api_key_env"}
+
+
+def _query_line(record: Record) -> str:
+    tools = {"tools": record.tools} if record.tools else {}
+    return json.dumps({"id": record.id, "query": record.query, **tools}) + "\n"
+
+
+def _both(config: EccosConfig, scenario: Scenario, progress: Progress) -> tuple[RunResult, RunResult]:
+    given = Given()
+    scale = scenario.time_scale
     with ExitStack() as stack:
-        servers = [stack.enter_context(SandboxCore(core.name, Replay(asked, core.name))) for core in cores]
+        servers = [
+            stack.enter_context(
+                SandboxCore(core.name, given.noting(Replay(scenario.asked, core.name)), time_scale=scale)
+            )
+            for core in scenario.cores
+        ]
 
         def run(policy: str, kernel: EmbeddedKernel) -> RunResult:
+            given.clear()
             for server in servers:
                 server.reset_counts()
-            task = progress.add_task(policy, total=len(questions))
+            progress.update(task, description=policy, completed=0)
             with kernel:
-                result = drive(policy, kernel, questions, CALLERS, partial(progress.advance, task))
-                use = [core_use(core, server) for core, server in zip(cores, servers, strict=True)]
+                result = drive(policy, kernel, scenario.asked, given, partial(progress.advance, task))
+                use = [core_use(core, server) for core, server in zip(scenario.cores, servers, strict=True)]
                 return result.model_copy(update={"cores": use, **_decisions(kernel)})
 
-        fifo = run("FIFO", EmbeddedKernel(servers))
-        make_scheduler: Callable[..., EccosScheduler] = partial(
-            EccosScheduler, config=config, response=error_response
-        )
-        threads = QUERY_THREADS_PER_SLOT * sum(core.slots for core in cores)
-        eccos = run("ECCOS", EmbeddedKernel(servers, make_scheduler, query_threads=threads))
+        task = progress.add_task("FIFO", total=len(scenario.asked))
+        fifo = run("FIFO", EmbeddedKernel(servers, time_scale=scale))
+        progress.update(task, description=f"ECCOS learns from {len(scenario.past)} records", completed=0)
+        make_scheduler = partial(EccosScheduler, config=config, response=error_response)
+        threads = QUERY_THREADS_PER_SLOT * sum(core.slots for core in scenario.cores)
+        eccos = run("ECCOS", EmbeddedKernel(servers, make_scheduler, threads, time_scale=scale))
     return fifo, eccos
 
 
@@ -155,28 +161,19 @@ def _decisions(kernel: EmbeddedKernel) -> dict[str, float]:
     return {key: totals[key] for key in ("predicted_quality", "decision_ms_p50", "decision_ms_p99")}  # type: ignore[index]
 
 
-def _alone(asked: Sequence[Record]) -> list[Alone]:
-    outcomes = zip(*(record.outputs for record in asked), strict=True)
-    return [
-        Alone(
-            name=player.core.name,
-            accuracy=float(np.mean([outcome.graded_quality for outcome in of_core])),
-            cost_usd_per_1000=THOUSAND
-            * float(
-                np.mean(
-                    [
-                        cost_usd(player.core, o.input_token_length or 0, o.output_token_length or 0)
-                        for o in of_core
-                    ]
-                )
-            ),
-        )
-        for player, of_core in zip(PLAYERS, outcomes, strict=True)
-    ]
+def _alone(column: int, core: Core, asked: Sequence[Record]) -> Alone:
+    outcomes = [record.outputs[column] for record in asked]
+    input_tokens = sum(outcome.input_token_length or 0 for outcome in outcomes)
+    output_tokens = sum(outcome.output_token_length or 0 for outcome in outcomes)
+    return Alone(
+        name=core.name,
+        quality=sum(outcome.graded_quality for outcome in outcomes) / len(outcomes),
+        cost_usd_per_1000=core.resolved_price.usd(input_tokens, output_tokens) / len(outcomes) * THOUSAND,
+    )
 
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Progress]:
-    columns = (TextColumn("{task.description:>5}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield progress

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from eccos_aios.demo.result import CoreUse, DemoResult, RunResult
@@ -14,46 +13,60 @@ INSTALL_PLOT = "pip install 'eccos-aios[plot]'"
 
 
 def print_result(result: DemoResult, console: Console) -> None:
-    """Print the table, and where the files are."""
+    """Print the table, what a reader has to know of it, and where the files are."""
     console.print(_table(result))
-    console.print(_verdict(result), highlight=False)
+    if result.time_scale < 1:
+        console.print(
+            f"note: latencies, AIOS's pauses and ECCOS's waits are 1/{1 / result.time_scale:.0f} of what they "
+            "are; the seconds above are as measured",
+            highlight=False,
+        )
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    console.print(_verdict(result), markup=False, highlight=False)
     if result.plot is None:
         console.print(f"no plot without matplotlib: {INSTALL_PLOT}", markup=False, highlight=False)
     console.print(f"files: {result.out}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(result: DemoResult) -> Table:
-    table = Table(
-        title=f"{result.questions} questions, {result.callers} agents at once, three sandbox cores",
-        caption=f"{result.history} records learned from · quality target {result.quality_target:.0%} · "
-        f"{result.seconds:.0f} s in all",
-        box=box.SIMPLE_HEAD,
-    )
     runs = (result.fifo, result.eccos)
+    table = Table(title=_title(result), caption=_caption(result), box=box.SIMPLE_HEAD)
     table.add_column("")
     for run in runs:
         table.add_column(run.policy, justify="right")
     rows = {
-        "accuracy": _accuracy,
-        "accuracy that it predicted": _predicted,
+        "quality": lambda run: f"{run.quality:.1%} ± {run.quality_error * 100:.1f}",
+        "quality that it predicted": _predicted,
         "cost per 1,000 calls": lambda run: f"${run.cost_usd_per_1000:.4f}",
         "latency p50": lambda run: f"{run.latency_s(50):.2f} s",
         "latency p95": lambda run: f"{run.latency_s(95):.2f} s",
         "calls per second": lambda run: f"{run.calls_per_s:.1f}",
         "decision time p50 / p99": _decision_time,
     }
+    if any(run.errors for run in runs):
+        rows["calls that ended in an error"] = lambda run: str(run.errors)
     for name, shown in rows.items():
         table.add_row(name, *(shown(run) for run in runs))
     table.add_section()
     table.add_row("[dim]calls · most at once / quota[/dim]")
     for uses in zip(*(run.cores for run in runs), strict=True):
-        table.add_row(uses[0].name, *map(_use, uses))
+        table.add_row(escape(uses[0].name), *map(_use, uses))
     return table
 
 
-def _accuracy(run: RunResult) -> str:
-    error = math.sqrt(run.accuracy * (1 - run.accuracy) / run.calls)
-    return f"{run.accuracy:.1%} ± {error * 100:.1f}"
+def _title(result: DemoResult) -> str:
+    cores = len(result.alone)
+    return f"{result.questions} questions, {result.callers} agents at once, {cores} sandbox core" + "s" * (
+        cores > 1
+    )
+
+
+def _caption(result: DemoResult) -> str:
+    parts = [f"{result.records} records learned from", f"quality target {result.quality_target:.0%}"]
+    if result.time_scale < 1:
+        parts.append(f"{1 / result.time_scale:.0f} times as fast as recorded")
+    return " · ".join([*parts, f"{result.seconds:.0f} s in all"])
 
 
 def _predicted(run: RunResult) -> str:
@@ -73,8 +86,14 @@ def _use(use: CoreUse) -> str:
 
 def _verdict(result: DemoResult) -> str:
     fifo, eccos = result.fifo, result.eccos
+    cost = (
+        f"{eccos.cost_usd_per_1000 / fifo.cost_usd_per_1000:.0%} of FIFO's cost"
+        if fifo.cost_usd_per_1000
+        else "no prices to compare"
+        if not eccos.cost_usd_per_1000
+        else f"${eccos.cost_usd_per_1000:.4f} per 1,000 calls where FIFO's core is free"
+    )
     return (
-        f"ECCOS: {eccos.cost_usd_per_1000 / fifo.cost_usd_per_1000:.0%} of FIFO's cost, "
-        f"{eccos.calls_per_s / fifo.calls_per_s:.1f}× its calls per second, "
-        f"{(eccos.accuracy - fifo.accuracy) * 100:+.1f} points of accuracy"
+        f"ECCOS: {cost}, {eccos.calls_per_s / fifo.calls_per_s:.1f}× its calls per second, "
+        f"{(eccos.quality - fifo.quality) * 100:+.1f} points of quality"
     )

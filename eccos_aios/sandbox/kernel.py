@@ -6,13 +6,15 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from eccos_aios.sandbox.adapter import EmbeddedAdapter
-from eccos_aios.sandbox.fifo import FifoScheduler
+from eccos_aios.sandbox.fifo import BATCH_INTERVAL_S, FifoScheduler
 from eccos_aios.sandbox.query import Query, Response
 from eccos_aios.sandbox.server import SandboxCore
 from eccos_aios.sandbox.syscall import (
+    GET_TIMEOUT_S,
     LLMSyscall,
     MemorySyscall,
     StorageSyscall,
@@ -21,6 +23,7 @@ from eccos_aios.sandbox.syscall import (
     ToolSyscall,
 )
 
+DEFAULT_QUERY_THREADS = min(32, (os.cpu_count() or 1) + 4)  # as `asyncio.to_thread` has
 DEFAULT_GRACE_S = 5.0  # seconds that `stop` gives the scheduler before it ends the connections to cores
 
 
@@ -58,7 +61,9 @@ class EmbeddedKernel:
         ``tool_manager``, ``log_mode``, ``get_llm_syscall``, ``get_memory_syscall``,
         ``get_storage_syscall`` and ``get_tool_syscall``. Default: `FifoScheduler`.
     query_threads : int, optional
-        Queries that are served at once. Default: min(32, CPUs + 4), as ``asyncio.to_thread`` has.
+        Queries that are served at once. Default: `DEFAULT_QUERY_THREADS`.
+    time_scale : float
+        Factor on AIOS's own pauses: the wait of its queues, the sleep of its FIFO.
     """
 
     def __init__(
@@ -66,15 +71,18 @@ class EmbeddedKernel:
         cores: Sequence[SandboxCore],
         make_scheduler: Callable[..., KernelScheduler] | None = None,
         query_threads: int | None = None,
+        *,
+        time_scale: float = 1.0,
     ) -> None:
-        self.query_threads = query_threads or min(32, (os.cpu_count() or 1) + 4)
+        self.query_threads = query_threads or DEFAULT_QUERY_THREADS
         self.llm = EmbeddedAdapter(cores)
         self.memory_manager = StandIn("memory")
         self.storage_manager = StandIn("storage")
         self.tool_manager = StandIn("tool")
-        self._executor = SyscallExecutor()
+        self._executor = SyscallExecutor(GET_TIMEOUT_S * time_scale)
         queues = self._executor.queues
-        self.scheduler = (make_scheduler or FifoScheduler)(
+        fifo = partial(FifoScheduler, batch_interval=BATCH_INTERVAL_S * time_scale)
+        self.scheduler: KernelScheduler = (make_scheduler or fifo)(
             llm=self.llm,
             memory_manager=self.memory_manager,
             storage_manager=self.storage_manager,

@@ -33,14 +33,14 @@ class Replay:
             for outcome in record.outputs:
                 if outcome.model_name == core:
                     variants = self._outcomes.setdefault(record.query.strip(), [])
-                    variants.append((_tool_names(record.tools), outcome))
+                    variants.append((tool_names(record.tools), outcome))
 
     def __len__(self) -> int:
         """Outcomes that it can replay."""
         return sum(map(len, self._outcomes.values()))
 
-    def __call__(self, request: dict[str, Any]) -> Reply:
-        """The recorded reply to `request`.
+    def outcome(self, request: dict[str, Any]) -> Outcome:
+        """What is recorded of `request`.
 
         Raises
         ------
@@ -50,8 +50,12 @@ class Replay:
         variants = self._outcomes.get(last_user_text(request["messages"]).strip())
         if not variants:
             raise LookupError(f"no recorded answer of {self.core!r} to this query")
-        tools = _tool_names(request.get("tools"))
-        outcome = next((outcome for names, outcome in variants if names == tools), variants[0][1])
+        tools = tool_names(request.get("tools"))
+        return next((outcome for names, outcome in variants if names == tools), variants[0][1])
+
+    def __call__(self, request: dict[str, Any]) -> Reply:
+        """The recorded reply to `request`; raises as `outcome` does."""
+        outcome = self.outcome(request)
         text, tool_calls = _text_or_tool_calls(outcome.prediction)
         return Reply(
             text,
@@ -62,7 +66,8 @@ class Replay:
         )
 
 
-def _tool_names(tools: list[dict[str, Any]] | None) -> frozenset[str]:
+def tool_names(tools: list[dict[str, Any]] | None) -> frozenset[str]:
+    """The names of tools in OpenAI's format, with or without its ``function`` wrapper."""
     names = (str(tool.get("function", tool).get("name")) for tool in tools or ())
     return frozenset(name.replace("/", "__") for name in names)  # AIOS sends "/" so; OpenAI forbids it
 

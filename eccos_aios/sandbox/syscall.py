@@ -137,17 +137,24 @@ SYSCALL_CLASSES: dict[type[Query], type[Syscall]] = {
 
 
 class RequestQueue:
-    """A queue of syscalls of one kind."""
+    """A queue of syscalls of one kind.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    get_timeout_s : float
+        Seconds after which `get` gives up.
+    """
+
+    def __init__(self, get_timeout_s: float = GET_TIMEOUT_S) -> None:
+        self._get_timeout_s = get_timeout_s
         self._queue: Queue[Syscall] = Queue()
 
     def add(self, syscall: Syscall) -> None:
         self._queue.put(syscall)
 
     def get(self) -> Syscall:
-        """The next syscall; raises ``queue.Empty`` where none comes within `GET_TIMEOUT_S`."""
-        return self._queue.get(timeout=GET_TIMEOUT_S)
+        """The next syscall; raises ``queue.Empty`` where none comes in time."""
+        return self._queue.get(timeout=self._get_timeout_s)
 
     def is_empty(self) -> bool:
         return self._queue.empty()
@@ -158,11 +165,16 @@ class SyscallExecutor:
 
     As in AIOS, a syscall that ends with another status than ``done`` is queued again as a new one with
     the same pid, without end, and one whose event nobody sets is waited for until `stop`.
+
+    Parameters
+    ----------
+    get_timeout_s : float
+        Of its queues.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, get_timeout_s: float = GET_TIMEOUT_S) -> None:
         self.queues: dict[type[Syscall], RequestQueue] = {
-            kind: RequestQueue() for kind in SYSCALL_CLASSES.values()
+            kind: RequestQueue(get_timeout_s) for kind in SYSCALL_CLASSES.values()
         }
         self._lock = threading.Lock()  # guards _last_pid, _waiting and _stopped
         self._last_pid = 0
