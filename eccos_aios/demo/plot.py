@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from eccos_aios.demo.result import DemoResult
 
 FIFO_COLOUR, ECCOS_COLOUR, QUIET_COLOUR = "#d1603d", "#1f6f8b", "#8a8f98"
-CORE_COLOURS = ("#22333b", "#6b9080", "#c9d6c3")
+LONGEST_NAME = 32  # characters of a core's name that are shown
+INCHES_PER_CORE = 0.42
+FEW_DECADES = 300  # from the least to the most: marks at 2 and 5, too, find room on the axis
 
 
 def draw(result: DemoResult, path: Path) -> Path | None:
@@ -19,7 +22,8 @@ def draw(result: DemoResult, path: Path) -> Path | None:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         return None
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    height = max(4.2, 1 + INCHES_PER_CORE * len(result.alone))
+    figure = Figure(figsize=(14, height), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.15, 1, 1))
     _quality_and_cost(left, result)
     _latency(middle, result)
@@ -42,20 +46,10 @@ def _quality_and_cost(axes: Any, result: DemoResult) -> None:
         color=QUIET_COLOUR,
         fontsize=8,
     )
-    for alone in result.alone:
-        axes.plot(
-            alone.cost_usd_per_1000, alone.quality, "o", color="white", markeredgecolor=QUIET_COLOUR, ms=8
-        )
-        axes.annotate(
-            f"all to {alone.name}",
-            (alone.cost_usd_per_1000, alone.quality),
-            xytext=(0, -10),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            color=QUIET_COLOUR,
-            fontsize=8,
-        )
+    for number, alone in enumerate(result.alone, start=1):
+        place = alone.cost_usd_per_1000, alone.quality
+        axes.plot(*place, "o", color="white", markeredgecolor=QUIET_COLOUR, ms=13)
+        axes.annotate(str(number), place, ha="center", va="center", color="black", fontsize=8)
     for run, colour, marker in ((result.fifo, FIFO_COLOUR, "s"), (result.eccos, ECCOS_COLOUR, "D")):
         axes.plot(run.cost_usd_per_1000, run.quality, marker, color=colour, ms=9, zorder=3)
         axes.annotate(
@@ -66,14 +60,15 @@ def _quality_and_cost(axes: Any, result: DemoResult) -> None:
             ha="center",
             color=colour,
             fontweight="bold",
+            zorder=4,
         )
-    axes.set_xscale("log")
     axes.margins(x=0.18, y=0.2)
-    axes.set_xlabel("US dollars per 1,000 calls (log)")
+    axes.set_xlabel("US dollars per 1,000 calls; circles: all calls to core 1, 2, …")
     axes.set_ylabel("mean quality")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    costs = [run.cost_usd_per_1000 for run in (result.fifo, result.eccos)]
+    _logarithmic(axes, costs + [alone.cost_usd_per_1000 for alone in result.alone])
     axes.xaxis.set_major_formatter(lambda value, _: f"${value:g}")
-    axes.xaxis.set_minor_formatter(lambda *_: "")
 
 
 def _latency(axes: Any, result: DemoResult) -> None:
@@ -97,41 +92,56 @@ def _latency(axes: Any, result: DemoResult) -> None:
             fontweight="bold",
             fontsize=9,
         )
-    axes.set_xscale("log")
+    _logarithmic(axes, [latency for run, _ in runs for latency in run.latencies_s])
     axes.set_ylim(0, 1.02)
     axes.margins(x=0.1)
-    axes.set_xlabel("seconds (log)")
+    axes.set_xlabel("seconds")
     axes.set_ylabel("share of calls")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(lambda *_: "")
 
 
 def _calls(axes: Any, result: DemoResult) -> None:
     _title(axes, "Calls per core (most at once / quota)")
     runs = (result.fifo, result.eccos)
     places = np.arange(len(result.alone))
-    width = 0.38
-    tallest = max(use.calls for run in runs for use in run.cores)
-    for run, colour, shift in zip(runs, (FIFO_COLOUR, ECCOS_COLOUR), (-width / 2, width / 2), strict=True):
-        calls = [use.calls for use in run.cores]
-        axes.bar(places + shift, calls, width * 0.94, color=colour, label=run.policy)
-        for place, use in zip(places, run.cores, strict=True):
+    thickness = 0.38
+    for run, colour, shift in zip(runs, (FIFO_COLOUR, ECCOS_COLOUR), (-0.5, 0.5), strict=True):
+        middles = places + shift * thickness
+        axes.barh(middles, [use.calls for use in run.cores], thickness * 0.94, color=colour)
+        for middle, use in zip(middles, run.cores, strict=True):
             if use.calls:
                 over = use.max_in_flight > use.quota
                 axes.annotate(
-                    f"{use.calls}\n({use.max_in_flight}/{use.quota})",
-                    (place + shift, use.calls),
-                    xytext=(0, 3),
+                    f"{use.calls} ({use.max_in_flight}/{use.quota})",
+                    (use.calls, middle),
+                    xytext=(4, 0),
                     textcoords="offset points",
-                    ha="center",
-                    fontsize=8.5,
+                    va="center",
+                    fontsize=8,
                     color="#b00020" if over else "black",
                 )
-    axes.set_xticks(places, [use.name for use in result.fifo.cores])
-    axes.set_ylim(0, tallest * 1.2)
-    axes.set_ylabel("calls")
-    axes.legend(frameon=False, loc="upper right")
+    names = [f"{_shortened(use.name)}  {number}" for number, use in enumerate(result.fifo.cores, start=1)]
+    axes.set_yticks(places, names, fontsize=9)
+    axes.set_ylim(len(places) - 0.5, -0.5)
+    axes.set_xlim(0, 1.25 * max(use.calls for run in runs for use in run.cores))
+    axes.set_xlabel("calls")
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _logarithmic(axes: Any, values: Sequence[float]) -> None:
+    """A logarithmic axis with marks at 1, 2 and 5, where no value is zero."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    if min(values) <= 0:
+        return
+    axes.set_xscale("log")
+    steps = (1.0, 2.0, 5.0) if max(values) < FEW_DECADES * min(values) else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _title(axes: Any, text: str) -> None:

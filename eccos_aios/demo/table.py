@@ -16,9 +16,10 @@ def print_result(result: DemoResult, console: Console) -> None:
     """Print the table, what a reader has to know of it, and where the files are."""
     console.print(_table(result))
     if result.time_scale < 1:
+        share = f"1/{1 / result.time_scale:.0f}"
         console.print(
-            f"note: latencies, AIOS's pauses and ECCOS's waits are 1/{1 / result.time_scale:.0f} of what they "
-            "are; the seconds above are as measured",
+            f"note: latencies, AIOS's pauses and ECCOS's waits take {share} of their time; "
+            "seconds above are as measured",
             highlight=False,
         )
     for note in result.notes:
