@@ -31,6 +31,7 @@ ELSEWHERE = {
     "bench": ("eccos_aios.bench.command", "Measure ECCOS against what it replaces."),
     "explain": ("eccos_aios.explain_command", "Where a query would go, and why."),
     "demo": ("eccos_aios.demo.command", "FIFO against ECCOS on local sandbox cores, nothing else needed."),
+    "sandbox": ("eccos_aios.demo.sandbox_command", "Serve cores on this machine, to try everything on."),
     "history": ("eccos_aios.history.command", "A store's contents: import, export, stats."),
 }
 FILE = click.Path(path_type=Path)

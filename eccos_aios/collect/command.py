@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from eccos_aios.errors import ABSENT, ConfigError
+from eccos_aios.interrupt import on_interrupt
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from eccos_aios.collect.plan import Plan
-    from eccos_aios.collect.run import Collection
     from eccos_aios.core import Manifest
 
 FILE = click.Path(path_type=Path)
@@ -137,7 +135,7 @@ def collect(
             backoff=Backoff(attempts=retries + 1),
             keep_text=not no_text,
         )
-        with _interruptible(collection), live_table(collection.tallies, console) as on_progress:
+        with on_interrupt(collection.interrupt), live_table(collection.tallies, console) as on_progress:
             collected = collection.run(on_progress, lambda under_way: _tell_interrupt(console, under_way))
     if as_json:
         result = {"out": str(out), "questions": len(questions), **collected.summary(), "plan": plan.summary()}
@@ -174,15 +172,3 @@ def _show_plan(plan: Plan, max_usd: float | None, as_json: bool) -> None:
 def _tell_interrupt(console: Console, under_way: int) -> None:
     if under_way:
         console.print(f"waiting for {under_way} calls under way; once more to drop them", highlight=False)
-
-
-@contextmanager
-def _interruptible(collection: Collection) -> Iterator[None]:
-    """Ctrl-C and a plain kill end the collection; the handlers before are put back."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: collection.interrupt()) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)

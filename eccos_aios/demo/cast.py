@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from eccos_aios.collect.generated import MONTHS, WEEKDAYS, GeneratedQuestion, is_right
 from eccos_aios.core import Core, Price
 from eccos_aios.history import Outcome, Record
-from eccos_aios.sandbox.reply import Reply, usage
+from eccos_aios.sandbox.reply import Reply, last_user_text, usage
 
 SHARPNESS = 2.5  # how steeply a core's chance falls where a question's level passes its skill
 
@@ -89,6 +90,24 @@ PLAYERS = (
     ),
 )
 """In AIOS's order of models: the first is the one that AIOS sends every call to today."""
+
+UNKNOWN = "I do not know."
+
+
+def reply_of(
+    player: Player, questions: Iterable[GeneratedQuestion], seed: int
+) -> Callable[[dict[str, Any]], Reply]:
+    """A sandbox core's reply function: the player answers `questions`, and knows of no others."""
+    known = {question.text: question for question in questions}
+
+    def reply(request: dict[str, Any]) -> Reply:
+        question = known.get(last_user_text(request["messages"]))
+        if question is None:
+            return Reply(UNKNOWN, latency_s=player.base_s)
+        outcome = player.outcome(question, seed)
+        return Reply(str(outcome.prediction), latency_s=outcome.latency_s)
+
+    return reply
 
 
 def record(

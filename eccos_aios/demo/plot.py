@@ -13,7 +13,7 @@ from eccos_aios.demo.result import DemoResult
 FIFO_COLOUR, ECCOS_COLOUR, QUIET_COLOUR = "#d1603d", "#1f6f8b", "#8a8f98"
 LONGEST_NAME = 32  # characters of a core's name that are shown
 INCHES_PER_CORE = 0.42
-FEW_DECADES = 300  # from the least to the most: marks at 2 and 5, too, find room on the axis
+FEW_DECADES = 60  # from the least to the most: marks at 2 and 5, too, find room on the axis
 
 
 def draw(result: DemoResult, path: Path) -> Path | None:
