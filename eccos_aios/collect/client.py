@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import select
-import socket
 import ssl
-import threading
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -16,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eccos_aios.collect.endpoint import Endpoint
+from eccos_aios.connections import Connections, NotSentError
 from eccos_aios.version import __version__
 
 DEFAULT_TIMEOUT_S = 300.0  # seconds without a byte; a local core may think for minutes before its first
@@ -107,10 +105,7 @@ class Client:
         if endpoint.key:
             self._headers["Authorization"] = f"Bearer {endpoint.key}"
         self._timeout_s = timeout_s
-        self._lock = threading.Lock()  # guards _idle, _busy and _closed
-        self._idle: list[http.client.HTTPConnection] = []
-        self._busy: set[http.client.HTTPConnection] = set()
-        self._closed = False
+        self._connections = Connections(self._connection)
 
     def complete(self, body: Mapping[str, Any]) -> Answer:
         """One attempt at a chat completion.
@@ -120,24 +115,15 @@ class Client:
         AttemptError
             No connection, no answer in time, an error status, or an answer that is no completion.
         """
-        connection = self._taken()
-        kept = False
-        sent = False
         start = time.perf_counter()
         try:
-            if connection.sock is None:
-                connection.connect()
-            sent = True
-            connection.request("POST", self._path, json.dumps(body).encode(), self._headers)
-            response = connection.getresponse()
-            content = response.read()
-            latency_s = time.perf_counter() - start
-            kept = not response.will_close
+            response, content = self._connections.post(self._path, json.dumps(body).encode(), self._headers)
+        except NotSentError as error:
+            raise AttemptError(_reason(error.__cause__ or error), status=None, may_cost=False) from error
         except (OSError, http.client.HTTPException) as error:
             timed_out = isinstance(error, TimeoutError)
-            raise AttemptError(_reason(error), status=None, may_cost=sent, timed_out=timed_out) from error
-        finally:
-            self._give_back(connection, kept)
+            raise AttemptError(_reason(error), status=None, may_cost=True, timed_out=timed_out) from error
+        latency_s = time.perf_counter() - start
         if response.status != 200:
             error_body = _error(content)
             raise AttemptError(
@@ -152,40 +138,11 @@ class Client:
     @property
     def under_way(self) -> int:
         """Requests that are sent and not yet answered."""
-        with self._lock:
-            return len(self._busy)
+        return self._connections.under_way
 
     def close(self) -> None:
         """End every connection; requests under way fail, and later ones too."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-            busy = list(self._busy)
-        for connection in idle:
-            connection.close()
-        for connection in busy:
-            _shut(connection)
-
-    def _taken(self) -> http.client.HTTPConnection:
-        with self._lock:
-            if self._closed:
-                raise AttemptError("the client is closed", status=None, may_cost=False)
-            connection = self._idle.pop() if self._idle else None
-            if connection is not None and not _is_alive(connection):
-                connection.close()
-                connection = None
-            connection = connection or self._connection()
-            self._busy.add(connection)
-        return connection
-
-    def _give_back(self, connection: http.client.HTTPConnection, kept: bool) -> None:
-        with self._lock:
-            self._busy.discard(connection)
-            kept = kept and not self._closed
-            if kept:
-                self._idle.append(connection)
-        if not kept:
-            connection.close()
+        self._connections.close()
 
     def _connection(self) -> http.client.HTTPConnection:
         if self._tls is None:
@@ -252,25 +209,7 @@ def _retry_after(response: http.client.HTTPResponse) -> float | None:
     return max(0.0, seconds)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return f"connection failed: {getattr(error, 'strerror', None) or type(error).__name__}"
-
-
-def _is_alive(connection: http.client.HTTPConnection) -> bool:
-    """Whether an idle connection is still open at both ends: an open one has nothing to read."""
-    try:
-        return connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]
-    except (OSError, ValueError):
-        return False
-
-
-def _shut(connection: http.client.HTTPConnection) -> None:
-    sock = connection.sock
-    if sock is None:
-        return
-    try:
-        sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # closed in the meantime

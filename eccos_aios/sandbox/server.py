@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from eccos_aios.connections import shut
 from eccos_aios.sandbox.fault import STATUS_ERRORS, Fault, FaultKind
 from eccos_aios.sandbox.reply import Reply, canned_reply, completion, completion_chunks, error_body, usage
 
@@ -223,7 +224,7 @@ class _Server(ThreadingHTTPServer):
         with self._lock:
             connections = list(self._connections.items())
         for _, connection in connections:
-            _shut(connection)
+            shut(connection)
         for thread, _ in connections:
             thread.join(JOIN_S)
 
@@ -271,7 +272,7 @@ class _Handler(BaseHTTPRequestHandler):
             core._leave_request("gone" if answer is None else str(answer.status))
         if answer is None:
             self.close_connection = True
-            _shut(self.connection)
+            shut(self.connection)
         else:
             self._send(answer)
 
@@ -368,10 +369,3 @@ def _is_gone(connection: socket.socket) -> bool:
         return bool(readable) and connection.recv(1, socket.MSG_PEEK) == b""
     except (OSError, ValueError):
         return True
-
-
-def _shut(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # closed already

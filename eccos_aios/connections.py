@@ -1,0 +1,122 @@
+"""Kept-alive HTTP connections to one address."""
+
+from __future__ import annotations
+
+import http.client
+import select
+import socket
+import threading
+from collections.abc import Callable, Mapping
+
+
+class NotSentError(Exception):
+    """There is no connection, so that the other side has seen nothing of the request."""
+
+
+class Connections:
+    """Sends requests, from any thread, over connections that it keeps alive.
+
+    Parameters
+    ----------
+    make : callable
+        Makes a connection that is not open yet.
+    """
+
+    def __init__(self, make: Callable[[], http.client.HTTPConnection]) -> None:
+        self._make = make
+        self._lock = threading.Lock()  # guards _idle, _busy and _closed
+        self._idle: list[http.client.HTTPConnection] = []
+        self._busy: set[http.client.HTTPConnection] = set()
+        self._closed = False
+
+    def post(
+        self, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        """Send a POST request.
+
+        Returns
+        -------
+        tuple of HTTPResponse and bytes
+            The response, whatever its status, and its whole content.
+
+        Raises
+        ------
+        NotSentError
+            No connection could be made, for the reason that is its cause, or the connections are closed.
+        OSError, http.client.HTTPException
+            The connection broke, or what came is no HTTP; TimeoutError where nothing came in time.
+        """
+        connection = self._taken()
+        kept = False
+        try:
+            if connection.sock is None:
+                _open(connection)
+            connection.request("POST", path, body, dict(headers))
+            response = connection.getresponse()
+            content = response.read()
+            kept = not response.will_close
+            return response, content
+        finally:
+            self._give_back(connection, kept)
+
+    @property
+    def under_way(self) -> int:
+        """Requests that are sent and not yet answered."""
+        with self._lock:
+            return len(self._busy)
+
+    def close(self) -> None:
+        """End every connection; requests under way fail, and later ones too."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            busy = list(self._busy)
+        for connection in idle:
+            connection.close()
+        for connection in busy:
+            if connection.sock is not None:
+                shut(connection.sock)
+
+    def _taken(self) -> http.client.HTTPConnection:
+        with self._lock:
+            if self._closed:
+                raise NotSentError("the connections are closed")
+            connection = self._idle.pop() if self._idle else None
+            if connection is not None and not _is_alive(connection):
+                connection.close()
+                connection = None
+            connection = connection or self._make()
+            self._busy.add(connection)
+        return connection
+
+    def _give_back(self, connection: http.client.HTTPConnection, kept: bool) -> None:
+        with self._lock:
+            self._busy.discard(connection)
+            kept = kept and not self._closed
+            if kept:
+                self._idle.append(connection)
+        if not kept:
+            connection.close()
+
+
+def shut(sock: socket.socket) -> None:
+    """End a connection at both ends, under another thread that reads from it."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # closed already
+
+
+def _open(connection: http.client.HTTPConnection) -> None:
+    try:
+        connection.connect()
+    except (OSError, http.client.HTTPException) as error:
+        raise NotSentError(type(error).__name__) from error
+
+
+def _is_alive(connection: http.client.HTTPConnection) -> bool:
+    """Whether an idle connection is still open at both ends: an open one has nothing to read."""
+    try:
+        return connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]
+    except (OSError, ValueError):
+        return False
