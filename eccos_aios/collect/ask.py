@@ -15,7 +15,9 @@ from eccos_aios.predict import call_text
 from eccos_aios.predict.text import CHARACTERS_PER_TOKEN
 
 # What OpenAI's reasoning models refuse, and what says the same to them; None: it is left out.
-_OTHERWISE = {"max_tokens": "max_completion_tokens", "temperature": None}
+_OTHERWISE: Mapping[str, str | None] = {"max_tokens": "max_completion_tokens", "temperature": None}
+
+UNREACHED_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Asker:
     backoff : Backoff
     stopped : threading.Event
         Set: no further attempt is made, and pauses end.
+    trouble : str
+        What the last attempt failed with; empty where it was answered.
     """
 
     core: Core
@@ -73,11 +77,14 @@ class Asker:
         self.price: Price = self.core.resolved_price
         self._chance = random.Random()
         self._refused: frozenset[str] = frozenset()  # replaced as a whole, so reading it needs no lock
+        self._reached = False  # only ever set, so it needs none either
+        self.trouble = ""  # likewise replaced as a whole
 
     def ask(self, body: Mapping[str, Any]) -> Priced:
         """Send a request until it is answered.
 
-        A parameter that the core says it does not take is sent otherwise from then on.
+        A parameter that the core says it does not take is sent otherwise from then on. A core that nobody
+        has reached yet is tried `UNREACHED_ATTEMPTS` times only: its address is wrong, or it is not running.
 
         Raises
         ------
@@ -93,13 +100,17 @@ class Asker:
         while True:
             sent = self._accepted(body)
             result = self._attempt(sent, worst_usd)
+            self.trouble = "" if isinstance(result, Priced) else str(result)
             if isinstance(result, Priced):
+                self._reached = True
                 return result
+            self._reached |= not result.unreachable
             if result.parameter in _OTHERWISE and result.parameter in sent:
                 self._refused |= {result.parameter}
                 continue
             attempt += 1
-            if not result.may_pass or attempt == self.backoff.attempts:
+            most = self.backoff.attempts if self._reached else UNREACHED_ATTEMPTS
+            if not result.may_pass or attempt >= min(most, self.backoff.attempts):
                 raise result
             if self.stopped.wait(self.backoff.pause_s(attempt - 1, result.retry_after_s, self._chance)):
                 raise StoppedError from result

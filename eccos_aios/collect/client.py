@@ -60,6 +60,8 @@ class AttemptError(Exception):
         The parameter of the request that the provider says is wrong.
     timed_out : bool
         Whether no answer came in time, so that the core may hold the call for a moment longer.
+    unreachable : bool
+        Whether there was no connection.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class AttemptError(Exception):
         retry_after_s: float | None = None,
         parameter: str | None = None,
         timed_out: bool = False,
+        unreachable: bool = False,
     ) -> None:
         super().__init__(message)
         self.parameter = parameter
@@ -78,6 +81,7 @@ class AttemptError(Exception):
         self.may_cost = may_cost
         self.retry_after_s = retry_after_s
         self.timed_out = timed_out
+        self.unreachable = unreachable
 
     @property
     def may_pass(self) -> bool:
@@ -119,7 +123,8 @@ class Client:
         try:
             response, content = self._connections.post(self._path, json.dumps(body).encode(), self._headers)
         except NotSentError as error:
-            raise AttemptError(_reason(error.__cause__ or error), status=None, may_cost=False) from error
+            reason = f"{_reason(error.__cause__ or error)} ({self._host}:{self._port or 'https'})"
+            raise AttemptError(reason, status=None, may_cost=False, unreachable=True) from error
         except (OSError, http.client.HTTPException) as error:
             timed_out = isinstance(error, TimeoutError)
             raise AttemptError(_reason(error), status=None, may_cost=True, timed_out=timed_out) from error
@@ -198,7 +203,8 @@ def _error(content: bytes) -> Mapping[str, Any]:
 def _error_message(status: int, error: Mapping[str, Any]) -> str:
     """The status and the provider's code of the error; its message may repeat the question or the key."""
     code = error.get("code") or error.get("type")
-    return f"status {status}" + (f" ({str(code)[:LONGEST_CODE]})" if code else "")
+    shown = f"status {status}" + (f" ({str(code)[:LONGEST_CODE]})" if code else "")
+    return f"{shown}: the key is refused" if status in REFUSED_STATUSES else shown
 
 
 def _retry_after(response: http.client.HTTPResponse) -> float | None:

@@ -122,7 +122,7 @@ def collect(
     where = endpoints(manifest, str(cores), aios=aios, base_url=base_url, api_key_env=api_key_env)
     with closing(Journal(out)) as journal:
         plan = make_plan(manifest, questions, journal, max_output_tokens)
-        if not as_json:
+        if not as_json and plan.to_ask:
             print_plan(plan, console, max_usd)
         if plan.expected_usd and not yes and sys.stdin.isatty() and console.is_terminal:
             click.confirm("Start?", abort=True, err=True)

@@ -212,6 +212,10 @@ def _hotpotqa(path: Path, content: bytes) -> _Found:
 def _loaded(source: str, content: bytes) -> Any:
     try:
         return json.loads(content)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno} " if error.lineno > 1 else ""
+        why = f"is not JSON: {error.msg} at {line}column {error.colno}"
+        raise QuestionError(source, "", ABSENT, why) from error
     except (ValueError, RecursionError) as error:
         raise QuestionError(source, "", ABSENT, f"is not JSON: {error}") from error
 

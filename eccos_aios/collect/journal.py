@@ -45,7 +45,11 @@ class Recorded:
         self.path = path
         if path.suffix == ".db":
             raise HistoryError(
-                str(path), "", ABSENT, "collect into .jsonl, .jsonl.gz or .json, and import that"
+                str(path),
+                "",
+                ABSENT,
+                "a store holds whole records: collect into .jsonl, .jsonl.gz or .json, then "
+                f"eccos-aios history import {path} FILE",
             )
         self._outcomes: dict[Key, dict[str, Mapping[str, Any]]] = {}
         for _, record in _records(path, _lines(path) if path.exists() else b""):

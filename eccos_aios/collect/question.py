@@ -75,8 +75,9 @@ class Question(BaseModel):
         if filled.get("id") is None:
             text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
             filled["id"] = hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
-        if filled.get("grader") is None and filled.get("choices"):
-            filled["grader"] = "multiple_choice"
+        if filled.get("grader") is None:
+            # named as null where it is absent, so that the error tells what there is
+            filled["grader"] = "multiple_choice" if filled.get("choices") else None
         if "json_schema" in filled and "schema" not in filled:
             filled["schema"] = filled.pop("json_schema")
         return filled

@@ -55,6 +55,8 @@ class Tally:
     last_failure : str
         What the last failed call failed with.
     failures_in_a_row : int
+    trouble : callable
+        Tells what the last attempt of its asker failed with, if it did.
     """
 
     name: str
@@ -69,6 +71,12 @@ class Tally:
     stopped: str = ""
     last_failure: str = ""
     failures_in_a_row: int = 0
+    trouble: Callable[[], str] = str
+
+    @property
+    def left(self) -> int:
+        """Questions that it is still to answer; none where it has stopped."""
+        return 0 if self.stopped else self.total - self.recorded
 
     @property
     def quality(self) -> float | None:
@@ -166,7 +174,7 @@ class Collection:
             Asker(core.core, Client(endpoints[core.core.name], timeout_s), self._budget, backoff or Backoff())
             for core in plan.cores
         ]
-        self.tallies = [_tally(core) for core in plan.cores]
+        self.tallies = [_tally(core, asker) for core, asker in zip(plan.cores, self._askers, strict=True)]
         self._done: queue.SimpleQueue[Future[_Asked] | None] = queue.SimpleQueue()  # None: an interrupt
 
     def run(
@@ -325,13 +333,19 @@ class _Asked:
     failure: AttemptError | OverBudgetError | None = None
 
 
-def _tally(plan: CorePlan) -> Tally:
+def _tally(plan: CorePlan, asker: Asker) -> Tally:
     qualities = [
         float(outcome["correctness"] if outcome.get("quality") is None else outcome["quality"])
         for outcome in plan.recorded
     ]
     total = len(plan.todo) + len(plan.recorded)
-    return Tally(plan.core.name, total, recorded=len(plan.recorded), quality_sum=sum(qualities))
+    return Tally(
+        plan.core.name,
+        total,
+        recorded=len(plan.recorded),
+        quality_sum=sum(qualities),
+        trouble=lambda: asker.trouble,
+    )
 
 
 def _count_answer(tally: Tally, priced: Priced, quality: float) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich import box
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from eccos_aios.collect.plan import Plan
@@ -24,7 +25,7 @@ def print_plan(plan: Plan, console: Console, max_usd: float | None) -> None:
         table.add_column(name, justify="right")
     for core in plan.cores:
         table.add_row(
-            core.core.name,
+            escape(core.core.name),
             str(len(core.todo)),
             str(len(core.recorded)),
             str(core.unsuited),
@@ -48,10 +49,11 @@ def live_table(tallies: Sequence[Tally], console: Console) -> Iterator[Callable[
         yield lambda: None
         return
     start = time.monotonic()
-    before = sum(tally.recorded for tally in tallies)
 
     def shown() -> Table:
-        return _table(tallies, time.monotonic() - start, before)
+        table = _table(tallies, lambda tally: tally.stopped or _retrying(tally) or tally.last_failure)
+        table.caption = _caption(tallies, time.monotonic() - start)
+        return table
 
     with Live(
         get_renderable=shown, console=console, refresh_per_second=REFRESHES_PER_S, transient=True
@@ -61,10 +63,14 @@ def live_table(tallies: Sequence[Tally], console: Console) -> Iterator[Callable[
 
 def print_collected(collected: Collected, out: str, console: Console) -> None:
     """What a collection came to."""
-    console.print(_table(collected.tallies))
+    console.print(_table(collected.tallies, lambda tally: ""))
+    for tally in collected.tallies:
+        if reason := tally.stopped or tally.last_failure:
+            told = f"stopped: {reason}" if tally.stopped else f"last failure: {reason}"
+            console.print(f"{tally.name}: {told}", highlight=False, markup=False)
     words = {
         "complete": "complete",
-        "budget": "stopped before the budget was exceeded",
+        "budget": "stopped before the budget was exceeded (a smaller --max-output-tokens goes further)",
         "interrupted": "interrupted",
         "incomplete": "some calls failed",
     }
@@ -84,28 +90,41 @@ def print_collected(collected: Collected, out: str, console: Console) -> None:
 
 def dollars(usd: float) -> str:
     """US dollars, with as many decimals as tell something."""
-    return f"${usd:.2f}" if usd >= 1 or not usd else f"${usd:.3g}" if usd >= 0.0001 else f"${usd:.1e}"
+    return f"${usd:.2f}" if usd >= 1 or not usd else f"${usd:#.3g}" if usd >= 0.0001 else f"${usd:.1e}"
 
 
-def _table(tallies: Sequence[Tally], seconds: float | None = None, before: int = 0) -> Table:
+def _table(tallies: Sequence[Tally], remark: Callable[[Tally], str]) -> Table:
     table = Table("core", box=box.SIMPLE_HEAD)
     for name in ("answered", "accuracy", "spent", "output tokens", "failed"):
         table.add_column(name, justify="right")
     table.add_column("")
     for tally in tallies:
         table.add_row(
-            tally.name,
+            escape(tally.name),
             f"{tally.recorded} / {tally.total}",
             "–" if tally.quality is None else f"{tally.quality:.1%}",
             dollars(tally.cost_usd),
             str(tally.output_tokens),
             str(tally.failed),
-            tally.stopped or tally.last_failure,
+            escape(remark(tally)),
         )
-    if seconds is not None:
-        recorded, total = sum(t.recorded for t in tallies), sum(t.total for t in tallies)
-        speed = (recorded - before) / seconds if seconds else 0.0
-        left = f" · {(total - recorded) / speed:.0f} s left" if speed else ""
-        spent = dollars(sum(tally.cost_usd for tally in tallies))
-        table.caption = f"{recorded} of {total} · {spent} · {speed:.1f} calls a second{left}"
     return table
+
+
+def _retrying(tally: Tally) -> str:
+    trouble = tally.trouble() if tally.left else ""
+    return f"retrying: {trouble}" if trouble else ""
+
+
+def _caption(tallies: Sequence[Tally], seconds: float) -> str:
+    recorded, total = sum(t.recorded for t in tallies), sum(t.total for t in tallies)
+    spent = dollars(sum(tally.cost_usd for tally in tallies))
+    parts = [f"{recorded} of {total}", spent]
+    answered = sum(len(tally.latencies_s) for tally in tallies)
+    if answered and seconds:
+        parts.append(f"{answered / seconds:.1f} calls a second")
+    # The cores work side by side, so the slowest of them tells how long it takes.
+    waits = [t.left / len(t.latencies_s) * seconds for t in tallies if t.left and t.latencies_s]
+    if waits:
+        parts.append(f"{max(waits):.0f} s left")
+    return " · ".join(parts)

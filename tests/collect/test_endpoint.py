@@ -148,7 +148,10 @@ def test_an_error_repeats_neither_the_key_nor_the_question() -> None:
     server = OneAnswer("401 Unauthorized", json.dumps(error))
     with pytest.raises(AttemptError) as caught:
         asked(server, KEY)
-    assert (str(caught.value), caught.value.refused) == ("status 401 (invalid_api_key)", True)
+    assert (str(caught.value), caught.value.refused) == (
+        "status 401 (invalid_api_key): the key is refused",
+        True,
+    )
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_the_built_in_set_is_three_hundred_and_right() -> None:
     [
         ("{", "is not JSON"),
         ("[1]", "holds no"),
-        ({"question": "q", "answer": "a"}, "grader: required, but absent"),
+        ({"question": "q", "answer": "a"}, "grader: None: must be 'multiple_choice', "),
         ({"question": "q", "answer": "a", "grader": "best"}, "grader: 'best': must be"),
         ({"question": "", "answer": "a", "grader": "exact"}, "question: ''"),
         ({"answer": "a", "grader": "exact"}, "question: required, but absent"),
