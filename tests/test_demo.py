@@ -8,6 +8,7 @@ import random
 import re
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,18 @@ from rich.console import Console
 
 from eccos_aios.collect.generated import CATEGORIES, LEVELS, is_right, make_questions
 from eccos_aios.core import read_manifest
-from eccos_aios.demo import DemoResult, run_demo
 from eccos_aios.demo.cast import record, slip
 from eccos_aios.demo.command import demo
 from eccos_aios.demo.plot import draw
+from eccos_aios.demo.result import DemoResult
+from eccos_aios.demo.run import run_demo
+from eccos_aios.demo.scenario import generated_scenario
 from eccos_aios.demo.table import print_result
 from eccos_aios.errors import InputError
 from eccos_aios.history import read_history
 
 QUESTIONS = 12
-HISTORY = 144
+RECORDS = 144
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +40,8 @@ def printed() -> io.StringIO:
 def result(tmp_path_factory: pytest.TempPathFactory, printed: io.StringIO) -> DemoResult:
     out = tmp_path_factory.mktemp("demo")
     threads = set(threading.enumerate())
-    result = run_demo(
-        out, questions=QUESTIONS, history=HISTORY, seed=3, console=Console(file=printed, width=100)
-    )
+    scenario = replace(generated_scenario(QUESTIONS, RECORDS, seed=3), time_scale=0.1)
+    result = run_demo(scenario, out, seed=3, console=Console(file=printed, width=100))
     assert set(threading.enumerate()) <= threads
     return result
 
@@ -53,7 +55,7 @@ def test_each_scheduler_answers_every_question(result: DemoResult) -> None:
 def test_fifo_is_what_its_first_core_alone_gives(result: DemoResult) -> None:
     first = result.alone[0]
     assert [core.calls for core in result.fifo.cores] == [QUESTIONS, 0, 0]
-    assert result.fifo.accuracy == pytest.approx(first.accuracy)
+    assert result.fifo.quality == pytest.approx(first.quality)
     assert result.fifo.cost_usd_per_1000 == pytest.approx(first.cost_usd_per_1000)
 
 
@@ -67,15 +69,15 @@ def test_what_was_learned_from_is_not_asked(result: DemoResult) -> None:
     out = Path(result.out)
     learned = [past.query for past in read_history(out / "history.jsonl.gz")]
     asked = [json.loads(line)["query"] for line in (out / "questions.jsonl").read_text().splitlines()]
-    assert (len(learned), len(asked)) == (HISTORY, QUESTIONS)
+    assert (len(learned), len(asked)) == (RECORDS, QUESTIONS)
     assert not set(learned) & set(asked)
     assert read_manifest(out / "cores.yaml").names == ("large", "medium", "small")
 
 
 def test_the_table_and_the_files_agree(result: DemoResult, printed: io.StringIO) -> None:
     written = json.loads((Path(result.out) / "results.json").read_text())
-    assert written["eccos"]["accuracy"] == result.eccos.accuracy
-    assert f"{result.eccos.accuracy:.1%}" in printed.getvalue()
+    assert written["eccos"]["quality"] == result.eccos.quality
+    assert f"{result.eccos.quality:.1%}" in printed.getvalue()
     assert f"${result.fifo.cost_usd_per_1000:.4f}" in printed.getvalue()
 
 
@@ -96,7 +98,7 @@ def test_without_matplotlib_it_is_asked_for_by_name(
 
 
 def test_the_command_prints_json_alone(tmp_path: Path) -> None:
-    arguments = ["--out", str(tmp_path), "--questions", "2", "--history", "24", "--json"]
+    arguments = ["--out", str(tmp_path), "--questions", "2", "--records", "24", "--json"]
     run = CliRunner().invoke(demo, arguments, catch_exceptions=False)
     assert run.exit_code == 0
     assert json.loads(run.stdout)["eccos"]["calls"] == 2
@@ -105,7 +107,7 @@ def test_the_command_prints_json_alone(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file/out.*cannot be written"):
-        run_demo(tmp_path / "file" / "out", questions=1, history=1)
+        run_demo(generated_scenario(1, 1), tmp_path / "file" / "out")
 
 
 def test_questions_are_many_different_and_of_every_kind() -> None:

@@ -143,6 +143,26 @@ def test_a_dead_core_is_given_up(
     assert (collected.ended, collected.tallies[0].failed) == ("incomplete", GIVE_UP_AFTER)
 
 
+def test_a_core_that_was_never_reached_is_not_waited_for(
+    start: Start, write_manifest: WriteManifest, sums: Path, history: Path
+) -> None:
+    gone, there = start("gone"), start("there")
+    manifest = write_manifest(gone, there, quota=1)
+    address = gone.base_url.removeprefix("http://").removesuffix("/v1")
+    gone.stop()
+    pauses = []
+
+    class Counted(Backoff):
+        def pause_s(self, *_: object) -> float:
+            pauses.append(1)
+            return 0.0
+
+    refused = run(manifest, sums, history, backoff=Counted(20)).tallies[0]
+    assert (refused.failed, there.requests) == (GIVE_UP_AFTER, SUMS)
+    assert len(pauses) <= 2 * GIVE_UP_AFTER
+    assert address in refused.stopped
+
+
 @pytest.mark.parametrize("max_usd", [0.0, 0.001, 0.01, 0.02])
 def test_the_budget_holds_even_if_every_answer_is_as_long_as_can_be(
     start: Start, write_manifest: WriteManifest, sums: Path, history: Path, max_usd: float
