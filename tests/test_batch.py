@@ -289,7 +289,7 @@ class Recalled(Predictor):
 
 @dataclass
 class Fold:
-    """A fifth of a data set, routed at several targets, and once under quotas."""
+    """A part of a data set, routed at several targets, and once under quotas."""
 
     batch: Batch
     under_quotas: Batch
@@ -304,9 +304,9 @@ class Fold:
 
 
 def fold_of(
-    records: Sequence[Record], cores: Sequence[Core], fifth: set[str], targets: Sequence[float]
+    records: Sequence[Record], cores: Sequence[Core], part: set[str], targets: Sequence[float]
 ) -> Fold:
-    asked = [record for record in records if record.query in fifth]
+    asked = [record for record in records if record.query in part]
     column = {core.name: position for position, core in enumerate(cores)}
     quality = np.full((len(asked), len(cores)), np.nan)
     batch = []
@@ -315,25 +315,30 @@ def fold_of(
         batch.append(Query(str(record.id), text, Needs(text.input_tokens), f"queries:{row}"))
         for outcome in record.outputs:
             quality[row, column[outcome.model_name]] = outcome.graded_quality
-    whole = assign_batch([record for record in records if record.query not in fifth], cores, batch, targets)
+    whole = assign_batch([record for record in records if record.query not in part], cores, batch, targets)
     fair_share = math.ceil(len(batch) / len(cores))
     limited = [core.model_copy(update={"quota": fair_share}) for core in cores]
     return Fold(whole, assign_batch([], limited, batch, [0.5], predictor=Recalled(whole.estimates)), quality)
 
 
-# Data set, folds of five, targets. A fifth of tools12 is 170 queries: too few to tell two cores apart.
-RECORDED = [("tools12", 5, (0.0, 0.85, 0.88)), ("qa9", 1, (0.0, 0.6, 0.65))]
+# Data set, queries, parts that are asked in turn, targets. All 821 queries of tools12 are asked, each once:
+# fewer are too few to tell two cores apart.
+RECORDED = [("tools12", 821, (0, 1), (0.0, 0.86, 0.9)), ("qa9", 1600, (0,), (0.0, 0.6, 0.65))]
 
 
 @pytest.fixture(scope="module", params=RECORDED, ids=[name for name, *_ in RECORDED])
 def folds(request: pytest.FixtureRequest) -> list[Fold]:
-    name, count, targets = request.param
+    name, most, parts, targets = request.param
     if not (SHARED / f"{name}.jsonl.gz").is_file():
         pytest.skip(f"no recorded outcomes at ../shared/data/{name}.jsonl.gz")
     records = read_history(SHARED / f"{name}.jsonl.gz")
     cores = read_manifest(SHARED / f"{name}.cores.yaml").cores
-    texts = np.random.default_rng(0).permutation(np.array(sorted({record.query for record in records})))
-    return [fold_of(records, cores, set(texts[part::5].tolist()), targets) for part in range(count)]
+    texts = np.random.default_rng(0).permutation(np.array(sorted({record.query for record in records})))[
+        :most
+    ]
+    kept = set(texts.tolist())
+    records = [record for record in records if record.query in kept]
+    return [fold_of(records, cores, set(texts[part::2].tolist()), targets) for part in parts]
 
 
 def test_recorded_queries_are_all_placed(folds: list[Fold]) -> None:

@@ -80,7 +80,7 @@ def first_of_each(records: list[Record]) -> list[Record]:
     return list(kept.values())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(records=st.lists(RECORDS, max_size=5), calls=st.lists(CALLS, max_size=3), packed=st.booleans())
 def test_the_round_trip_is_exact(
     tmp_path_factory: pytest.TempPathFactory, records: list[Record], calls: list[CallOutcome], packed: bool

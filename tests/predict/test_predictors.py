@@ -94,7 +94,7 @@ def histories(draw: st.DrawFn) -> list[Record]:
     return records
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(history=histories())
 def test_any_history_gives_sane_estimates_of_any_call(history: list[Record]) -> None:
     calls = [query_text(query) for query in QUERIES]
