@@ -84,6 +84,10 @@ def main() -> None:
       eccos-aios demo
       eccos-aios doctor --aios ~/AIOS
       eccos-aios serve --aios ~/AIOS
+    \b
+    From your own cores to a history, and a look at what it is worth (sandbox lends cores to try it):
+      eccos-aios collect --cores cores.yaml --questions builtin --out history.jsonl
+      eccos-aios demo --history history.jsonl --cores cores.yaml
     """
 
 
@@ -98,7 +102,7 @@ def _quality_targets(
 
 @main.command()
 @click.option(
-    "--history", type=FILE, required=True, help="What past calls taught: .json, .jsonl or .jsonl.gz."
+    "--history", type=FILE, required=True, help="What past calls taught: .json, .jsonl, .jsonl.gz or a store."
 )
 @click.option("--cores", type=FILE, required=True, help="The core manifest (YAML).")
 @click.option("--queries", type=FILE, required=True, help="JSON lines with id, and query or messages.")

@@ -37,7 +37,10 @@ FORMATS = ("jsonl", "gsm8k", "mmlu", "squad", "hotpotqa")
     "questions. May be repeated.",
 )
 @click.option(
-    "--out", type=FILE, required=True, help="The history: .jsonl, .jsonl.gz or .json. It is added to."
+    "--out",
+    type=FILE,
+    required=True,
+    help="The history: .jsonl, .jsonl.gz or .json. It is added to; a store imports it later.",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Of the sets.  [default: told by content]")
 @click.option("--limit", type=click.IntRange(1), help="Ask so many of the questions, taken at random.")
@@ -46,12 +49,26 @@ FORMATS = ("jsonl", "gsm8k", "mmlu", "squad", "hotpotqa")
     "--max-usd", type=click.FloatRange(0), help="Budget of the whole history; stops before it breaks."
 )
 @click.option(
-    "--max-output-tokens", type=click.IntRange(1), default=1024, show_default=True, help="An answer."
+    "--max-output-tokens",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="Of the longest answer.",
 )
 @click.option(
-    "--timeout", type=click.FloatRange(0, min_open=True), default=300.0, show_default=True, help="Seconds."
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds without a byte.",
 )
-@click.option("--retries", type=click.IntRange(0, 20), default=5, show_default=True, help="Of a failed call.")
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 20),
+    default=5,
+    show_default=True,
+    help="Times that a call is sent again.",
+)
 @click.option("--aios", type=FILE, help="AIOS's checkout, whose config knows the cores' addresses and keys.")
 @click.option("--base-url", help="OpenAI-compatible API of all cores that have no address of their own.")
 @click.option("--api-key-env", help="The environment variable that holds the key for --base-url.")

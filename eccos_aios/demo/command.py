@@ -73,7 +73,8 @@ def demo(
     context = click.get_current_context()
     if (history is None) != (cores is None):
         given, missing = ("--history", "--cores") if cores is None else ("--cores", "--history")
-        raise click.UsageError(f"{given} needs {missing} beside it", context)
+        hint = "; how many generated records to learn from is --records" if str(history).isdigit() else ""
+        raise click.UsageError(f"{given} needs {missing} beside it{hint}", context)
     if history is not None and records is not None:
         raise click.UsageError(
             "--records counts generated records; from a --history all that is not asked is learned", context
