@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from eccos_aios.predict.terms import BUCKETS, count_terms
+from eccos_aios.predict.terms import BUCKETS, count_terms, term_buckets
 
 Vectors = NDArray[np.float32]
 EmbedderT = TypeVar("EmbedderT", bound="Embedder")
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 _FAILED = "the embedder failed; where it does, estimates go by the means per core"
 
 MAX_TERMS = 60_000  # kept, the most frequent; 60,000 x 128 float32 are 31 MB
+FEW_TEXTS = 8  # a call or a few, each with its tools
+LEAST_LENGTH = 1e-6  # of a vector; a shorter one counts as 0
 SMALL_CORPUS = 400  # texts; up to here an exact dense SVD is quicker than the randomised one
 
 
@@ -62,7 +65,29 @@ class TfidfEmbedder(Embedder):
     def transform(self, texts: Sequence[str]) -> Vectors:
         if not texts:
             return np.zeros((0, self.projection_.shape[1]), dtype=np.float32)
+        if len(texts) <= FEW_TEXTS:
+            return self._transform_few(texts)
         return unit_rows(np.asarray(self._weighted(count_terms(texts)) @ self.projection_))
+
+    def _transform_few(self, texts: Sequence[str]) -> Vectors:
+        """The same without a sparse matrix, whose making takes longer than the product with it."""
+        rows, buckets = term_buckets(texts)
+        columns = self._column.take(buckets)
+        vectors = np.zeros((len(texts), self.projection_.shape[1]), dtype=np.float32)
+        for row in range(len(texts)):
+            own = columns[rows == row]
+            own.sort()
+            own = own[own.searchsorted(0) :]  # the unknown are -1
+            starts = np.flatnonzero(np.concatenate([[True], own[1:] != own[:-1]])[: len(own)])
+            counts = np.diff(starts, append=len(own)).astype(np.float32)
+            own = own[starts]
+            weights = (1 + np.log(counts)) * self.idf_.take(own)
+            projected = np.einsum("k,kd->d", weights, self.projection_.take(own, axis=0))
+            # Rows of the sparse matrix have length 1; only so is a length compared with what counts as 0.
+            length = math.sqrt(projected @ projected)
+            if length > LEAST_LENGTH * math.sqrt(weights @ weights):
+                vectors[row] = projected / length
+        return vectors
 
     def restore(self) -> None:
         """Rebuild from the fitted arrays what can be told from them."""
@@ -152,4 +177,6 @@ def _projection(weighted: csr_matrix, dimensions: int) -> Vectors:
 def unit_rows(vectors: NDArray[np.float32]) -> Vectors:
     """Rows of length 1; rows of no length stay 0."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors, dtype=np.float32), where=lengths > 1e-6)
+    return np.divide(
+        vectors, lengths, out=np.zeros_like(vectors, dtype=np.float32), where=lengths > LEAST_LENGTH
+    )

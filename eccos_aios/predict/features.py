@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from math import log1p
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,16 +72,16 @@ def _shape(call: CallText) -> list[float]:
         query.count("."),
     ]
     return [
-        np.log1p(len(query)),
-        np.log1p(call.input_tokens),
+        log1p(len(query)),
+        log1p(call.input_tokens),
         tools.count(TOOL_MARK) + bool(tools),
-        np.log1p(len(tools)),
+        log1p(len(tools)),
         100 * query.count("\n") / length,
         sum(map(len, numbers)) / length,
         query.count("?"),
         len(_SIGN.findall(query)) / length,
         len(_UPPER.findall(query)) / length,
-        *np.log1p(counted).tolist(),
+        *map(log1p, counted),
         length / (1 + query.count(" ")),
         float(query.isascii()),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ FEATURE_SHARE = 0.3  # of the features are tried at each split
 @dataclass(frozen=True)
 class Forest:
     """All trees in one set of arrays; a leaf's children are the leaf itself.
+
+    One call walks all trees at once, a numpy step a level. Tried and lost (qa9, 60 trees, one call): lists
+    walked in Python 686 µs after a pause of 50 ms, two or three levels a step 365, this 332, before 596.
 
     Attributes
     ----------
@@ -36,17 +39,31 @@ class Forest:
     value: NDArray[np.float32]
     roots: NDArray[np.int32]
     depth: int
+    _feature: NDArray[np.intp] = field(init=False, repr=False)
+    _threshold: NDArray[np.float32] = field(init=False, repr=False)
+    _next: NDArray[np.intp] = field(init=False, repr=False)
+    _start: NDArray[np.intp] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # A node stands at twice its number, so that its side is added and nothing multiplied on the way.
+        # `take` wants indices of the machine's own width and would convert others at every step.
+        object.__setattr__(self, "_feature", np.repeat(self.feature.astype(np.intp), 2))
+        object.__setattr__(self, "_threshold", np.repeat(self.threshold, 2))
+        object.__setattr__(self, "_next", 2 * self.children.astype(np.intp))
+        object.__setattr__(self, "_start", 2 * self.roots.astype(np.intp))
 
     def predict(self, features: Features) -> NDArray[np.float64]:
         """Mean over the trees, shape (calls, targets)."""
         calls, width = features.shape
         flat = np.ascontiguousarray(features).ravel()
-        node = np.repeat(self.roots, calls)
-        offset = np.tile(np.arange(calls, dtype=np.int32) * np.int32(width), len(self.roots))
+        node = np.repeat(self._start, calls)
+        offset = np.tile(np.arange(calls) * width, len(self._start))
         for _ in range(self.depth):
-            right = flat[offset + self.feature[node]] > self.threshold[node]
-            node = self.children[2 * node + right]
-        values = self.value[node].reshape(len(self.roots), calls, self.value.shape[1])
+            asked = self._feature.take(node)
+            if calls > 1:
+                asked += offset
+            node = self._next.take(node + (flat.take(asked) > self._threshold.take(node)))
+        values = self.value.take(node >> 1, axis=0).reshape(len(self._start), calls, self.value.shape[1])
         return np.asarray(values.mean(axis=0), dtype=np.float64)
 
 

@@ -151,6 +151,12 @@ def _masked(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     return np.where(known, values, 0.0), known.astype(np.float64)
 
 
+def _weighted_sums(values: FloatArray, weights: FloatArray, found: NDArray[np.int64]) -> FloatArray:
+    """Sum over the neighbours of each call, shape (calls, cores)."""
+    sums: FloatArray = np.matmul(weights[:, None, :], values.take(found, axis=0))[:, 0]
+    return sums
+
+
 def _local_means(
     values: FloatArray,
     known: FloatArray,
@@ -163,8 +169,8 @@ def _local_means(
 
     The last column stands for an unknown core.
     """
-    total = np.einsum("nk,nkm->nm", weights, values[found])
-    support = np.einsum("nk,nkm->nm", weights, known[found])
+    total = _weighted_sums(values, weights, found)
+    support = _weighted_sums(known, weights, found)
     seen = support.sum(axis=1, keepdims=True)
     evidence = weights.sum(axis=1, keepdims=True)
     mean = np.divide(total.sum(axis=1, keepdims=True), seen, out=np.full_like(seen, neutral), where=seen > 0)

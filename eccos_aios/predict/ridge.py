@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from eccos_aios.predict.threads import product
+
 Matrix = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
@@ -35,6 +37,7 @@ class LandmarkKernel:
         """Choose landmarks; returns the records' coordinates, shape (records, rank)."""
         chosen = np.random.default_rng(0).permutation(len(features))[: self.landmarks]
         self.points_ = features[np.sort(chosen)]
+        self.restore()
         between = self.similarity(self.points_).astype(np.float64)
         strength, directions = np.linalg.eigh(between + JITTER * np.eye(len(between)))
         whitening = directions / np.sqrt(np.maximum(strength, JITTER))
@@ -44,14 +47,17 @@ class LandmarkKernel:
         self.turn_ = (whitening @ turn).astype(np.float32)
         return np.asarray(coordinates @ turn.astype(np.float32), dtype=np.float32)
 
+    def restore(self) -> None:
+        """Rebuild from the fitted arrays what can be told from them."""
+        self._lengths = np.einsum("nd,nd->n", self.points_, self.points_)
+
     def similarity(self, features: Matrix) -> Matrix:
         """Kernel values to the landmarks, shape (calls, landmarks)."""
         lengths = np.einsum("nd,nd->n", features, features)
-        own = np.einsum("nd,nd->n", self.points_, self.points_)
-        distance = features @ self.points_.T
+        distance = product(features, self.points_)
         distance *= -2
         distance += lengths[:, None]
-        distance += own
+        distance += self._lengths
         np.maximum(distance, 0, out=distance)
         distance *= np.float32(-self.width)
         return np.asarray(np.exp(distance, out=distance), dtype=np.float32)

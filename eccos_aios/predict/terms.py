@@ -22,6 +22,8 @@ _INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
 _PAIR = np.uint64(0xC2B2AE3D27D4EB4F)
 _STEM = np.uint64(0x165667B19E3779F9)
 _SEPARATOR = "\0"
+SPACE, LETTER, SINGLE = range(3)  # what a character is
+DIGITS = np.uint32(10)
 _IDEOGRAPHS = 0x3040  # from here on a character is taken as a word of its own
 
 Codes = NDArray[np.uint32]
@@ -36,38 +38,36 @@ def count_terms(texts: Sequence[str]) -> csr_matrix:
     """
     if not texts:
         return csr_matrix((0, BUCKETS), dtype=np.float32)
+    rows, buckets = term_buckets(texts)
+    counts = csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, buckets)), shape=(len(texts), BUCKETS))
+    counts.sum_duplicates()
+    return counts
+
+
+def term_buckets(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and bucket of every term of some texts, as often as it occurs; there is one text at least."""
     joined = _SEPARATOR.join(text.replace(_SEPARATOR, " ").lower() for text in texts) + _SEPARATOR
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    codes = np.where((codes >= ord("0")) & (codes <= ord("9")), np.uint32(ord("0")), codes)
+    codes = np.where(codes - np.uint32(ord("0")) < DIGITS, np.uint32(ord("0")), codes)
     starts, ends = _words(codes)
-    row_ends = np.flatnonzero(codes == 0)
-    rows = np.searchsorted(row_ends, starts)
+    rows = np.flatnonzero(codes == 0).searchsorted(starts)
     words, stems = _hashes(codes, starts, ends)
     paired = rows[1:] == rows[:-1]
     pairs = (words[:-1] * _PAIR + words[1:])[paired]
     long = ends - starts > STEM_LETTERS
     terms = np.concatenate([words, pairs, stems[long]])
-    where = np.concatenate([rows, rows[1:][paired], rows[long]])
-    counts = csr_matrix(
-        (np.ones(len(terms), dtype=np.float32), (where, _buckets(terms))), shape=(len(texts), BUCKETS)
-    )
-    counts.sum_duplicates()
-    return counts
+    return np.concatenate([rows, rows[1:][paired], rows[long]]), _buckets(terms)
 
 
 def _words(codes: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where each word starts and ends; signs and ideographs are words of one character."""
-    table = _letters()
-    low = codes < len(table)
-    letter = table[np.where(low, codes, 0)]
-    space = _spaces()[np.where(low, codes, 0)] & low
-    single = ~letter & ~space
-    begins = single.copy()
-    begins[0] |= letter[0]
-    begins[1:] |= letter[1:] & ~letter[:-1]
-    finishes = single
-    finishes[:-1] |= letter[:-1] & ~letter[1:]
-    finishes[-1] |= letter[-1]
+    kind = _kinds().take(codes, mode="clip")
+    single = kind == SINGLE
+    letter = np.zeros(len(codes) + 2, dtype=np.bool_)
+    letter[1:-1] = kind == LETTER
+    change = letter[1:] != letter[:-1]
+    begins = (change[:-1] & letter[1:-1]) | single
+    finishes = (change[1:] & letter[1:-1]) | single
     return np.flatnonzero(begins), np.flatnonzero(finishes) + 1
 
 
@@ -102,10 +102,13 @@ def _buckets(terms: Hashes) -> NDArray[np.int64]:
 
 
 @cache
-def _letters() -> NDArray[np.bool_]:
-    return np.array([chr(code).isalnum() or chr(code) == "_" for code in range(_IDEOGRAPHS)])
+def _kinds() -> NDArray[np.uint8]:
+    """Of every character below the ideographs; the last entry stands for all from there on."""
+    return np.array([_kind(code) for code in range(_IDEOGRAPHS)] + [SINGLE], dtype=np.uint8)
 
 
-@cache
-def _spaces() -> NDArray[np.bool_]:
-    return np.array([code == 0 or chr(code).isspace() for code in range(_IDEOGRAPHS)])
+def _kind(code: int) -> int:
+    sign = chr(code)
+    if sign.isalnum() or sign == "_":
+        return LETTER
+    return SPACE if code == 0 or sign.isspace() else SINGLE

@@ -18,7 +18,7 @@ from eccos_aios.predict.outcomes import Outcomes, core_positions, core_priors, o
 from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.ridge import LandmarkKernel, Matrix
 from eccos_aios.predict.text import CallText
-from eccos_aios.predict.threads import one_blas_thread
+from eccos_aios.predict.threads import one_blas_thread, product
 
 KERNEL_WIDTH = 0.8
 LANDMARKS = 1000
@@ -86,6 +86,7 @@ class TrainedPredictor(Predictor):
             by_kernel = (by_kernel + _forest_left_out(features, remainder, fold)) / 2
         self.left_out_ = self.priors_.quality[:-1] + by_category + by_kernel
         self._fit_lengths(outcomes, heads, features)
+        self.restore()
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
@@ -106,8 +107,9 @@ class TrainedPredictor(Predictor):
         Each of shape (calls, known cores + 1); the last column stands for an unknown core.
         """
         features = np.hstack([vectors, self.shape_.transform(calls)])
-        similarity = self.kernel_.similarity(features)
-        found = apply_heads(similarity, self.quality_heads_)
+        told = product(self.kernel_.similarity(features), self._heads).astype(np.float64)
+        width = len(self.cores_) + 1
+        found = told[:, :width]
         if self.forest_ is not None:
             found = (found + self.forest_.predict(features)) / 2
         if self.category_ is not None:
@@ -115,9 +117,14 @@ class TrainedPredictor(Predictor):
         own = np.array([call.input_tokens for call in calls], dtype=np.float64).reshape(-1, 1)
         return (
             self.priors_.quality + found,
-            own * _length(similarity, self.input_heads_, self.input_scale_),
-            _length(similarity, self.output_heads_, self.output_scale_),
+            own * (self.input_scale_ * _stretch(told[:, width : 2 * width])),
+            self.output_scale_ * _stretch(told[:, 2 * width :]),
         )
+
+    def restore(self) -> None:
+        """Rebuild from the fitted arrays what can be told from them: all heads side by side."""
+        heads = np.hstack([self.quality_heads_, self.input_heads_, self.output_heads_])
+        self._heads = np.ascontiguousarray(heads.T)
 
     def _fit_categories(
         self, features: Matrix, labels: Folds, count: int, deviation: FloatArray, fold: Folds
@@ -171,10 +178,6 @@ def _forest_left_out(features: Matrix, remainder: FloatArray, fold: Folds) -> Fl
         if forest is not None and rows.any():
             result[rows] = forest.predict(features[rows])[:, :-1]
     return result
-
-
-def _length(similarity: Matrix, heads: Matrix, scale: FloatArray) -> FloatArray:
-    return np.asarray(scale * _stretch(apply_heads(similarity, heads)), dtype=np.float64)
 
 
 def folds_of(calls: Sequence[CallText]) -> Folds:
