@@ -1,6 +1,15 @@
 """Stage 2: estimates, quotas and a quality target -> one core for each call."""
 
 from eccos_aios.assign.problem import WAITS, Assignment, AssignmentProblem, DualPrices
-from eccos_aios.assign.solver import solve
+from eccos_aios.assign.single import choose_core
+from eccos_aios.assign.solver import is_out_of_reach, solve
 
-__all__ = ["WAITS", "Assignment", "AssignmentProblem", "DualPrices", "solve"]
+__all__ = [
+    "WAITS",
+    "Assignment",
+    "AssignmentProblem",
+    "DualPrices",
+    "choose_core",
+    "is_out_of_reach",
+    "solve",
+]

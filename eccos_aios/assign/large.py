@@ -54,7 +54,7 @@ def bracket_large(instance: Instance) -> tuple[Bracket, FloatArray, float]:
         else:
             low = settled
         if found.meets is None and turn:
-            high = _most_gain(instance)
+            high = most_gain(instance)
             if high.gain < instance.required:
                 return Bracket(high, None, np.inf), slot_price, np.inf
             found = Bracket(None, high, price)
@@ -156,7 +156,7 @@ def _transported(instance: Instance, price: float) -> tuple[IntArray, FloatArray
     return core, slot_price
 
 
-def _most_gain(instance: Instance) -> Point:
+def most_gain(instance: Instance) -> Point:
     """The most gain that can be reached; of those, about the least value."""
     finite = np.isfinite(instance.value)
     reach = float(np.ptp(instance.value[finite])) or 1.0

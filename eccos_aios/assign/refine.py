@@ -9,9 +9,10 @@ import numpy as np
 from eccos_aios.assign.exchange import dual_bound, settle
 from eccos_aios.assign.improve import improve
 from eccos_aios.assign.instance import Instance, point
-from eccos_aios.assign.large import CONTESTED, bracket_large
+from eccos_aios.assign.large import CONTESTED, bracket_large, most_gain
 from eccos_aios.assign.parametric import Expanded, bracket
 from eccos_aios.assign.problem import FloatArray, IntArray
+from eccos_aios.assign.reach import most_gain_bound
 from eccos_aios.assign.relink import relink
 from eccos_aios.assign.twins import merged, split, twin_groups
 
@@ -39,8 +40,8 @@ class Refined:
     slot_price: FloatArray
 
 
-def refine(instance: Instance) -> Refined:
-    """Refine to within a hair of the optimum.
+def refine(instance: Instance, close: float = CLOSE) -> Refined:
+    """Refine to within a hair of the optimum; improving ends at the relative gap `close`.
 
     A small instance is solved exactly at once, as its relaxation. Of a large one only the contested calls
     are, those for which two cores are nearly as good at approximate prices; exchanges over all calls then
@@ -48,16 +49,20 @@ def refine(instance: Instance) -> Refined:
     """
     group = twin_groups(instance)
     if len(group) == group.max() + 1:
-        return _refine(instance)
-    refined = _refine(merged(instance, group))
+        return _refine(instance, close)
+    refined = _refine(merged(instance, group), close)
     core = split(refined.core, group, instance.quota)
     return Refined(core, refined.bound, refined.price, refined.slot_price[group])
 
 
-def _refine(instance: Instance) -> Refined:
+def _refine(instance: Instance, close: float) -> Refined:
     calls = len(instance.value)
     bound = -np.inf
-    if calls <= CONTESTED or calls * int(instance.quota.sum()) <= SMALL:
+    small = calls <= CONTESTED or calls * int(instance.quota.sum()) <= SMALL
+    if most_gain_bound(instance) < instance.required:
+        most = Expanded(instance).most_gain() if small else most_gain(instance)
+        return Refined(most.core, np.inf, np.inf, np.zeros(len(instance.quota)))
+    if small:
         found = bracket(Expanded(instance))
         if found.meets is not None:
             _, slot_price, _ = settle(instance, found.meets.core, found.price)
@@ -70,7 +75,7 @@ def _refine(instance: Instance) -> Refined:
     best = found.meets if found.short is None else relink(instance, found.short, found.meets)
     for start in (best, found.short):
         gap = best.value - bound
-        if start is None or gap <= CLOSE * abs(bound):
+        if start is None or gap <= close * abs(bound):
             break
         improved = point(instance, improve(instance, start.core, found.price, slot_price, gap))
         if improved.gain >= instance.required and improved.value < best.value:

@@ -20,15 +20,29 @@ from eccos_aios.assign.problem import (
     FloatArray,
     IntArray,
 )
-from eccos_aios.assign.refine import Refined, refine
+from eccos_aios.assign.reach import most_gain_bound
+from eccos_aios.assign.refine import CLOSE, Refined, refine
+from eccos_aios.assign.ties import tie_break
 
 log = logging.getLogger(__name__)
 
 FAILURES = (ArithmeticError, AssertionError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
-TIE_BREAK = 1e-6  # share of the mean cost that the longest seconds weigh, to break ties
 
 
-def solve(problem: AssignmentProblem) -> Assignment:
+def is_out_of_reach(problem: AssignmentProblem) -> bool:
+    """Whether it is plain without solving that the target cannot be met.
+
+    False says nothing. Not for a problem with a budget.
+    """
+    allowed = _allowed(problem)
+    rows = np.flatnonzero(admit(allowed, problem.quota, problem.weight))
+    if not rows.size:
+        return False
+    instance = _instance(problem, allowed, rows, None)
+    return most_gain_bound(instance) < instance.required
+
+
+def solve(problem: AssignmentProblem, close: float = CLOSE) -> Assignment:
     """Assign calls to cores at least cost such that mean quality reaches the target.
 
     No quota is ever broken. As many calls as possible are placed, the heavier first; a call that no core
@@ -38,6 +52,8 @@ def solve(problem: AssignmentProblem) -> Assignment:
     Parameters
     ----------
     problem : AssignmentProblem
+    close : float
+        Relative gap to the proven bound at which improving ends.
 
     Returns
     -------
@@ -54,7 +70,7 @@ def solve(problem: AssignmentProblem) -> Assignment:
     start = greedy(_score(instance), instance.quota)
     refined: Refined | None = None
     try:
-        refined = refine(instance)
+        refined = refine(instance, close)
     except FAILURES as error:
         log.warning("refinement failed (%s): the greedy assignment stands", type(error).__name__)
     core[rows] = start if refined is None else _better(problem, instance, rows, start, refined.core)
@@ -88,8 +104,9 @@ def _tie_break(problem: AssignmentProblem, rows: IntArray) -> FloatArray | None:
     seconds = _seconds(problem)
     if seconds is None or problem.price_per_second or problem.budget is not None:
         return None
-    longest, mean = float(seconds[rows].max()), float(problem.cost[rows].mean())
-    return TIE_BREAK * (mean or 1.0) / longest * seconds[rows] if longest else None
+    seconds = seconds[rows]
+    each = tie_break(problem.cost[rows], seconds)
+    return each * seconds if each else None
 
 
 def _instance(

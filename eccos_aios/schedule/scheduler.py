@@ -14,13 +14,14 @@ from eccos_aios.errors import EccosError, NoCoreError
 from eccos_aios.predict import Predictor
 from eccos_aios.schedule.affinity import Affinity
 from eccos_aios.schedule.call import Call, CallResult, CallState
+from eccos_aios.schedule.capacity import Target
 from eccos_aios.schedule.debt import QualityDebt
 from eccos_aios.schedule.execute import CallTimeoutError, Execute, StoppedError
 from eccos_aios.schedule.histogram import Histogram
 from eccos_aios.schedule.ledger import Decision, Ledger, decision_of
 from eccos_aios.schedule.limits import why_none
 from eccos_aios.schedule.line import Line
-from eccos_aios.schedule.round import Placement, Plan, Target, first_free, plan_round
+from eccos_aios.schedule.round import Placement, Plan, first_free, plan_round
 from eccos_aios.schedule.settings import SchedulerSettings
 from eccos_aios.schedule.slots import CoreSlots
 from eccos_aios.schedule.table import CoreTable

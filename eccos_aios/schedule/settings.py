@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from eccos_aios.schedule.capacity import Waiting
 from eccos_aios.schedule.retry import RetryPolicy
-from eccos_aios.schedule.round import Waiting
 
 
 @dataclass(frozen=True)

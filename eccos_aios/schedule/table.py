@@ -12,8 +12,8 @@ from eccos_aios.core import Core
 from eccos_aios.predict import Estimates, Predictor
 from eccos_aios.schedule.affinity import discounted
 from eccos_aios.schedule.call import Call, EstimateRow
+from eccos_aios.schedule.capacity import Capacity, Waiting
 from eccos_aios.schedule.limits import allowed_cores
-from eccos_aios.schedule.round import Capacity, Waiting
 from eccos_aios.schedule.slots import CoreSlots
 
 PRIOR_QUALITY = 0.5  # of every core when the predictor itself failed: no core is preferred for its quality
