@@ -194,6 +194,81 @@ def online(
     Console().print(table)
 
 
+@bench.command("decisions")
+@click.option("--history", type=FILE, required=True, help="Recorded outcomes, with latencies.")
+@click.option("--cores", type=FILE, required=True, help="The core manifest (YAML).")
+@click.option("--calls", type=click.IntRange(1, 1000), default=300, show_default=True, help="Of each load.")
+@click.option(
+    "--callers",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(1, 16),
+    show_default=True,
+    help="Agents that call at once; repeat it for several loads.",
+)
+@click.option(
+    "--time-scale",
+    type=click.FloatRange(min=0),
+    default=0.02,
+    show_default=True,
+    help="Factor on the recorded latencies while they are waited for; 1: as long as recorded.",
+)
+@click.option("--quality-target", type=click.FloatRange(0, 1), default=0.8, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+def decisions(
+    history: Path,
+    cores: Path,
+    calls: int,
+    callers: tuple[int, ...],
+    time_scale: float,
+    quality_target: float,
+    as_json: bool,
+) -> None:
+    """How long the clockwork takes to decide a call, beside the recorded time of the calls.
+
+    The history is split by query: a part is learned from, the rest is replayed through the scheduler, each
+    call taking its recorded time. The last row is of rounds over 1,000 pending calls and 16 cores.
+
+    \b
+    Examples:
+      eccos-aios bench decisions --history history.jsonl.gz --cores cores.yaml
+      eccos-aios bench decisions --history history.jsonl.gz --cores cores.yaml --callers 64 --time-scale 1
+    """
+    from eccos_aios.bench.decisions import decisions_bench, rows_as_json
+    from eccos_aios.core import read_manifest
+    from eccos_aios.errors import ABSENT, HistoryError
+    from eccos_aios.history import read_history
+
+    manifest, records = read_manifest(cores), read_history(history)
+    with shown_steps() as on_step:
+        try:
+            rows = decisions_bench(
+                records, manifest.cores, calls, callers, time_scale, quality_target, on_step=on_step
+            )
+        except ValueError as error:
+            raise HistoryError(str(history), "", ABSENT, str(error)) from error
+    if as_json:
+        click.echo(rows_as_json(rows, time_scale))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("load", "cores", "calls", "decision ms", "p50", "p99", "response s", "share", box=None)
+    for row in rows:
+        load = f"{row.callers} callers" if row.load == "replay" else f"{row.callers} pending"
+        figures = [row.decision_ms_mean, row.decision_ms_p50, row.decision_ms_p99]
+        table.add_row(
+            load,
+            str(row.cores),
+            str(row.calls),
+            *(f"{figure:.3f}" for figure in figures),
+            f"{row.response_s / row.calls:.3f}",
+            f"{row.share:.4%}",
+        )
+    Console().print(table)
+    click.echo(f"recorded latencies were waited for at {time_scale:g} of their length")
+
+
 @bench.command("solver")
 @click.option("--size", "sizes", multiple=True, help="Calls x cores, as 1000x10; repeatable.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Problems of a kind.")

@@ -15,6 +15,10 @@ from eccos_aios.schedule.histogram import Histogram
 from eccos_aios.schedule.round import Placement
 
 REMEMBERED_DECISIONS = 1000
+LOG_LINE = (
+    "decision call=%d id=%s agent=%r core=%r reason=%r attempt=%d waited_s=%.3f decision_ms=%.3f "
+    "predicted_quality=%.4f predicted_cost=%.9f"
+)
 
 
 @dataclass
@@ -30,6 +34,8 @@ class Decision:
     agent, core, reason : str
     attempt : int
         From 1.
+    decision_ms : float
+        Milliseconds that the round took that decided it.
     waited_s : float
         Seconds from its arrival to its slot.
     predicted_quality, predicted_cost : float
@@ -54,6 +60,7 @@ class Decision:
     core: str
     reason: str
     attempt: int
+    decision_ms: float
     waited_s: float
     predicted_quality: float
     predicted_cost: float
@@ -64,8 +71,25 @@ class Decision:
     finished_at: float | None = None
     quality: float | None = None
 
+    def log_values(self) -> tuple[object, ...]:
+        """What `LOG_LINE` tells; never what the call says."""
+        return (
+            self.call,
+            self.id,
+            self.agent,
+            self.core,
+            self.reason,
+            self.attempt,
+            self.waited_s,
+            self.decision_ms,
+            self.predicted_quality,
+            self.predicted_cost,
+        )
 
-def decision_of(placement: Placement, names: Sequence[str], log_text: bool) -> Decision:
+
+def decision_of(
+    placement: Placement, names: Sequence[str], decision_ms: float, log_text: bool
+) -> Decision:
     """The decision that a placement over the cores of these names becomes once it has its slot."""
     call, row, column = placement.call, placement.call.row, placement.column
     if row is None:
@@ -77,6 +101,7 @@ def decision_of(placement: Placement, names: Sequence[str], log_text: bool) -> D
         core=names[column],
         reason=placement.reason,
         attempt=call.attempts,
+        decision_ms=decision_ms,
         waited_s=time.monotonic() - call.arrived_s,
         predicted_quality=float(row.quality[column]),
         predicted_cost=float(row.cost[column]),

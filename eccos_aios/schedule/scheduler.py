@@ -18,7 +18,7 @@ from eccos_aios.schedule.capacity import Target
 from eccos_aios.schedule.debt import QualityDebt
 from eccos_aios.schedule.execute import CallTimeoutError, Execute, StoppedError
 from eccos_aios.schedule.histogram import Histogram
-from eccos_aios.schedule.ledger import Decision, Ledger, decision_of
+from eccos_aios.schedule.ledger import LOG_LINE, Decision, Ledger, decision_of
 from eccos_aios.schedule.limits import why_none
 from eccos_aios.schedule.line import Line
 from eccos_aios.schedule.round import Placement, Plan, first_free, plan_round
@@ -262,9 +262,10 @@ class Scheduler:
                 if call.state is not CallState.DONE:
                     call.enter(CallState.PLANNED if call in plan.waiting_for else CallState.PENDING)
             self._ledger.degraded_rounds += plan.fell_back
-            self._ledger.round(len(plan.placements), (time.monotonic() - started_s) * 1000)
+            decision_ms = (time.monotonic() - started_s) * 1000
+            self._ledger.round(len(plan.placements), decision_ms)
         for placement in plan.placements:
-            self._dispatch(table, settings, execute, placement)
+            self._dispatch(table, settings, execute, placement, decision_ms)
 
     def _time_out(self, now_s: float) -> None:
         """Answer the calls that took too long; a core's late answer is dropped."""
@@ -320,7 +321,12 @@ class Scheduler:
             logger.warning("%s (told once)", cause, exc_info=error)
 
     def _dispatch(
-        self, table: CoreTable, settings: SchedulerSettings, execute: Execute, placement: Placement
+        self,
+        table: CoreTable,
+        settings: SchedulerSettings,
+        execute: Execute,
+        placement: Placement,
+        decision_ms: float,
     ) -> None:
         call, slots = placement.call, table.slots[placement.column]
         name = slots.core.name
@@ -329,14 +335,14 @@ class Scheduler:
                 return
             call.enter(CallState.IN_FLIGHT)
             call.core, call.attempts = name, call.attempts + 1
-            decision = decision_of(placement, table.names, settings.log_text)
+            decision = decision_of(placement, table.names, decision_ms, settings.log_text)
             self._ledger.decide(decision)
             self._line.served(call)
             if settings.affinity != "off":
                 self._affinity.served(call.conversation, name)
             target = settings.quality_target if call.quality_target is None else call.quality_target
             self._debt.sent(target, decision.predicted_quality)
-        logger.debug("call %d (%s) of %s to %s: %s", call.number, call.id, call.agent, name, placement.reason)
+        logger.debug(LOG_LINE, *decision.log_values())
         threading.Thread(
             target=self._serve, args=(call, slots, execute), name=f"eccos-call-{name}", daemon=True
         ).start()

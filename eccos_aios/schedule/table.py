@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,11 +40,11 @@ class CoreTable:
     predictor: Predictor
     known: Mapping[str, CoreSlots] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def cores(self) -> tuple[Core, ...]:
         return tuple(slots.core for slots in self.slots)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(slots.core.name for slots in self.slots)
 
