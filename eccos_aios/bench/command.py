@@ -88,6 +88,13 @@ def bench(
 )
 @click.option("--quota", type=click.IntRange(min=1), default=16, show_default=True, help="Of each core.")
 @click.option(
+    "--quality-target",
+    type=click.FloatRange(0, 1),
+    default=0.85,
+    show_default=True,
+    help="What ECCOS has to reach.",
+)
+@click.option(
     "--scheduler",
     "schedulers",
     type=click.Choice(["fifo", "eccos"]),
@@ -104,14 +111,16 @@ def kernel(
     calls_per_caller: int,
     latency: float,
     quota: int,
+    quality_target: float,
     schedulers: tuple[str, ...],
     out: Path | None,
     as_json: bool,
 ) -> None:
     """A real AIOS kernel under FIFO and under ECCOS, on the same load over two sandbox cores.
 
-    The checkout is copied; its own config is not touched. This package must be installed in AIOS's
-    environment.
+    One core is dear and right about every question, the other is cheap and right about easy ones; ECCOS has
+    a history of other questions of these kinds. The checkout is copied; its own config is not touched.
+    This package must be installed in AIOS's environment.
 
     \b
     Examples:
@@ -129,6 +138,7 @@ def kernel(
             quota,
             schedulers,
             on_step=on_step,
+            quality_target=quality_target,
         )
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -346,6 +356,8 @@ def _print_kernel(rows: Sequence[KernelRow]) -> None:
         "p50 s",
         "p95 s",
         "p99 s",
+        "US dollars",
+        "quality",
         "busy",
         "errors",
         "most at once",
@@ -359,6 +371,8 @@ def _print_kernel(rows: Sequence[KernelRow]) -> None:
             f"{row.p50_s:.3f}",
             f"{row.p95_s:.3f}",
             f"{row.p99_s:.3f}",
+            f"{row.cost_usd:.5f}",
+            f"{row.quality:.1%}",
             f"{row.busy_share:.0%}",
             str(row.errors),
             ", ".join(f"{name} {most}" for name, most in row.max_in_flight.items()),

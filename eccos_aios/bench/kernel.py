@@ -18,15 +18,13 @@ from typing import Any
 import numpy as np
 import yaml
 
+from eccos_aios.bench.kernel_pair import PAIR, PairQuestions, cost_usd, manifest_cores, pair_questions
+from eccos_aios.collect.generated import GeneratedQuestion, is_right
 from eccos_aios.errors import ABSENT, AiosError
 from eccos_aios.sandbox.aios import AiosKernel, aios_config, aios_kernel, free_port
 from eccos_aios.sandbox.server import SandboxCore
 
-CORE_NAMES = ("core-a", "core-b")
-SCHEDULERS: Mapping[str, Mapping[str, Any]] = {
-    "fifo": {},
-    "eccos": {"scheduler_type": "eccos", "eccos": {"manifest": "cores.yaml", "quality_target": 0.5}},
-}
+QUALITY_TARGET = 0.85
 WARM_UP_CALLS = 3  # AIOS loads modules on its first call
 
 
@@ -60,6 +58,10 @@ class KernelRow:
         Of what the cores can physically give: service seconds over slots and elapsed seconds.
     p50_s, p95_s, p99_s : float
         Seconds from a call to its answer.
+    cost_usd : float
+        US dollars of the tokens that the cores counted, at the manifest's prices.
+    quality : float
+        Share of the calls whose answer was graded right.
     max_in_flight, requests : dict of str to int
         By core, as the cores counted.
     decision_ms_p50 : float or None
@@ -75,6 +77,8 @@ class KernelRow:
     p50_s: float
     p95_s: float
     p99_s: float
+    cost_usd: float
+    quality: float
     max_in_flight: dict[str, int]
     requests: dict[str, int]
     decision_ms_p50: float | None
@@ -89,8 +93,12 @@ def kernel_bench(
     schedulers: Sequence[str] = ("fifo", "eccos"),
     on_step: Callable[[str], None] = lambda _: None,
     environment: Mapping[str, str] | None = None,
+    quality_target: float = QUALITY_TARGET,
 ) -> list[KernelRow]:
-    """Run every load on a kernel of each scheduler, over two sandbox cores.
+    """Run every load on a kernel of each scheduler, over two sandbox cores that answer generated questions.
+
+    One core is dear and right about all of them, one is cheap and right about the easy ones. Every
+    scheduler is asked the same questions; ECCOS has a history of others of the same kinds.
 
     Parameters
     ----------
@@ -110,6 +118,8 @@ def kernel_bench(
         Told what is being done.
     environment : mapping of str to str, optional
         For the kernels, in addition to this process's.
+    quality_target : float
+        What ECCOS has to reach, 0 to 1.
 
     Raises
     ------
@@ -117,19 +127,24 @@ def kernel_bench(
         There is no such checkout or interpreter, or the kernel does not start.
     """
     python = _interpreter(aios, python, environment or {})
+    questions = pair_questions(max(load.calls for load in loads))
+    files = {"cores.yaml": _manifest(quota), "history.jsonl": _history(questions)}
     rows: list[KernelRow] = []
     for scheduler in schedulers:
         with ExitStack() as stack:
-            cores = [stack.enter_context(SandboxCore(name, latency_s=latency_s)) for name in CORE_NAMES]
+            cores = [
+                stack.enter_context(SandboxCore(core.name, questions.reply_of(core), latency_s=latency_s))
+                for core in PAIR
+            ]
             on_step(f"starting AIOS with {scheduler}")
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "aios"
             kernel = stack.enter_context(
                 aios_kernel(
                     aios,
                     folder,
-                    aios_config(cores, free_port(), SCHEDULERS[scheduler]),
+                    aios_config(cores, free_port(), _section(scheduler, quality_target)),
                     [str(python), "-m", "runtime.launch"],
-                    {"cores.yaml": _manifest(quota)},
+                    files,
                     environment,
                 )
             )
@@ -141,7 +156,8 @@ def kernel_bench(
                 kernel.query("Are you there?")
             for load in loads:
                 on_step(f"{scheduler}: {load.calls} calls of {load.callers} callers")
-                rows.append(_measure(kernel, cores, scheduler, load, latency_s, quota))
+                asked = questions.asked[: load.calls]
+                rows.append(_measure(kernel, cores, scheduler, load, asked, latency_s, quota))
     return rows
 
 
@@ -169,9 +185,20 @@ def _merged(environment: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **environment}
 
 
+def _section(scheduler: str, quality_target: float) -> dict[str, Any]:
+    if scheduler != "eccos":
+        return {}
+    eccos = {"manifest": "cores.yaml", "history": "history.jsonl", "quality_target": quality_target}
+    return {"scheduler_type": "eccos", "eccos": eccos}
+
+
 def _manifest(quota: int) -> str:
-    price = {"input": 1.0, "output": 1.0}
-    return str(yaml.safe_dump({"cores": [{"name": n, "quota": quota, "price": price} for n in CORE_NAMES]}))
+    cores = [core.model_dump(include={"name", "quota", "price"}) for core in manifest_cores(quota)]
+    return str(yaml.safe_dump({"cores": cores}))
+
+
+def _history(questions: PairQuestions) -> str:
+    return "".join(record.model_dump_json() + "\n" for record in questions.history())
 
 
 def _measure(
@@ -179,6 +206,7 @@ def _measure(
     cores: Sequence[SandboxCore],
     scheduler: str,
     load: Load,
+    asked: Sequence[GeneratedQuestion],
     latency_s: float,
     quota: int,
 ) -> KernelRow:
@@ -187,16 +215,17 @@ def _measure(
     taken: list[float] = []
     lock = threading.Lock()  # guards the times taken
 
-    def call(number: int) -> bool:
+    def call(number: int) -> tuple[bool, bool]:
         started_s = time.perf_counter()
-        answer = kernel.query(f"What is {number} plus {number}?", agent=f"agent-{number % load.callers}")
+        answer = kernel.query(asked[number].text, agent=f"agent-{number % load.callers}")
         with lock:
             taken.append(time.perf_counter() - started_s)
-        return answer["error"] is not None
+        failed = answer["error"] is not None
+        return failed, not failed and is_right(answer["response_message"], asked[number].truth)
 
     started_s = time.perf_counter()
     with ThreadPoolExecutor(load.callers, thread_name_prefix="caller") as callers:
-        errors = sum(callers.map(call, range(load.calls)))
+        outcomes = list(callers.map(call, range(load.calls)))
     elapsed_s = time.perf_counter() - started_s
     p50, p95, p99 = np.percentile(taken, [50, 95, 99]).tolist()
     status = kernel.request("/eccos/status") if scheduler == "eccos" else None
@@ -204,12 +233,14 @@ def _measure(
         scheduler=scheduler,
         callers=load.callers,
         calls=load.calls,
-        errors=errors,
+        errors=sum(failed for failed, _ in outcomes),
         calls_per_s=load.calls / elapsed_s,
         busy_share=load.calls * latency_s / (elapsed_s * quota * len(cores)),
         p50_s=p50,
         p95_s=p95,
         p99_s=p99,
+        cost_usd=cost_usd(cores),
+        quality=sum(right for _, right in outcomes) / load.calls,
         max_in_flight={core.name: core.max_in_flight for core in cores},
         requests={core.name: core.requests for core in cores},
         decision_ms_p50=status and status["totals"]["decision_ms_p50"],

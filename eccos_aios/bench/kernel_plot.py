@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,35 +12,72 @@ if TYPE_CHECKING:
     from eccos_aios.bench.kernel import KernelRow
 
 COLOURS = {"fifo": "#9aa5b1", "eccos": "#1f77b4"}
+OFFSETS = {"fifo": -0.2, "eccos": 0.2}  # of a bar from the middle of its group
+WIDTH = 0.4  # of a bar
+THOUSAND = 1000
 
 
 def plot_kernel(rows: Sequence[KernelRow], path: Path) -> None:
-    """Throughput and latency of each load, one bar a scheduler; without matplotlib, one line that says so."""
+    """Throughput, latency, cost and quality of each load; without matplotlib, one line that says so."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         click.echo("no plot: matplotlib is missing, pip install 'eccos-aios[plot]'", err=True)
         return
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    throughput, latency = figure.subplots(1, 2)
-    callers = sorted({row.callers for row in rows})
-    for offset, scheduler in ((-0.2, "fifo"), (0.2, "eccos")):
-        chosen = {row.callers: row for row in rows if row.scheduler == scheduler}
-        places = [place + offset for place, number in enumerate(callers) if number in chosen]
-        found = [chosen[number] for number in callers if number in chosen]
-        bars = throughput.bar(
-            places, [row.calls_per_s for row in found], 0.4, color=COLOURS[scheduler], label=scheduler.upper()
-        )
-        throughput.bar_label(bars, fmt="%.1f")
-        bars = latency.bar(places, [row.p50_s for row in found], 0.4, color=COLOURS[scheduler])
-        latency.bar_label(bars, fmt="%.2f")
-        latency.vlines(places, [row.p50_s for row in found], [row.p99_s for row in found], color="#333333")
-    for axes, title in (
-        (throughput, "calls per second"),
-        (latency, "seconds to the answer, p50 (line: to p99)"),
-    ):
-        axes.set_title(title)
-        axes.set_xticks(range(len(callers)), [f"{number} callers" for number in callers])
-        axes.spines[["top", "right"]].set_visible(False)
-    throughput.legend(frameon=False)
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    throughput, latency, cost, quality, most, legend = figure.subplots(2, 3).ravel()
+    _bars(throughput, "calls per second", rows, lambda row: row.calls_per_s, "%.1f")
+    _bars(latency, "seconds to the answer: p50, lines to p95 and p99", rows, lambda row: row.p50_s, "%.2f")
+    _tails(latency, rows)
+    _bars(cost, "US dollars per 1,000 calls", rows, lambda row: THOUSAND * row.cost_usd / row.calls, "%.3f")
+    _bars(quality, "share of answers graded right", rows, lambda row: row.quality, "%.2f")
+    quality.set_ylim(0, 1)
+    _most_at_once(most, rows)
+    legend.axis("off")
+    legend.legend(*throughput.get_legend_handles_labels(), loc="center left", frameon=False, fontsize=12)
     figure.savefig(path, dpi=150)
+
+
+def _bars(
+    axes: Any, title: str, rows: Sequence[KernelRow], figure_of: Callable[[KernelRow], float], shown: str
+) -> None:
+    """One group of bars a load, one bar a scheduler."""
+    callers = sorted({row.callers for row in rows})
+    for scheduler, offset in OFFSETS.items():
+        chosen = [row for row in rows if row.scheduler == scheduler]
+        places = [callers.index(row.callers) + offset for row in chosen]
+        figures = [figure_of(row) for row in chosen]
+        bars = axes.bar(places, figures, WIDTH, color=COLOURS[scheduler], label=scheduler.upper())
+        axes.bar_label(bars, fmt=shown)
+    _dress(axes, title, [_callers(number) for number in callers])
+
+
+def _tails(axes: Any, rows: Sequence[KernelRow]) -> None:
+    callers = sorted({row.callers for row in rows})
+    for row in rows:
+        place = callers.index(row.callers) + OFFSETS[row.scheduler] + WIDTH / 3
+        axes.vlines(place, row.p50_s, row.p99_s, color="#333333", linewidth=1)
+        axes.hlines(row.p95_s, place - WIDTH / 10, place + WIDTH / 10, color="#333333", linewidth=1)
+
+
+def _most_at_once(axes: Any, rows: Sequence[KernelRow]) -> None:
+    """Of the load with the most callers, by core."""
+    callers = max(row.callers for row in rows)
+    names = list(rows[0].max_in_flight)
+    for row in rows:
+        if row.callers == callers:
+            places = [place + OFFSETS[row.scheduler] for place in range(len(names))]
+            held = [row.max_in_flight[name] for name in names]
+            axes.bar_label(axes.bar(places, held, WIDTH, color=COLOURS[row.scheduler]))
+    _dress(axes, f"most calls in flight at once, {_callers(callers)}", names)
+
+
+def _dress(axes: Any, title: str, groups: Sequence[str]) -> None:
+    axes.set_title(title)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.margins(y=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _callers(number: int) -> str:
+    return "1 caller" if number == 1 else f"{number} callers"

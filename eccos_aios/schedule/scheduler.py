@@ -135,6 +135,14 @@ class Scheduler:
                 self._table = self._table.successor((*self._table.cores, core), self._table.predictor)
                 self._wake()
 
+    def remove_core(self, name: str) -> None:
+        """Let a core leave: calls in flight there end there, those that need it and no other are refused."""
+        with self._changed:
+            left = [core for core in self._table.cores if core.name != name]
+            if len(left) < len(self._table.cores):
+                self._table = self._table.successor(left, self._table.predictor)
+                self._wake()
+
     def give_quality(self, call: int | str, quality: float) -> bool:
         """Tell the quality, 0 to 1, that a call really had; what is told last counts.
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -369,6 +370,44 @@ def test_a_core_may_join_and_take_the_calls_that_name_it() -> None:
         scheduler.submit(call(answers, needs=Needs(10, cores=frozenset({"new"}))))
         assert answers.wait(1)[0].core == "new"
         assert scheduler.core_names == ("cheap", "dear", "new")
+
+
+def test_a_core_that_leaves_gets_no_more_calls_and_its_quota_holds_when_it_comes_back() -> None:
+    answers, backend = Answers(), Backend(open_gate=False)
+    with running(backend, quality_target=0.0, max_wait_s=60.0, grace_s=WAIT_S) as scheduler:
+        scheduler.submit(call(answers))
+        backend.wait_until_holding(1)
+        scheduler.remove_core("cheap")
+        assert scheduler.core_names == ("dear",)
+        scheduler.submit(call(answers))
+        backend.wait_until_holding(1)
+        assert [core for core, _ in backend.served] == ["cheap", "dear"]
+        scheduler.submit(call(answers, needs=Needs(10, cores=frozenset({"cheap"}))))
+        (refused,) = answers.wait(1)
+        assert isinstance(refused.error, NoCoreError)
+        scheduler.add_core(CHEAP)
+        for _ in range(4):
+            scheduler.submit(call(answers))
+        backend.wait_until_holding(1)
+        backend.gate.set()
+        assert all(not result.failed for result in answers.wait(6)[1:])
+    assert backend.most["cheap"] == 2
+
+
+def test_a_decision_is_one_line_of_figures_at_debug_and_says_nothing_of_the_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answers = Answers()
+    caplog.set_level(logging.DEBUG, logger="eccos_aios")
+    with running(Backend()) as scheduler:
+        scheduler.submit(call(answers, agent="an agent"))
+        answers.wait(1)
+        (decision,) = scheduler.decisions()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert caplog.records[0].levelno == logging.DEBUG
+    assert line.startswith(f"decision call={decision.call} id={decision.id} agent='an agent' core='cheap' reason='planned'")
+    assert f"decision_ms={decision.decision_ms:.3f} predicted_quality=0.9000 predicted_cost=" in line
+    assert "a question" not in line
 
 
 def test_a_receiver_that_raises_does_not_end_the_scheduler() -> None:

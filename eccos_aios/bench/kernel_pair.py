@@ -1,0 +1,111 @@
+"""The cores and the questions of ``bench kernel``: a pair worth choosing between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eccos_aios.collect.generated import GeneratedQuestion, is_right, make_questions
+from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Core, Price
+from eccos_aios.history import Outcome, Record
+from eccos_aios.sandbox.reply import Reply, canned_reply, last_user_text, usage
+from eccos_aios.sandbox.server import ReplyFunction, SandboxCore
+
+LEARNED = 480  # questions of the history; twenty of each kind
+CHANCE = 0.97  # that a core is right about a question that it can answer
+WRONG = "I am not sure, perhaps none of these."
+RIGHT = "Step by step, the answer is {}."
+
+
+@dataclass(frozen=True)
+class PairCore:
+    """A core of the bench.
+
+    Attributes
+    ----------
+    name : str
+    price : Price
+    level : int
+        The hardest questions that it can answer.
+    """
+
+    name: str
+    price: Price
+    level: int
+
+    def answer(self, question: GeneratedQuestion, seed: int) -> str:
+        """What it says; the same for the same seed."""
+        lucky = random.Random(f"{seed} {self.name} {question.text}").random() < CHANCE
+        return RIGHT.format(question.truth) if lucky and question.level <= self.level else WRONG
+
+
+PAIR = (
+    PairCore("dear", Price(input=2.5, output=10.0), level=3),
+    PairCore("cheap", Price(input=0.15, output=0.6), level=1),
+)
+"""In AIOS's order of models: the first is the one that AIOS sends every call to."""
+
+
+@dataclass(frozen=True)
+class PairQuestions:
+    """Questions that ECCOS has learned from, and others of the same kinds that agents ask."""
+
+    learned: Sequence[GeneratedQuestion]
+    asked: Sequence[GeneratedQuestion]
+    seed: int
+
+    def history(self) -> list[Record]:
+        """What both cores answered to the learned ones, graded."""
+        return [
+            Record(
+                query=question.text,
+                category=question.category,
+                outputs=tuple(self._outcome(core, question) for core in PAIR),
+            )
+            for question in self.learned
+        ]
+
+    def reply_of(self, core: PairCore) -> ReplyFunction:
+        """How a sandbox core answers the asked ones; anything else with a canned sentence."""
+        known = {question.text: core.answer(question, self.seed) for question in self.asked}
+
+        def reply(request: dict[str, Any]) -> Reply:
+            text = known.get(last_user_text(request["messages"]))
+            return canned_reply(request) if text is None else Reply(text)
+
+        return reply
+
+    def _outcome(self, core: PairCore, question: GeneratedQuestion) -> Outcome:
+        text = core.answer(question, self.seed)
+        tokens = usage({"messages": [{"role": "user", "content": question.text}]}, Reply(text))
+        return Outcome(
+            model_name=core.name,
+            correctness=is_right(text, question.truth),
+            input_token_length=tokens["prompt_tokens"],
+            output_token_length=tokens["completion_tokens"],
+            prediction=text,
+        )
+
+
+def pair_questions(count: int, seed: int = 0) -> PairQuestions:
+    """`count` questions to ask and a history beside them, no question in both, all kinds mixed."""
+    every = make_questions(count + LEARNED, seed)
+    random.Random(f"order {seed}").shuffle(every)
+    return PairQuestions(every[count:], every[:count], seed)
+
+
+def manifest_cores(quota: int) -> list[Core]:
+    """The pair as a manifest lists it."""
+    return [Core(name=core.name, quota=quota, price=core.price) for core in PAIR]
+
+
+def cost_usd(servers: Iterable[SandboxCore]) -> float:
+    """US dollars of the tokens that the cores themselves counted."""
+    prices = {core.name: core.price for core in PAIR}
+    total = 0.0
+    for server in servers:
+        price, stats = prices[server.name], server.stats
+        total += price.input * stats["input_tokens"] + price.output * stats["output_tokens"]
+    return total / TOKENS_PER_PRICE_UNIT
