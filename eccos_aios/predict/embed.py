@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from eccos_aios.predict.terms import BUCKETS, count_terms, term_buckets
+from eccos_aios.predict.terms import BUCKETS, count_terms, text_buckets
 
 Vectors = NDArray[np.float32]
 EmbedderT = TypeVar("EmbedderT", bound="Embedder")
@@ -71,21 +71,22 @@ class TfidfEmbedder(Embedder):
 
     def _transform_few(self, texts: Sequence[str]) -> Vectors:
         """The same without a sparse matrix, whose making takes longer than the product with it."""
-        rows, buckets = term_buckets(texts)
-        columns = self._column.take(buckets)
         vectors = np.zeros((len(texts), self.projection_.shape[1]), dtype=np.float32)
-        for row in range(len(texts)):
-            own = columns[rows == row]
+        for row, text in enumerate(texts):
+            own = self._column.take(text_buckets(text))
             own.sort()
             own = own[own.searchsorted(0) :]  # the unknown are -1
-            starts = np.flatnonzero(np.concatenate([[True], own[1:] != own[:-1]])[: len(own)])
-            counts = np.diff(starts, append=len(own)).astype(np.float32)
-            own = own[starts]
-            weights = (1 + np.log(counts)) * self.idf_.take(own)
+            if not own.size:
+                continue
+            ends = (own[1:] != own[:-1]).nonzero()[0] + 1
+            starts = np.concatenate([[0], ends])
+            counts = np.concatenate([ends, [len(own)]]) - starts
+            own = own.take(starts)
+            weights = (1 + np.log(counts, dtype=np.float32)) * self.idf_.take(own)
             projected = np.einsum("k,kd->d", weights, self.projection_.take(own, axis=0))
             # Rows of the sparse matrix have length 1; only so is a length compared with what counts as 0.
-            length = math.sqrt(projected @ projected)
-            if length > LEAST_LENGTH * math.sqrt(weights @ weights):
+            length = math.sqrt(np.einsum("d,d->", projected, projected))
+            if length > LEAST_LENGTH * math.sqrt(np.einsum("k,k->", weights, weights)):
                 vectors[row] = projected / length
         return vectors
 

@@ -65,12 +65,12 @@ class HybridPredictor(Predictor):
         retrieved, support = self.retrieval.quality_and_support(vectors)
         columns = core_positions(self.trained.cores_, cores)
         quality = trained + self.weight_ * (retrieved - trained) + self.shift_
-        quality = np.clip(quality[:, columns], 0.0, 1.0)
+        quality = np.minimum(np.maximum(quality.take(columns, axis=1), 0.0), 1.0)
         return Estimates(
             quality=shrink_advantage(quality, self.trained.priors_.quality[columns], self.keep_),
-            input_tokens=input_tokens[:, columns],
-            output_tokens=output_tokens[:, columns],
-            support=support[:, columns],
+            input_tokens=input_tokens.take(columns, axis=1),
+            output_tokens=output_tokens.take(columns, axis=1),
+            support=support.take(columns, axis=1),
         )
 
 

@@ -127,7 +127,7 @@ class RetrievalPredictor(Predictor):
         if not count or not len(vectors):
             return np.zeros((len(vectors), 0)), np.zeros((len(vectors), 0), dtype=np.int64)
         similarity, found = self._search(vectors, count)
-        weights = np.where(found >= 0, np.clip(similarity, 0.0, 1.0), 0.0) ** self.sharpness
+        weights = np.where(found >= 0, np.minimum(np.maximum(similarity, 0.0), 1.0), 0.0) ** self.sharpness
         return weights.astype(np.float64), np.maximum(found, 0)
 
     def _search(self, vectors: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -176,4 +176,7 @@ def _local_means(
     mean = np.divide(total.sum(axis=1, keepdims=True), seen, out=np.full_like(seen, neutral), where=seen > 0)
     common = neutral + (mean - neutral) * evidence / (evidence + caution)
     local = (total + caution * common) / (support + caution)
-    return np.hstack([local, common]), np.hstack([support, np.zeros_like(common)])
+    return (
+        np.concatenate([local, common], axis=1),
+        np.concatenate([support, np.zeros_like(common)], axis=1),
+    )

@@ -6,8 +6,9 @@ round. Here a batch is one array of code points, and words get their hashes from
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ _SEPARATOR = "\0"
 SPACE, LETTER, SINGLE = range(3)  # what a character is
 DIGITS = np.uint32(10)
 _IDEOGRAPHS = 0x3040  # from here on a character is taken as a word of its own
+_MASK = (1 << 64) - 1
+_WORD = re.compile("[^\\W\u3040-\U0010ffff]+|[^\\w\\s\\0\u3040-\U0010ffff]|[\u3040-\U0010ffff]")
+_ALIKE = str.maketrans("123456789", "0" * 9)
 
 Codes = NDArray[np.uint32]
 Hashes = NDArray[np.uint64]
@@ -38,14 +42,43 @@ def count_terms(texts: Sequence[str]) -> csr_matrix:
     """
     if not texts:
         return csr_matrix((0, BUCKETS), dtype=np.float32)
-    rows, buckets = term_buckets(texts)
+    rows, buckets = _row_buckets(texts)
     counts = csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, buckets)), shape=(len(texts), BUCKETS))
     counts.sum_duplicates()
     return counts
 
 
-def term_buckets(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row and bucket of every term of some texts, as often as it occurs; there is one text at least."""
+def text_buckets(text: str) -> NDArray[np.int64]:
+    """Buckets of one text's terms, as often as they occur; the same as `count_terms` has for it.
+
+    For one text the arrays of a batch take longer than a look at each word: after a pause of 50 ms, when
+    no code is in the processor's caches, 270 µs against 200 for the texts of tools12.
+    """
+    found = [_word_hashes(word) for word in _WORD.findall(text.lower().translate(_ALIKE))]
+    words = np.array([word for word, _ in found], dtype=np.uint64)
+    stems = np.array([stem for _, stem in found if stem is not None], dtype=np.uint64)
+    return _buckets(np.concatenate([words, words[:-1] * _PAIR + words[1:], stems]))
+
+
+@lru_cache(maxsize=1 << 16)
+def _word_hashes(word: str) -> tuple[int, int | None]:
+    """What `_hashes` makes of a word and of its beginning; None where it is short."""
+    whole = _polynomial(word)
+    if len(word) <= STEM_LETTERS:
+        return whole, None
+    return whole, _polynomial(word[:STEM_LETTERS]) * int(_STEM) & _MASK
+
+
+def _polynomial(word: str) -> int:
+    total, power = 0, 1
+    for sign in word:
+        total += (ord(sign) + 1) * power
+        power = power * int(_RADIX) & _MASK
+    return total & _MASK
+
+
+def _row_buckets(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and bucket of every term of some texts, as often as it occurs."""
     joined = _SEPARATOR.join(text.replace(_SEPARATOR, " ").lower() for text in texts) + _SEPARATOR
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     codes = np.where(codes - np.uint32(ord("0")) < DIGITS, np.uint32(ord("0")), codes)

@@ -106,7 +106,7 @@ class TrainedPredictor(Predictor):
 
         Each of shape (calls, known cores + 1); the last column stands for an unknown core.
         """
-        features = np.hstack([vectors, self.shape_.transform(calls)])
+        features = np.concatenate([vectors, self.shape_.transform(calls)], axis=1)
         told = product(self.kernel_.similarity(features), self._heads).astype(np.float64)
         width = len(self.cores_) + 1
         found = told[:, :width]
@@ -209,4 +209,4 @@ def _length_head(
 
 def _stretch(log_deviation: FloatArray) -> FloatArray:
     most = np.log(MOST_STRETCH)
-    return np.asarray(np.exp(np.clip(log_deviation, -most, most)), dtype=np.float64)
+    return np.asarray(np.exp(np.minimum(np.maximum(log_deviation, -most), most)), dtype=np.float64)
