@@ -1,7 +1,7 @@
 """Stage 2: estimates, quotas and a quality target -> one core for each call."""
 
+from eccos_aios.assign.few import choose_cores
 from eccos_aios.assign.problem import WAITS, Assignment, AssignmentProblem, DualPrices
-from eccos_aios.assign.single import choose_core
 from eccos_aios.assign.solver import is_out_of_reach, solve
 
 __all__ = [
@@ -9,7 +9,7 @@ __all__ = [
     "Assignment",
     "AssignmentProblem",
     "DualPrices",
-    "choose_core",
+    "choose_cores",
     "is_out_of_reach",
     "solve",
 ]

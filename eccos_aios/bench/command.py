@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(path_type=Path)
 KERNEL_CALLERS = (1, 40)
+TABLE_WIDTH = 100  # columns that the widest table needs; a narrower terminal wraps it
 
 
 @click.group("bench", invoke_without_command=True)
@@ -349,20 +350,10 @@ def _print_kernel(rows: Sequence[KernelRow]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        "callers",
-        "scheduler",
-        "calls/s",
-        "p50 s",
-        "p95 s",
-        "p99 s",
-        "US dollars",
-        "quality",
-        "busy",
-        "errors",
-        "most at once",
-        box=None,
-    )
+    table = Table(box=None, padding=(0, 1))
+    for name in ("callers", "", "calls/s", "p50 s", "p95 s", "p99 s", "US $", "right", "busy", "errors"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("most at once: " + ", ".join(rows[0].max_in_flight), no_wrap=True)
     for row in sorted(rows, key=lambda row: row.callers):
         table.add_row(
             str(row.callers),
@@ -371,10 +362,10 @@ def _print_kernel(rows: Sequence[KernelRow]) -> None:
             f"{row.p50_s:.3f}",
             f"{row.p95_s:.3f}",
             f"{row.p99_s:.3f}",
-            f"{row.cost_usd:.5f}",
+            f"{row.cost_usd:.4f}",
             f"{row.quality:.1%}",
             f"{row.busy_share:.0%}",
             str(row.errors),
-            ", ".join(f"{name} {most}" for name, most in row.max_in_flight.items()),
+            ", ".join(map(str, row.max_in_flight.values())),
         )
-    Console().print(table)
+    Console(width=max(TABLE_WIDTH, Console().width)).print(table)

@@ -27,11 +27,10 @@ def plot_kernel(rows: Sequence[KernelRow], path: Path) -> None:
     figure = Figure(figsize=(12, 7), layout="constrained")
     throughput, latency, cost, quality, most, legend = figure.subplots(2, 3).ravel()
     _bars(throughput, "calls per second", rows, lambda row: row.calls_per_s, "%.1f")
-    _bars(latency, "seconds to the answer: p50, lines to p95 and p99", rows, lambda row: row.p50_s, "%.2f")
+    _bars(latency, "seconds to the answer: p50 (to p95, p99)", rows, lambda row: row.p50_s, "%.2f")
     _tails(latency, rows)
     _bars(cost, "US dollars per 1,000 calls", rows, lambda row: THOUSAND * row.cost_usd / row.calls, "%.3f")
     _bars(quality, "share of answers graded right", rows, lambda row: row.quality, "%.2f")
-    quality.set_ylim(0, 1)
     _most_at_once(most, rows)
     legend.axis("off")
     legend.legend(*throughput.get_legend_handles_labels(), loc="center left", frameon=False, fontsize=12)
@@ -75,7 +74,7 @@ def _most_at_once(axes: Any, rows: Sequence[KernelRow]) -> None:
 def _dress(axes: Any, title: str, groups: Sequence[str]) -> None:
     axes.set_title(title)
     axes.set_xticks(range(len(groups)), groups)
-    axes.margins(y=0.12)
+    axes.margins(y=0.14)
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -1,0 +1,89 @@
+"""A few calls are placed as the solver would place them, and what is called out of reach is."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eccos_aios.assign import WAITS, AssignmentProblem, choose_cores, is_out_of_reach, solve
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 3),
+    st.integers(1, 6),
+    st.sampled_from([2, 5, 10**6]),
+    st.sampled_from([0.0, 0.3]),
+)
+def test_a_few_calls_go_where_the_optimum_sends_them(
+    seed: int, calls: int, cores: int, levels: int, price: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (calls, cores)
+    problem = AssignmentProblem(
+        cost=rng.integers(0, levels, shape) / levels,
+        quality=rng.integers(0, levels + 1, shape) / levels,
+        quota=rng.integers(0, 3, cores),
+        target=float(rng.integers(0, 11)) / 10,
+        allowed=rng.random(shape) < 0.8,
+        target_deficit=float(rng.integers(-1, 2)) / 10,
+        seconds=rng.integers(1, 4, cores).astype(float),
+        price_per_second=price,
+    )
+    assert problem.allowed is not None
+    assert problem.seconds is not None
+    required = calls * problem.target + problem.target_deficit
+    chosen = choose_cores(
+        problem.cost, problem.quality, problem.allowed, problem.quota, required, problem.seconds, price
+    )
+    found = solve(problem)
+    if chosen is None:
+        assert (found.core == WAITS).any()
+        return
+    columns, met = np.array(chosen[0]), chosen[1]
+    rows = np.arange(calls)
+    assert problem.allowed[rows, columns].all()
+    assert (np.bincount(columns, minlength=cores) <= problem.quota).all()
+    assert met == found.met
+    quality, cost = problem.quality[rows, columns], problem.cost[rows, columns]
+    assert quality.sum() >= min(required, found.quality * calls) - 1e-8
+    assert cost.sum() + price * problem.seconds[columns].sum() <= found.objective * (1 + 1e-5) + 1e-5
+
+
+def test_of_cores_that_cost_the_same_the_sooner_is_chosen() -> None:
+    cost, quality = np.array([[1.0, 1.0, 2.0]]), np.array([[0.9, 0.8, 0.9]])
+    allowed, quota = np.ones((1, 3), dtype=bool), np.ones(3, dtype=np.int64)
+    assert choose_cores(cost, quality, allowed, quota, 0.7, np.array([2.0, 1.0, 0.5])) == ([1], True)
+    assert choose_cores(cost, quality, allowed, quota, 0.95, np.array([2.0, 1.0, 0.5])) == ([0], False)
+
+
+def test_more_than_a_few_calls_are_left_to_the_solver() -> None:
+    shape = (9, 4)
+    assert (
+        choose_cores(np.ones(shape), np.ones(shape), np.ones(shape, bool), np.full(4, 9), 0, np.ones(4))
+        is None
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 30), st.integers(1, 5))
+def test_what_is_out_of_reach_is_not_reached(seed: int, calls: int, cores: int) -> None:
+    rng = np.random.default_rng(seed)
+    problem = AssignmentProblem(
+        cost=rng.random((calls, cores)),
+        quality=rng.random((calls, cores)),
+        quota=rng.integers(0, calls + 1, cores),
+        target=float(rng.random()),
+        allowed=rng.random((calls, cores)) < 0.8,
+    )
+    if is_out_of_reach(problem):
+        assert not solve(problem).met
+
+
+def test_a_target_beyond_the_room_at_the_good_core_is_seen_to_be_out_of_reach() -> None:
+    quality = np.tile([0.9, 0.5], (10, 1))
+    cost = np.tile([2.0, 1.0], (10, 1))
+    assert is_out_of_reach(AssignmentProblem(cost, quality, np.array([4, 10]), 0.67))
+    assert not is_out_of_reach(AssignmentProblem(cost, quality, np.array([4, 10]), 0.66))
