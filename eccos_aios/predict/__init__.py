@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eccos_aios.predict.estimate import Estimates
+from eccos_aios.predict.estimate import Estimates, prices_of
 from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.text import CallText, call_text, has_images, query_text, record_text
 
@@ -47,6 +47,7 @@ __all__ = [
     "default_predictor",
     "has_images",
     "load_predictor",
+    "prices_of",
     "query_text",
     "record_text",
     "save_predictor",

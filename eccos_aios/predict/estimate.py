@@ -44,9 +44,16 @@ class Estimates:
             cache and to charge nothing for; a provider that charges a part of the price is given as that
             much less. The hook for whoever knows the cores' caches. Default: none.
         """
-        prices = [core.resolved_price for core in cores]
-        input_price = np.array([price.input for price in prices])
-        output_price = np.array([price.output for price in prices])
+        return self.cost_at(prices_of(cores), cached_share)
+
+    def cost_at(self, prices: FloatArray, cached_share: FloatArray | None = None) -> FloatArray:
+        """The same at prices that are known already, as `prices_of` tells them."""
         charged = self.input_tokens if cached_share is None else self.input_tokens * (1.0 - cached_share)
-        dollars = charged * input_price + self.output_tokens * output_price
+        dollars = charged * prices[0] + self.output_tokens * prices[1]
         return np.asarray(dollars / TOKENS_PER_PRICE_UNIT, dtype=np.float64)
+
+
+def prices_of(cores: Sequence[Core]) -> FloatArray:
+    """US dollars of a million input tokens and of as many output tokens, shape (2, cores)."""
+    prices = [core.resolved_price for core in cores]
+    return np.array([[price.input for price in prices], [price.output for price in prices]])

@@ -32,6 +32,8 @@ class Needs:
 
 def allowed_cores(needs: Sequence[Needs], cores: Sequence[Core]) -> NDArray[np.bool_]:
     """Where each call may go, shape (calls, cores)."""
+    if len(needs) == 1:
+        return np.array([[_may_take(needs[0], core) for core in cores]], dtype=np.bool_)
     tokens = np.array([need.input_tokens for need in needs], dtype=np.float64)
     windows = np.array([core.context_window or np.inf for core in cores], dtype=np.float64)
     allowed: NDArray[np.bool_] = tokens[:, None] <= windows
@@ -46,6 +48,14 @@ def allowed_cores(needs: Sequence[Needs], cores: Sequence[Core]) -> NDArray[np.b
             named[[position[name] for name in need.cores if name in position]] = True
             allowed[row] &= named
     return allowed
+
+
+def _may_take(needs: Needs, core: Core) -> bool:
+    return (
+        (needs.cores is None or core.name in needs.cores)
+        and (core.context_window is None or needs.input_tokens <= core.context_window)
+        and needs.abilities <= core.supports
+    )
 
 
 def why_none(needs: Needs, cores: Sequence[Core]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import NamedTuple
 
 from eccos_aios.core import Core
 from eccos_aios.schedule.breaker import CircuitBreaker
@@ -13,6 +14,28 @@ SERVICE_TIME_WEIGHT = (
 )
 SHORTEST_SERVICE_S = 1e-3  # seconds; bounds what a core that answers from a cache is believed to take
 MOST_TURNS = 100  # times that a plan counts a slot at most
+
+
+class Room(NamedTuple):
+    """What a core can take.
+
+    Attributes
+    ----------
+    free : int
+        Slots that a call can take now: one where the breaker wants a probe, none where it is open.
+    slots : int
+        Those that come free again and again; none unless the breaker is closed.
+    service_s : float or None
+        Running mean of the seconds that an answered call took; None before the first answer.
+    """
+
+    free: int
+    slots: int
+    service_s: float | None
+
+    def freed_within(self, horizon_s: float, service_s: float) -> int:
+        """Slots that come free within `horizon_s` seconds, each as often as it does, at so many a call."""
+        return min(int(self.slots * horizon_s / max(service_s, SHORTEST_SERVICE_S)), MOST_TURNS * self.slots)
 
 
 class CoreSlots:
@@ -78,35 +101,20 @@ class CoreSlots:
         with self._lock:
             self.core = core
 
-    @property
-    def free(self) -> int:
-        """Slots that a call can take now: one where the breaker wants a probe, none where it is open."""
+    def room(self) -> Room:
+        """What it can take now, all told of one moment."""
         with self._lock:
-            now_s = time.monotonic()
-            if self._breaker.closed_to(now_s):
-                return 0
-            slots = max(0, self.core.slots - self._in_flight)
-            return slots if self._breaker.state(now_s) == "ok" else min(1, slots)
-
-    @property
-    def service_s(self) -> float | None:
-        """Running mean of the seconds that an answered call took; None before the first answer."""
-        with self._lock:
-            return self._service_s
+            state = self._breaker.state(now_s := time.monotonic())
+            free = max(0, self.core.slots - self._in_flight)
+            if state != "ok":
+                free = 0 if self._breaker.closed_to(now_s) else min(1, free)
+            return Room(free, self.core.slots if state == "ok" else 0, self._service_s)
 
     @property
     def probe_at_s(self) -> float | None:
         """When the breaker lets a probe through, on the monotonic clock; None where it waits for none."""
         with self._lock:
             return self._breaker.probe_at_s
-
-    def freed_within(self, horizon_s: float, service_s: float) -> int:
-        """Slots that come free within `horizon_s` seconds, each as often as it does, at so many a call."""
-        with self._lock:
-            if self._breaker.state(time.monotonic()) != "ok":
-                return 0
-            slots = self.core.slots
-        return min(int(slots * horizon_s / max(service_s, SHORTEST_SERVICE_S)), MOST_TURNS * slots)
 
     def status(self) -> dict[str, int | str]:
         """The core's part of ``/eccos/status``."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.core import Core
-from eccos_aios.predict import Estimates, Predictor
+from eccos_aios.predict import Estimates, Predictor, prices_of
 from eccos_aios.schedule.affinity import discounted
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.capacity import Capacity, Waiting
@@ -48,6 +48,11 @@ class CoreTable:
     def names(self) -> tuple[str, ...]:
         return tuple(slots.core.name for slots in self.slots)
 
+    @cached_property
+    def prices(self) -> NDArray[np.float64]:
+        """As `prices_of` tells them; litellm's price map is asked once a configuration."""
+        return prices_of(self.cores)
+
     def successor(self, cores: Sequence[Core], predictor: Predictor) -> CoreTable:
         """A table of other cores; those that stay keep their slots, and so their calls in flight."""
         known = {core.name: self.known.get(core.name) or CoreSlots(core) for core in cores}
@@ -57,17 +62,17 @@ class CoreTable:
 
     def capacity(self, waiting: Waiting) -> Capacity:
         """What the cores can take now and within the times that a call may wait."""
-        measured = [slots.service_s for slots in self.slots]
-        known = [service_s for service_s in measured if service_s is not None]
+        rooms = [slots.room() for slots in self.slots]
+        known = [room.service_s for room in rooms if room.service_s is not None]
         # A core that nobody has tried is believed to be as fast as the others, lest it never is tried.
-        guess_s = float(np.mean(known)) if known else FIRST_GUESS_S
-        service_s = [guess_s if taken is None else taken for taken in measured]
+        guess_s = sum(known) / len(known) if known else FIRST_GUESS_S
+        service_s = [guess_s if room.service_s is None else room.service_s for room in rooms]
         soon, later = (
-            [slots.freed_within(wait_s, taken) for slots, taken in zip(self.slots, service_s, strict=True)]
+            [room.freed_within(wait_s, taken) for room, taken in zip(rooms, service_s, strict=True)]
             for wait_s in waiting.limits_s
         )
         return Capacity(
-            free=np.array([slots.free for slots in self.slots], dtype=np.int64),
+            free=np.array([room.free for room in rooms], dtype=np.int64),
             soon=np.array(soon, dtype=np.int64),
             later=np.array(later, dtype=np.int64),
             service_s=np.array(service_s),
@@ -108,7 +113,7 @@ class CoreTable:
             What that core is worth.
         """
         cores = self.cores
-        cost = estimates.cost(cores)
+        cost = estimates.cost_at(self.prices)
         allowed = allowed_cores([call.needs for call in calls], cores)
         columns = {name: column for column, name in enumerate(self.names)}
         for position, call in enumerate(calls):
