@@ -87,9 +87,7 @@ class Decision:
         )
 
 
-def decision_of(
-    placement: Placement, names: Sequence[str], decision_ms: float, log_text: bool
-) -> Decision:
+def decision_of(placement: Placement, names: Sequence[str], decision_ms: float, log_text: bool) -> Decision:
     """The decision that a placement over the cores of these names becomes once it has its slot."""
     call, row, column = placement.call, placement.call.row, placement.column
     if row is None:
