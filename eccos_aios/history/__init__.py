@@ -1,11 +1,13 @@
 """What past calls taught: the record format and how it is kept."""
 
 from eccos_aios.history.call_outcome import CallOutcome
+from eccos_aios.history.mark import StoreMark
 from eccos_aios.history.read import ReadReport, read_history
 from eccos_aios.history.record import Outcome, Record
 from eccos_aios.history.recorder import OutcomeRecorder
 from eccos_aios.history.stats import CoreStats, StoreStats
 from eccos_aios.history.store import Added, HistoryStore
+from eccos_aios.history.stored import StoredRecords
 from eccos_aios.history.transfer import Exported, export_history, import_history
 
 __all__ = [
@@ -18,7 +20,9 @@ __all__ = [
     "OutcomeRecorder",
     "ReadReport",
     "Record",
+    "StoreMark",
     "StoreStats",
+    "StoredRecords",
     "export_history",
     "import_history",
     "read_history",

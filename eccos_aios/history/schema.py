@@ -60,6 +60,11 @@ STEPS = (
         "CREATE INDEX feedback_of_call ON feedback (call_id, seq)",
         "CREATE INDEX outcomes_of_agent ON outcomes (agent, seq)",
     ),
+    (
+        # One row: what tells this store from every other, for marks that are kept outside of it.
+        "CREATE TABLE identity (id TEXT NOT NULL)",
+        "INSERT INTO identity (id) VALUES (lower(hex(randomblob(16))))",
+    ),
 )
 VERSION = len(STEPS)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
 import threading
 import time
@@ -13,25 +11,41 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from pydantic import ValidationError
-
-from eccos_aios.errors import ABSENT, HistoryError, from_validation
+from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history.call_outcome import CallOutcome
+from eccos_aios.history.mark import (
+    CALLS_SINCE,
+    OUTCOMES_AT_MARK,
+    RECORDS_SINCE,
+    StoreMark,
+    is_held,
+    places,
+    read_mark,
+)
 from eccos_aios.history.record import Record
+from eccos_aios.history.rows import (
+    OUTCOME_COLUMNS,
+    RecordRow,
+    good,
+    outcome_row,
+    read_outcome,
+    read_record,
+    record_row,
+)
 from eccos_aios.history.schema import connect, faults_of
 from eccos_aios.history.stats import StoreStats, read_stats
+from eccos_aios.history.stored import StoredRecords
 
 BATCH = 1_000  # rows that are committed at once: one write to disk each, and other writers wait no longer
 
-_COLUMNS = tuple(CallOutcome.model_fields)
 _ADD_RECORD = (
     "INSERT INTO records (id, content_hash, body) SELECT ?1, ?2, ?3 "
     "WHERE NOT EXISTS (SELECT 1 FROM outcomes WHERE call_id = ?1) ON CONFLICT DO NOTHING"
 )
+_VALUES = ", ".join(f":{name}" for name in OUTCOME_COLUMNS)
 _ADD_OUTCOME = (
-    f"INSERT INTO outcomes ({', '.join(_COLUMNS)}) SELECT {', '.join(f':{name}' for name in _COLUMNS)} "
+    f"INSERT INTO outcomes ({', '.join(OUTCOME_COLUMNS)}) SELECT {_VALUES} "
     "WHERE NOT EXISTS (SELECT 1 FROM records WHERE id = :call_id) ON CONFLICT DO NOTHING"
 )
 _ADD_FEEDBACK = (
@@ -42,7 +56,8 @@ _QUALITY = (
     "coalesce((SELECT quality FROM feedback WHERE feedback.call_id = outcomes.call_id "
     "ORDER BY feedback.seq DESC LIMIT 1), quality)"
 )
-_OUTCOMES = f"SELECT {', '.join(_QUALITY if name == 'quality' else name for name in _COLUMNS)} FROM outcomes "
+_NOW = ", ".join(_QUALITY if name == "quality" else name for name in OUTCOME_COLUMNS)
+_OUTCOMES = f"SELECT {_NOW} FROM outcomes "
 _GRADED = f"WHERE {_QUALITY} IS NOT NULL "
 
 
@@ -80,11 +95,12 @@ class HistoryStore:
     power. Whoever got no answer may give the same again; an id is stored once. One process writes at a
     time and others wait for it; any number read meanwhile, each reading what was there when it began.
 
-    The whole interface is five verbs: add records (`extend`), add outcomes (`append_outcomes`), grade a
-    call (`give_quality`, with `latest_call` to find it), read in order (`records`, `outcomes`), sum up
-    (`stats`). None hands out rows, cursors or transactions, every addition may be repeated, and readers
-    ask for no more than a consistent beginning. A backend that several kernels share needs to keep these
-    promises and nothing else: a uniqueness rule over ids, an append in order, one atomic batch. The
+    The whole interface is six verbs: add records (`extend`), add outcomes (`append_outcomes`), grade a
+    call (`give_quality`, with `latest_call` to find it), read in order (`records`, `outcomes`), go on from
+    a place (`mark`, `records_until`, `records_since`), sum up (`stats`). None hands out rows, cursors or
+    transactions, every addition may be repeated, and readers ask for no more than a consistent beginning.
+    A backend that several kernels share needs to keep these promises and nothing else: a uniqueness rule
+    over ids, an append in order, one atomic batch. The
     methods of one record are short forms, the formats of files stay outside (`import_history`,
     `export_history`).
 
@@ -152,7 +168,7 @@ class HistoryStore:
         """
         added = Added()
         pending = iter(records)
-        while batch := [self._record_row(record) for record in islice(pending, BATCH)]:
+        while batch := [self._kept(record) for record in islice(pending, BATCH)]:
             with self._transaction() as write:
                 stored = Added()
                 for row in batch:
@@ -178,7 +194,7 @@ class HistoryStore:
         HistoryError
             The store cannot be written.
         """
-        rows = [self._outcome_row(outcome) for outcome in outcomes]
+        rows = [outcome_row(outcome if self.store_text else outcome.without_text()) for outcome in outcomes]
         with self._transaction() as write:
             return sum(write.execute(_ADD_OUTCOME, row).rowcount for row in rows)
 
@@ -234,17 +250,15 @@ class HistoryStore:
             The store cannot be read, or something else has written into it.
         """
         for found in self.candidates():
-            if isinstance(found, HistoryError):
-                raise found
-            yield found
+            yield good(found)
 
     def candidates(self) -> Iterator[Record | HistoryError]:
         """As `records`, with a fault in place of each row that is no record."""
         with self._reading() as read:
-            for row in read.execute("SELECT seq, body FROM records ORDER BY seq"):
-                yield self._record(*row)
+            for seq, body in read.execute("SELECT seq, body FROM records ORDER BY seq"):
+                yield read_record(seq, body, self.path)
             for row in read.execute(_OUTCOMES + _GRADED + "ORDER BY seq"):
-                found = self._outcome(row)
+                found = read_outcome(row, self.path)
                 yield found if isinstance(found, HistoryError) else found.record()
 
     def outcomes(self) -> Iterator[CallOutcome]:
@@ -257,16 +271,72 @@ class HistoryStore:
         """
         with self._reading() as read:
             for row in read.execute(_OUTCOMES + "ORDER BY seq"):
-                found = self._outcome(row)
-                if isinstance(found, HistoryError):
-                    raise found
-                yield found
+                yield good(read_outcome(row, self.path))
 
     def record_count(self) -> int:
         """How many records `records` gives."""
         with self._reading() as read:
             calls = f"SELECT count(*) FROM outcomes {_GRADED}"
             return int(read.execute(f"SELECT (SELECT count(*) FROM records) + ({calls})").fetchone()[0])
+
+    def mark(self) -> StoreMark:
+        """How far the store reaches now. Costs the same for any size of it."""
+        with self._reading() as read:
+            return read_mark(read)
+
+    def holds(self, mark: StoreMark) -> bool:
+        """Whether this store has been at a mark: it is of this store, and no older copy was put back."""
+        with self._reading() as read:
+            return is_held(read, mark)
+
+    def records_until(self, mark: StoreMark) -> StoredRecords:
+        """What `records` gave at a mark, read from the disk as it is asked for.
+
+        Raises
+        ------
+        HistoryError
+            This store has never been at the mark.
+        """
+        with self._reading() as read:
+            self._require_held(read, mark)
+        return StoredRecords(self.path, mark, self._reading)
+
+    def records_since(self, mark: StoreMark, until: StoreMark | None = None) -> Iterator[Record]:
+        """What was added or graded after a mark: records first, then calls, each in their order.
+
+        A call whose quality was given anew is among them with the quality that counts at the end, whether
+        it was graded before or not.
+
+        Parameters
+        ----------
+        mark : StoreMark
+        until : StoreMark, optional
+            Where to end. Default: what the store holds now. Who goes on from mark to mark takes `mark`
+            first and ends there, so that nothing comes twice.
+
+        Raises
+        ------
+        HistoryError
+            This store has never been at one of the marks, or as `records`.
+        """
+        with self._reading() as read:
+            where = self._span(read, mark, until)
+            for seq, body in read.execute(f"SELECT seq, body {RECORDS_SINCE} ORDER BY seq", where):
+                yield good(read_record(seq, body, self.path))
+            for row in read.execute(f"SELECT {OUTCOMES_AT_MARK} {CALLS_SINCE} ORDER BY seq", where):
+                yield good(read_outcome(row, self.path)).record()
+
+    def count_since(self, mark: StoreMark) -> int:
+        """How many records `records_since` gives.
+
+        Raises
+        ------
+        HistoryError
+            This store has never been at the mark.
+        """
+        with self._reading() as read:
+            counts = f"SELECT (SELECT count(*) {RECORDS_SINCE}) + (SELECT count(*) {CALLS_SINCE})"
+            return int(read.execute(counts, self._span(read, mark, None)).fetchone()[0])
 
     def stats(self) -> StoreStats:
         """What the store holds, in figures.
@@ -279,38 +349,20 @@ class HistoryStore:
         with self._reading() as read:
             return read_stats(read, self.path, quality=_QUALITY)
 
-    def _record_row(self, record: Record) -> tuple[str | None, bytes, str]:
-        kept = record if self.store_text else record.without_text()
-        try:
-            body = kept.model_dump_json(exclude_defaults=True)
-        except ValueError as error:
-            reason = f"holds what JSON cannot: {error}"
-            raise HistoryError(str(self.path), "record", record.id or ABSENT, reason) from error
-        return kept.id, hashlib.sha256(body.encode()).digest(), body
+    def _span(self, read: sqlite3.Connection, since: StoreMark, until: StoreMark | None) -> dict[str, int]:
+        self._require_held(read, since)
+        if until is None:
+            until = read_mark(read)
+        else:
+            self._require_held(read, until)
+        return {**places(until), **{f"since_{name}": row for name, row in places(since).items()}}
 
-    def _outcome_row(self, outcome: CallOutcome) -> dict[str, Any]:
-        kept = outcome if self.store_text else outcome.without_text()
-        tools = None if kept.tools is None else json.dumps(kept.tools)
-        return {**{name: getattr(kept, name) for name in _COLUMNS}, "tools": tools}
+    def _require_held(self, read: sqlite3.Connection, mark: StoreMark) -> None:
+        if not is_held(read, mark):
+            raise HistoryError(str(self.path), "mark", mark.store, "is no mark of this store's past")
 
-    def _record(self, seq: int, body: str) -> Record | HistoryError:
-        try:
-            return Record.model_validate_json(body)
-        except ValidationError as error:
-            return from_validation(HistoryError, f"{self.path}: record {seq}", error, Record)
-
-    def _outcome(self, row: tuple[Any, ...]) -> CallOutcome | HistoryError:
-        fields = dict(zip(_COLUMNS, row, strict=True))
-        try:
-            tools = None if fields["tools"] is None else json.loads(fields["tools"])
-            return CallOutcome.model_validate({**fields, "tools": tools})
-        except json.JSONDecodeError as error:
-            return HistoryError(
-                str(self.path), f"call {fields['call_id']}", ABSENT, f"tools are no JSON: {error}"
-            )
-        except ValidationError as error:
-            source = f"{self.path}: call {fields['call_id']}"
-            return from_validation(HistoryError, source, error, CallOutcome)
+    def _kept(self, record: Record) -> RecordRow:
+        return record_row(record if self.store_text else record.without_text(), self.path)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -333,7 +385,7 @@ class HistoryStore:
             yield connection
 
 
-def _add_record(write: sqlite3.Connection, row: tuple[str | None, bytes, str]) -> Added:
+def _add_record(write: sqlite3.Connection, row: RecordRow) -> Added:
     if write.execute(_ADD_RECORD, row).rowcount:
         return Added(stored=1)
     identity, content_hash, _ = row

@@ -1,0 +1,59 @@
+"""Between models and the rows of a store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from eccos_aios.errors import ABSENT, HistoryError, from_validation
+from eccos_aios.history.call_outcome import CallOutcome
+from eccos_aios.history.record import Record
+
+OUTCOME_COLUMNS = tuple(CallOutcome.model_fields)
+RecordRow = tuple["str | None", bytes, str]  # id, SHA-256 of the body, body
+T = TypeVar("T")
+
+
+def record_row(record: Record, path: Path) -> RecordRow:
+    """Raises HistoryError where the record holds what JSON cannot."""
+    try:
+        body = record.model_dump_json(exclude_defaults=True)
+    except ValueError as error:
+        reason = f"holds what JSON cannot: {error}"
+        raise HistoryError(str(path), "record", record.id or ABSENT, reason) from error
+    return record.id, hashlib.sha256(body.encode()).digest(), body
+
+
+def outcome_row(outcome: CallOutcome) -> dict[str, Any]:
+    tools = None if outcome.tools is None else json.dumps(outcome.tools)
+    return {**{name: getattr(outcome, name) for name in OUTCOME_COLUMNS}, "tools": tools}
+
+
+def read_record(seq: int, body: str, path: Path) -> Record | HistoryError:
+    try:
+        return Record.model_validate_json(body)
+    except ValidationError as error:
+        return from_validation(HistoryError, f"{path}: record {seq}", error, Record)
+
+
+def read_outcome(row: tuple[Any, ...], path: Path) -> CallOutcome | HistoryError:
+    fields = dict(zip(OUTCOME_COLUMNS, row, strict=True))
+    source = f"{path}: call {fields['call_id']}"
+    try:
+        tools = None if fields["tools"] is None else json.loads(fields["tools"])
+        return CallOutcome.model_validate({**fields, "tools": tools})
+    except json.JSONDecodeError as error:
+        return HistoryError(str(path), f"call {fields['call_id']}", ABSENT, f"tools are no JSON: {error}")
+    except ValidationError as error:
+        return from_validation(HistoryError, source, error, CallOutcome)
+
+
+def good(found: T | HistoryError) -> T:
+    """What was found; a fault is raised."""
+    if isinstance(found, HistoryError):
+        raise found
+    return found
