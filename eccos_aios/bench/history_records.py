@@ -1,8 +1,8 @@
 """Generated records for `bench history`: the same for the same seed, with topics as real histories have them.
 
 Independent random vectors would be as far from each other as can be: no neighbour means anything there,
-and every index looks bad. Texts of topics and subtopics, with common words between, give the embedder what
-real calls give it.
+and every index looks bad. Here most calls fill in a template of their subtopic, as calls of agents do, and
+the others are words at random from the subtopic's, the topic's and the common ones.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 
 from eccos_aios.history import Outcome, Record
 
-TOPICS = 400
+TOPICS = 100
 SUBTOPICS = 25  # of each topic
 COMMON_WORDS = 3_000
 TOPIC_WORDS = 300  # of each topic, drawn from all; topics share some
 SUBTOPIC_WORDS = 40
 WORD_SHARES = (0.45, 0.3, 0.25)  # of common words, of the topic's, of the subtopic's
+TEMPLATES = 2  # of each subtopic
+TEMPLATE_WORDS = 40  # the longest; calls that are longer go on freely
+TEMPLATED_SHARE = 0.7  # of the records that fill in a template
+MOST_FILLED_IN = 0.4  # of a template's words
 TOOL_SHARE = 0.6  # of the records that carry tools
 TOOLS = 3_000
 MOST_TOOLS = 4
@@ -54,6 +58,9 @@ class GeneratedHistory:
         self._words = np.array(words, dtype=object)
         self._topic_words = random.integers(COMMON_WORDS, len(words), (TOPICS, TOPIC_WORDS))
         self._subtopic_words = random.integers(COMMON_WORDS, len(words), (TOPICS * SUBTOPICS, SUBTOPIC_WORDS))
+        self._templates = self._words_of(
+            np.repeat(np.arange(TOPICS * SUBTOPICS), TEMPLATES * TEMPLATE_WORDS), random
+        ).reshape(-1, TEMPLATES, TEMPLATE_WORDS)
         self._tools = [self._tool(number, random) for number in range(TOOLS)]
         self._skill = random.normal(np.linspace(-0.5, 1.5, len(CORES)), 0.8, (TOPICS, len(CORES)))
         self._ease = random.normal(0.0, 0.8, TOPICS * SUBTOPICS)
@@ -66,7 +73,7 @@ class GeneratedHistory:
     def _chunk(self, start: int, count: int, random: np.random.Generator) -> Iterator[Record]:
         topic = random.integers(0, TOPICS, count)
         subtopic = topic * SUBTOPICS + random.integers(0, SUBTOPICS, count)
-        texts = self._texts(topic, subtopic, random)
+        texts = self._texts(subtopic, random)
         tools = self._tool_choices(topic, random)
         odds = (
             self._skill[topic] + self._ease[subtopic][:, None] + random.normal(0.0, 0.5, (count, len(CORES)))
@@ -94,18 +101,28 @@ class GeneratedHistory:
                 ),
             )
 
-    def _texts(self, topic: Numbers, subtopic: Numbers, random: np.random.Generator) -> list[str]:
-        lengths = np.clip(random.lognormal(3.0, 0.5, len(topic)), 5, 120).astype(np.int64)
-        owner = np.repeat(np.arange(len(topic)), lengths)
-        kind = random.choice(3, p=WORD_SHARES, size=len(owner))
-        common = _zipf(COMMON_WORDS, len(owner), random)
-        of_topic = self._topic_words[topic[owner], _zipf(TOPIC_WORDS, len(owner), random)]
-        of_subtopic = self._subtopic_words[subtopic[owner], _zipf(SUBTOPIC_WORDS, len(owner), random)]
-        words = self._words[np.choose(kind, (common, of_topic, of_subtopic))]
+    def _texts(self, subtopic: Numbers, random: np.random.Generator) -> list[str]:
+        lengths = np.clip(random.lognormal(3.0, 0.5, len(subtopic)), 5, 120).astype(np.int64)
+        owner = np.repeat(np.arange(len(subtopic)), lengths)
         ends = np.cumsum(lengths)
-        return [
-            " ".join(words[first:last]) for first, last in zip([0, *ends[:-1]], ends.tolist(), strict=True)
-        ]
+        place = np.arange(len(owner)) - np.repeat(ends - lengths, lengths)
+        words = self._words_of(subtopic[owner], random)
+        template = self._templates[subtopic, random.integers(0, TEMPLATES, len(subtopic))]
+        templated = random.random(len(subtopic)) < TEMPLATED_SHARE
+        free = np.where(templated, random.uniform(0.0, MOST_FILLED_IN, len(subtopic)), 1.0)
+        kept = (random.random(len(owner)) >= free[owner]) & (place < TEMPLATE_WORDS)
+        words = np.where(kept, template[owner, np.minimum(place, TEMPLATE_WORDS - 1)], words)
+        text = self._words[words]
+        starts = [0, *ends[:-1].tolist()]
+        return [" ".join(text[first:last]) for first, last in zip(starts, ends.tolist(), strict=True)]
+
+    def _words_of(self, subtopic: Numbers, random: np.random.Generator) -> Numbers:
+        """A word for each, by the shares."""
+        kind = random.choice(3, p=WORD_SHARES, size=len(subtopic))
+        common = _zipf(COMMON_WORDS, len(subtopic), random)
+        of_topic = self._topic_words[subtopic // SUBTOPICS, _zipf(TOPIC_WORDS, len(subtopic), random)]
+        of_subtopic = self._subtopic_words[subtopic, _zipf(SUBTOPIC_WORDS, len(subtopic), random)]
+        return np.asarray(np.choose(kind, (common, of_topic, of_subtopic)))
 
     def _tool_choices(self, topic: Numbers, random: np.random.Generator) -> list[list[int]]:
         """Tools of each record: mostly some of its topic's few, sometimes any."""

@@ -15,12 +15,19 @@ if TYPE_CHECKING:
     from eccos_aios.predict.hybrid import HybridPredictor
     from eccos_aios.predict.minilm import MiniLmEmbedder
     from eccos_aios.predict.retrieval import RetrievalPredictor
-    from eccos_aios.predict.saved import cached_predictor, load_predictor, save_predictor
+    from eccos_aios.predict.saved import (
+        Fitted,
+        cached_predictor,
+        fitted_predictor,
+        load_predictor,
+        save_predictor,
+    )
     from eccos_aios.predict.trained import TrainedPredictor
 
 # FAISS, SciPy and scikit-learn take a second to import; who only reads a call's text does not wait for them.
 _LAZY = {
     "Embedder": "embed",
+    "Fitted": "saved",
     "HybridPredictor": "hybrid",
     "MiniLmEmbedder": "minilm",
     "RetrievalPredictor": "retrieval",
@@ -28,6 +35,7 @@ _LAZY = {
     "TrainedPredictor": "trained",
     "cached_predictor": "saved",
     "default_predictor": "default",
+    "fitted_predictor": "saved",
     "load_predictor": "saved",
     "save_predictor": "saved",
 }
@@ -36,6 +44,7 @@ __all__ = [
     "CallText",
     "Embedder",
     "Estimates",
+    "Fitted",
     "HybridPredictor",
     "MiniLmEmbedder",
     "Predictor",
@@ -45,6 +54,7 @@ __all__ = [
     "cached_predictor",
     "call_text",
     "default_predictor",
+    "fitted_predictor",
     "has_images",
     "load_predictor",
     "prices_of",

@@ -14,6 +14,7 @@ from eccos_aios.predict.features import embed_calls
 from eccos_aios.predict.outcomes import core_positions, outcomes_of
 from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.retrieval import RetrievalPredictor
+from eccos_aios.predict.sample import sample_of
 from eccos_aios.predict.text import CallText
 from eccos_aios.predict.threads import one_blas_thread
 from eccos_aios.predict.trained import TrainedPredictor
@@ -45,12 +46,15 @@ class HybridPredictor(Predictor):
         self.retrieval.embedder = self.trained.embedder = self.embedder
 
     def fit(self, history: Sequence[Record]) -> HybridPredictor:
-        outcomes = outcomes_of(history)
+        sample = sample_of(history)
+        outcomes = outcomes_of(sample)
         with one_blas_thread():
             self.embedder.fit([call.text for call in outcomes.calls])
             vectors = embed_calls(outcomes.calls, self.embedder)
             self.retrieval.fit_outcomes(outcomes, vectors)
             self.trained.fit_outcomes(outcomes, vectors)
+            if sample is not history:
+                self.retrieval.take_all(history)
         trained = self.trained.left_out_
         difference = self.retrieval.left_out_quality(outcomes, vectors) - trained
         self.weight_, self.shift_ = _weigh(trained, difference, outcomes.quality)

@@ -42,9 +42,12 @@ class Outcomes:
     output_tokens: FloatArray
 
 
-def outcomes_of(history: Sequence[Record]) -> Outcomes:
-    """Arrays of a history; where a record names a core twice, the later outcome counts."""
-    position: dict[str, int] = {}
+def outcomes_of(history: Sequence[Record], cores: Sequence[str] = ()) -> Outcomes:
+    """Arrays of a history; where a record names a core twice, the later outcome counts.
+
+    The columns are those of `cores`, then of further cores as they appear.
+    """
+    position = {name: column for column, name in enumerate(cores)}
     for record in history:
         for outcome in record.outputs:
             position.setdefault(outcome.model_name, len(position))

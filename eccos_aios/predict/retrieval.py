@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.history import Record
+from eccos_aios.predict.approximate import EXACT_UP_TO, ApproximateIndex
 from eccos_aios.predict.embed import Embedder, GuardedEmbedder, TfidfEmbedder, Vectors
 from eccos_aios.predict.estimate import Estimates, FloatArray
 from eccos_aios.predict.features import embed_calls
 from eccos_aios.predict.outcomes import Outcomes, core_positions, core_priors, outcomes_of, query_groups
 from eccos_aios.predict.predictor import Predictor
-from eccos_aios.predict.text import CallText
+from eccos_aios.predict.sample import sample_of
+from eccos_aios.predict.text import CallText, split_tools
 from eccos_aios.predict.threads import one_blas_thread
 
-EXACT_UP_TO = 50_000  # records; above, an approximate graph index answers in the same time
-GRAPH_LINKS = 32  # a node of the HNSW graph; FAISS' own advice for recall above 0.95
+CHUNK = 8_192  # records that are embedded, or searched for in a fit, at once
+Cells = NDArray[Any]  # (records, cores), NaN where unknown
 
 
 class RetrievalPredictor(Predictor):
@@ -33,6 +37,9 @@ class RetrievalPredictor(Predictor):
     A core that the history does not know gets the mean over the known cores, plus d; output tokens
     likewise, and 256 where no core's are known. Input tokens are the call's own count times the core's
     learned ratio, 1 where it has none.
+
+    A history that is too long for memory is walked through in chunks: embedder and priors are learned from
+    a sample (`sample_of`), the index takes all, and the outcomes are kept in half precision.
 
     Parameters
     ----------
@@ -59,33 +66,64 @@ class RetrievalPredictor(Predictor):
         self.embedder: Embedder = TfidfEmbedder() if embedder is None else GuardedEmbedder(embedder)
 
     def fit(self, history: Sequence[Record]) -> RetrievalPredictor:
-        outcomes = outcomes_of(history)
+        sample = sample_of(history)
+        outcomes = outcomes_of(sample)
         with one_blas_thread():
             self.embedder.fit([call.text for call in outcomes.calls])
-            return self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder))
+            self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder))
+            if sample is not history:
+                self.take_all(history)
+        return self
 
     def fit_outcomes(self, outcomes: Outcomes, vectors: Vectors) -> RetrievalPredictor:
         """Learn from outcomes whose calls are embedded already."""
         self.cores_ = outcomes.cores
         self.priors_ = core_priors(outcomes)
-        self.deviation_ = _masked(outcomes.quality - self.priors_.quality[:-1])
-        self.lengthening_ = _masked(outcomes.output_tokens / np.maximum(self.priors_.output_tokens[:-1], 1.0))
+        self.deviation_, self.lengthening_ = self._cells(outcomes)
         # a history without tools leaves half of the embedding empty; why search it
         self.used_ = np.flatnonzero(vectors.any(axis=0)) if vectors.any() else np.zeros(1, dtype=np.int64)
         self.vectors_ = np.ascontiguousarray(vectors[:, self.used_])
+        self.approximate_: ApproximateIndex | None = None
+        self._asked = query_groups(outcomes.calls)
         self.restore()
         return self
 
+    def take_all(self, history: Sequence[Record]) -> None:
+        """Search a whole history from now on, of which a sample was fitted; its columns stay."""
+        shape = len(history), len(self.cores_)
+        self.deviation_ = np.full(shape, np.nan, dtype=np.float16)
+        self.lengthening_ = np.full(shape, np.nan, dtype=np.float16)
+        self._asked = np.zeros(len(history), dtype=np.int64)
+        exact = len(history) <= EXACT_UP_TO
+        index = None if exact else ApproximateIndex(self.vectors_, len(history))
+        kept = [self.vectors_[:0]]
+        for start, outcomes in self._chunks(history):
+            rows = slice(start, start + len(outcomes.calls))
+            self.deviation_[rows], self.lengthening_[rows] = self._cells(outcomes)
+            self._asked[rows] = _asked(outcomes.calls)
+            vectors = embed_calls(outcomes.calls, self.embedder)[:, self.used_]
+            if index is None:
+                kept.append(vectors)
+            else:
+                index.add(vectors, np.arange(rows.start, rows.stop))
+        self.approximate_, self.vectors_ = index, np.vstack(kept)
+        self.restore()
+
     def restore(self) -> None:
         """Rebuild from the fitted arrays what is not an array."""
-        self._index = _index(self.vectors_)
+        self._index: faiss.Index | ApproximateIndex
+        if self.approximate_ is None:
+            self._index = faiss.IndexFlatIP(self.vectors_.shape[1])
+            self._index.add(self.vectors_)
+        else:
+            self._index = self.approximate_
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         columns = core_positions(self.cores_, cores)
         vectors = embed_calls(calls, self.embedder)
         weights, found = self._neighbours(vectors)
-        deviation, support = _local_means(*self.deviation_, weights, found, self.caution, 0.0)
-        longer, _ = _local_means(*self.lengthening_, weights, found, self.caution, 1.0)
+        deviation, support = _local_means(self.deviation_, weights, found, self.caution, 0.0)
+        longer, _ = _local_means(self.lengthening_, weights, found, self.caution, 1.0)
         own = np.array([call.input_tokens for call in calls], dtype=np.float64).reshape(-1, 1)
         return Estimates(
             quality=np.clip((self.priors_.quality + deviation)[:, columns], 0.0, 1.0),
@@ -97,7 +135,7 @@ class RetrievalPredictor(Predictor):
     def quality_and_support(self, vectors: Vectors) -> tuple[FloatArray, FloatArray]:
         """Of calls that are embedded already, both of shape (calls, known cores + 1)."""
         weights, found = self._neighbours(vectors)
-        deviation, support = _local_means(*self.deviation_, weights, found, self.caution, 0.0)
+        deviation, support = _local_means(self.deviation_, weights, found, self.caution, 0.0)
         return self.priors_.quality + deviation, support
 
     def left_out_quality(self, outcomes: Outcomes, vectors: Vectors) -> FloatArray:
@@ -106,11 +144,15 @@ class RetrievalPredictor(Predictor):
         Records that ask the same are told apart by nothing, so none of them may speak for another;
         shape (records, cores).
         """
-        group = query_groups(outcomes.calls)
-        weights, found = self._neighbours(vectors)
-        weights[group[found] == group[:, None]] = 0.0
-        deviation, _ = _local_means(*self.deviation_, weights, found, self.caution, 0.0)
-        return np.asarray(self.priors_.quality[:-1] + deviation[:, :-1], dtype=np.float64)
+        asked = self._asked if len(self._asked) == len(vectors) else _asked(outcomes.calls)
+        quality = np.zeros(outcomes.quality.shape)
+        for start in range(0, len(vectors), CHUNK):
+            rows = slice(start, start + CHUNK)
+            weights, found = self._neighbours(vectors[rows])
+            weights[self._asked[found] == asked[rows, None]] = 0.0
+            deviation, _ = _local_means(self.deviation_, weights, found, self.caution, 0.0)
+            quality[rows] = self.priors_.quality[:-1] + deviation[:, :-1]
+        return quality
 
     def nearest(self, call: CallText, count: int) -> list[tuple[int, float]]:
         """Positions in the history of the nearest past calls, and their similarities, best first."""
@@ -120,6 +162,16 @@ class RetrievalPredictor(Predictor):
         return [
             (int(row), float(alike)) for row, alike in zip(found[0], similarity[0], strict=True) if row >= 0
         ]
+
+    def _cells(self, outcomes: Outcomes) -> tuple[FloatArray, FloatArray]:
+        """Deviation and lengthening of every outcome, both of shape (records, cores)."""
+        expected = np.maximum(self.priors_.output_tokens[:-1], 1.0)
+        return outcomes.quality - self.priors_.quality[:-1], outcomes.output_tokens / expected
+
+    def _chunks(self, history: Sequence[Record]) -> Iterator[tuple[int, Outcomes]]:
+        records = iter(history)
+        for start in range(0, len(history), CHUNK):
+            yield start, outcomes_of(list(islice(records, CHUNK)), self.cores_)
 
     def _neighbours(self, vectors: Vectors) -> tuple[FloatArray, NDArray[np.int64]]:
         """Weights and records of every call's neighbours, both of shape (calls, neighbours)."""
@@ -136,30 +188,19 @@ class RetrievalPredictor(Predictor):
         return similarity, found
 
 
-def _index(vectors: Vectors) -> faiss.Index:
-    if len(vectors) <= EXACT_UP_TO:
-        index = faiss.IndexFlatIP(vectors.shape[1])
-    else:
-        index = faiss.IndexHNSWFlat(vectors.shape[1], GRAPH_LINKS, faiss.METRIC_INNER_PRODUCT)
-    index.add(vectors)
-    return index
+def _asked(calls: Sequence[CallText]) -> NDArray[np.int64]:
+    """As `query_groups`, but by a number that a query has in every chunk; queries of no text share one."""
+    return np.array([hash(split_tools(call.text)[0].strip()) for call in calls], dtype=np.int64)
 
 
-def _masked(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Values with 0 where unknown, and 1 where known, 0 where not."""
-    known = ~np.isnan(values)
-    return np.where(known, values, 0.0), known.astype(np.float64)
-
-
-def _weighted_sums(values: FloatArray, weights: FloatArray, found: NDArray[np.int64]) -> FloatArray:
-    """Sum over the neighbours of each call, shape (calls, cores)."""
-    sums: FloatArray = np.matmul(weights[:, None, :], values.take(found, axis=0))[:, 0]
+def _weighted_sums(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """Sum over the neighbours of each call, shape (calls, cores); not by einsum, which is slow on few."""
+    sums: FloatArray = np.matmul(weights[:, None, :], values)[:, 0]
     return sums
 
 
 def _local_means(
-    values: FloatArray,
-    known: FloatArray,
+    cells: Cells,
     weights: FloatArray,
     found: NDArray[np.int64],
     caution: float,
@@ -169,8 +210,10 @@ def _local_means(
 
     The last column stands for an unknown core.
     """
-    total = _weighted_sums(values, weights, found)
-    support = _weighted_sums(known, weights, found)
+    values = cells.take(found, axis=0).astype(np.float64, copy=False)
+    known = ~np.isnan(values)
+    total = _weighted_sums(np.where(known, values, 0.0), weights)
+    support = _weighted_sums(known.astype(np.float64), weights)
     seen = support.sum(axis=1, keepdims=True)
     evidence = weights.sum(axis=1, keepdims=True)
     mean = np.divide(total.sum(axis=1, keepdims=True), seen, out=np.full_like(seen, neutral), where=seen > 0)

@@ -9,54 +9,49 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import is_dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from eccos_aios.errors import ABSENT, HistoryError
-from eccos_aios.history import Record, read_history
-from eccos_aios.predict.category import CategoryHead
-from eccos_aios.predict.embed import GuardedEmbedder, NoEmbedder, TfidfEmbedder
-from eccos_aios.predict.features import ShapeScale
-from eccos_aios.predict.forest import Forest
+from eccos_aios.history import HistoryStore, Record, StoredRecords, StoreMark, read_history
+from eccos_aios.history.schema import is_store
+from eccos_aios.predict.archive import Reader, Writer
 from eccos_aios.predict.hybrid import HybridPredictor
-from eccos_aios.predict.minilm import MiniLmEmbedder
-from eccos_aios.predict.outcomes import CorePriors
 from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.retrieval import RetrievalPredictor
-from eccos_aios.predict.ridge import LandmarkKernel
 from eccos_aios.predict.trained import TrainedPredictor
 
-FORMAT = 1  # of the file; one that says otherwise is not read
+FORMAT = 2  # of the file; one that says otherwise is not read
 SUFFIX = ".predictor.npz"
+LEAST_COVERED = 0.8  # of a store's records; a cache that was fitted on less is fitted anew
 
-_KINDS: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        CategoryHead,
-        CorePriors,
-        Forest,
-        GuardedEmbedder,
-        HybridPredictor,
-        LandmarkKernel,
-        MiniLmEmbedder,
-        NoEmbedder,
-        RetrievalPredictor,
-        ShapeScale,
-        TfidfEmbedder,
-        TrainedPredictor,
-    )
-}
 _PREDICTORS = (HybridPredictor, RetrievalPredictor, TrainedPredictor)
 
 log = logging.getLogger(__name__)
 
 
-def save_predictor(predictor: Predictor, path: str | Path, key: str = "") -> None:
-    """Write a fitted predictor; a reader never sees half of it.
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted predictor, and how far the store had come that it was fitted on.
+
+    Attributes
+    ----------
+    predictor : Predictor
+    mark : StoreMark or None
+        What came later is told by `HistoryStore.records_since`. None: the history is no store.
+    """
+
+    predictor: Predictor
+    mark: StoreMark | None
+
+
+def save_predictor(
+    predictor: Predictor, path: str | Path, key: str = "", mark: StoreMark | None = None, records: int = 0
+) -> None:
+    """Write a fitted predictor with its index; a reader never sees half of it.
 
     Parameters
     ----------
@@ -65,6 +60,10 @@ def save_predictor(predictor: Predictor, path: str | Path, key: str = "") -> Non
     path : str or Path
     key : str
         What it was fitted on, as `predictor_key` tells it.
+    mark : StoreMark, optional
+        How far the store had come, where it was fitted on one.
+    records : int
+        How many records the store gave at the mark.
 
     Raises
     ------
@@ -74,9 +73,10 @@ def save_predictor(predictor: Predictor, path: str | Path, key: str = "") -> Non
         The file cannot be written.
     """
     path = Path(path)
-    writer = _Writer()
+    writer = Writer()
     tree = writer.written(predictor, "predictor")
-    head = json.dumps({"format": FORMAT, "key": key, "predictor": tree}, allow_nan=True).encode()
+    content = {"format": FORMAT, "key": key, "mark": mark and asdict(mark), "records": records}
+    head = json.dumps({**content, "predictor": tree}, allow_nan=True).encode()
     arrays = {"head": np.frombuffer(head, dtype=np.uint8), **writer.arrays}
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     try:
@@ -102,20 +102,7 @@ def load_predictor(path: str | Path, key: str | None = None) -> Predictor:
     HistoryError
         The file cannot be read, is of another format, or was fitted on something else.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            head = json.loads(bytes(file["head"]))
-            if head["format"] != FORMAT:
-                raise HistoryError(str(path), "format", head["format"], f"this version reads format {FORMAT}")
-            if key is not None and head["key"] != key:
-                raise HistoryError(str(path), "key", head["key"], "was fitted on another history")
-            predictor = _Reader(dict(file)).read(head["predictor"])
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise HistoryError(str(path), "", ABSENT, f"is not a saved predictor: {reason}") from error
-    if not isinstance(predictor, _PREDICTORS):
-        raise HistoryError(str(path), "predictor", type(predictor).__name__, "is not a predictor")
-    return predictor
+    return _load(Path(path), key, lambda mark, records: True).predictor
 
 
 def cached_predictor(
@@ -123,16 +110,30 @@ def cached_predictor(
     read: Callable[[Path], Sequence[Record]] = read_history,
     make: Callable[[], Predictor] = HybridPredictor,
 ) -> Predictor:
-    """The predictor fitted on a history file: from the cache next to it, else fitted and cached.
+    """The predictor fitted on a whole history: from the cache next to it, else fitted and cached.
 
-    The cache is ``<history>.predictor.npz``. It holds for one content of the history and one version of
-    this package's code; a folder that cannot be written costs the next start a fit, and a warning.
+    As `fitted_predictor`, but of a store the cache holds only until something is added.
+    """
+    return _fitted(Path(history), read, make, 1.0).predictor
+
+
+def fitted_predictor(
+    history: str | Path,
+    read: Callable[[Path], Sequence[Record]] = read_history,
+    make: Callable[[], Predictor] = HybridPredictor,
+) -> Fitted:
+    """A predictor of a history, with its mark: from the cache next to it, else fitted and cached.
+
+    The cache is ``<history>.predictor.npz``. It holds for one version of this package's code and, of a
+    file, for one content. Of a store it holds for every later mark, until the records that came since are
+    more than a fifth of all; the caller can teach it those. A folder that cannot be written costs the next
+    start a fit, and a warning.
 
     Parameters
     ----------
     history : str or Path
     read : callable
-        Reads the records where they must be fitted.
+        Reads the records of a file where they must be fitted; a store's are streamed.
     make : callable
         Makes the predictor that is fitted.
 
@@ -141,25 +142,13 @@ def cached_predictor(
     HistoryError
         The history cannot be read, or a record in it is wrong.
     """
-    history = Path(history)
-    cache = history.with_name(history.name + SUFFIX)
-    unfitted = make()
-    key = predictor_key(history, unfitted)
-    if cache.is_file():
-        try:
-            return load_predictor(cache, key)
-        except HistoryError as fault:
-            log.info("fitting anew: %s", fault)
-    predictor = unfitted.fit(read(history))
-    try:
-        save_predictor(predictor, cache, key)
-    except OSError as error:
-        log.warning("the fitted predictor cannot be cached: %s: %s", cache, error.strerror)
-    return predictor
+    return _fitted(Path(history), read, make, LEAST_COVERED)
 
 
 def predictor_key(history: Path, predictor: Predictor) -> str:
-    """Digest of a history's content, of the predictor's kind and parameters, and of the predicting code.
+    """Digest of the history's content, of the predictor's kind and parameters, and of the predicting code.
+
+    A store's content is left to its mark.
 
     Raises
     ------
@@ -167,14 +156,75 @@ def predictor_key(history: Path, predictor: Predictor) -> str:
         The history cannot be read.
     """
     try:
-        content = history.read_bytes()
+        content = b"store" if is_store(history) else history.read_bytes()
     except OSError as error:
         raise HistoryError(str(history), "", ABSENT, f"cannot be read: {error.strerror}") from error
-    parameters = json.dumps(_Writer().written(predictor, ""), sort_keys=True)
+    parameters = json.dumps(Writer().written(predictor, ""), sort_keys=True)
     digest = hashlib.sha256()
     for part in (hashlib.sha256(content).hexdigest(), parameters, _code()):
         digest.update(part.encode() + b"\n")
     return digest.hexdigest()
+
+
+def _fitted(
+    history: Path, read: Callable[[Path], Sequence[Record]], make: Callable[[], Predictor], least: float
+) -> Fitted:
+    cache = history.with_name(history.name + SUFFIX)
+    unfitted = make()
+    key = predictor_key(history, unfitted)
+    if not is_store(history):
+        return _from_cache(cache, key, lambda mark, records: True) or _fit(
+            unfitted, read(history), cache, key
+        )
+    with HistoryStore(history, read_only=True) as store:
+
+        def covers(mark: StoreMark | None, records: int) -> bool:
+            if mark is None or not store.holds(mark):
+                return False
+            return records >= least * (records + store.count_since(mark))
+
+        found = _from_cache(cache, key, covers)
+        return found or _fit(unfitted, store.records_until(store.mark()), cache, key)
+
+
+def _from_cache(cache: Path, key: str, covers: Callable[[StoreMark | None, int], bool]) -> Fitted | None:
+    if not cache.is_file():
+        return None
+    try:
+        return _load(cache, key, covers)
+    except HistoryError as fault:
+        log.info("fitting anew: %s", fault)
+        return None
+
+
+def _fit(unfitted: Predictor, history: Sequence[Record], cache: Path, key: str) -> Fitted:
+    mark = history.mark if isinstance(history, StoredRecords) else None
+    predictor = unfitted.fit(history)
+    try:
+        save_predictor(predictor, cache, key, mark, len(history))
+    except OSError as error:
+        log.warning("the fitted predictor cannot be cached: %s: %s", cache, error.strerror)
+    return Fitted(predictor, mark)
+
+
+def _load(path: Path, key: str | None, covers: Callable[[StoreMark | None, int], bool]) -> Fitted:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            head = json.loads(bytes(file["head"]))
+            if head["format"] != FORMAT:
+                raise HistoryError(str(path), "format", head["format"], f"this version reads format {FORMAT}")
+            if key is not None and head["key"] != key:
+                raise HistoryError(str(path), "key", head["key"], "was fitted on another history")
+            mark = None if head["mark"] is None else StoreMark(**head["mark"])
+            if not covers(mark, head["records"]):
+                raise HistoryError(str(path), "mark", head["mark"], "was fitted on too little of the store")
+            predictor = Reader(file).read(head["predictor"])
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise HistoryError(str(path), "", ABSENT, f"is not a saved predictor: {reason}") from error
+    if not isinstance(predictor, _PREDICTORS):
+        raise HistoryError(str(path), "predictor", type(predictor).__name__, "is not a predictor")
+    return Fitted(predictor, mark)
 
 
 @lru_cache(maxsize=1)
@@ -184,61 +234,3 @@ def _code() -> str:
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()
-
-
-class _Writer:
-    """Turns public attributes into JSON and arrays; what was written once is referred to."""
-
-    def __init__(self) -> None:
-        self.arrays: dict[str, Any] = {}
-        self._places: dict[int, str] = {}
-
-    def written(self, value: Any, place: str) -> Any:
-        if value is None or isinstance(value, (bool, int, float, str)):
-            return value
-        if isinstance(value, np.ndarray):
-            self.arrays[place] = value
-            return {"array": place}
-        if isinstance(value, tuple):
-            return {"tuple": [self.written(item, f"{place}.{number}") for number, item in enumerate(value)]}
-        if id(value) in self._places:
-            return {"same": self._places[id(value)]}
-        kind = type(value).__name__
-        if _KINDS.get(kind) is not type(value):
-            raise TypeError(f"{place}: {kind} cannot be saved")
-        self._places[id(value)] = place
-        fields = {name: part for name, part in vars(value).items() if not name.startswith("_")}
-        return {
-            "kind": kind,
-            "place": place,
-            "fields": {name: self.written(part, f"{place}.{name}") for name, part in fields.items()},
-        }
-
-
-class _Reader:
-    """The way back; makes nothing but the kinds that are listed above."""
-
-    def __init__(self, arrays: dict[str, Any]) -> None:
-        self._arrays = arrays
-        self._made: dict[str, Any] = {}
-
-    def read(self, tree: Any) -> Any:
-        if not isinstance(tree, dict):
-            return tree
-        if "array" in tree:
-            return self._arrays[tree["array"]]
-        if "tuple" in tree:
-            return tuple(self.read(item) for item in tree["tuple"])
-        if "same" in tree:
-            return self._made[tree["same"]]
-        kind = _KINDS[tree["kind"]]
-        fields = {name: part for name, part in tree["fields"].items() if not name.startswith("_")}
-        if is_dataclass(kind):
-            return kind(**{name: self.read(part) for name, part in fields.items()})
-        made: Any = object.__new__(kind)
-        self._made[tree["place"]] = made
-        for name, part in fields.items():
-            setattr(made, name, self.read(part))
-        if hasattr(made, "restore"):
-            made.restore()
-        return made

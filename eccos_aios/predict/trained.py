@@ -17,6 +17,7 @@ from eccos_aios.predict.heads import KernelHeads, apply_heads
 from eccos_aios.predict.outcomes import Outcomes, core_positions, core_priors, outcomes_of, query_groups
 from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.ridge import LandmarkKernel, Matrix
+from eccos_aios.predict.sample import sample_of
 from eccos_aios.predict.text import CallText
 from eccos_aios.predict.threads import one_blas_thread, product
 
@@ -56,7 +57,7 @@ class TrainedPredictor(Predictor):
         self.embedder: Embedder = TfidfEmbedder() if embedder is None else GuardedEmbedder(embedder)
 
     def fit(self, history: Sequence[Record]) -> TrainedPredictor:
-        outcomes = outcomes_of(history)
+        outcomes = outcomes_of(sample_of(history))
         with one_blas_thread():
             self.embedder.fit([call.text for call in outcomes.calls])
             return self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder))

@@ -55,9 +55,21 @@ def test_a_file_that_wants_to_run_code_is_refused(tmp_path: Path) -> None:
     "head",
     [
         {"format": 99},
-        {"format": 1, "key": "", "predictor": {"kind": "Popen", "place": "", "fields": {}}},
-        {"format": 1, "key": "", "predictor": {"kind": "ShapeScale", "place": "", "fields": {}}},
-        {"format": 1, "key": "", "predictor": 7},
+        {
+            "format": 2,
+            "mark": None,
+            "records": 0,
+            "key": "",
+            "predictor": {"kind": "Popen", "place": "", "fields": {}},
+        },
+        {
+            "format": 2,
+            "mark": None,
+            "records": 0,
+            "key": "",
+            "predictor": {"kind": "ShapeScale", "place": "", "fields": {}},
+        },
+        {"format": 2, "mark": None, "records": 0, "key": "", "predictor": 7},
         {},
     ],
 )

@@ -1,0 +1,33 @@
+"""A bounded sample of a long history: what the embedder and the trained part learn from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from eccos_aios.history import Record
+
+SAMPLE = 20_000  # records; a history that is no longer is learned from whole
+LEAST_OF_CORE = 64  # records of each core that are in the sample, where the history has as many
+
+
+def sample_of(history: Sequence[Record]) -> Sequence[Record]:
+    """The history itself where it is short, else records drawn from it, in their order.
+
+    Drawn with a fixed seed and in one walk. A core that only few records name, a new one for instance,
+    has its first `LEAST_OF_CORE` records in the sample besides, so that no core is missing from it.
+    """
+    if len(history) <= SAMPLE:
+        return history
+    drawn = np.zeros(len(history), dtype=np.bool_)
+    drawn[np.random.default_rng(0).choice(len(history), SAMPLE, replace=False)] = True
+    seen: Counter[str] = Counter()
+    sample = []
+    for taken, record in zip(drawn.tolist(), history, strict=True):
+        cores = [outcome.model_name for outcome in record.outputs]
+        if taken or any(seen[core] < LEAST_OF_CORE for core in cores):
+            sample.append(record)
+            seen.update(cores)
+    return sample
