@@ -52,6 +52,7 @@ def bench(
     Examples:
       eccos-aios bench --history history.jsonl.gz --cores cores.yaml --out results
       eccos-aios bench kernel --aios ~/AIOS
+      eccos-aios bench history --records 100000
     """
     if context.invoked_subcommand is not None:
         return
@@ -310,6 +311,46 @@ def _size(text: str) -> tuple[int, int]:
     if not (calls.isdecimal() and cores.isdecimal() and int(calls) and int(cores)):
         raise click.BadParameter(f"{text!r} is not calls x cores, as 1000x10", param_hint="--size")
     return int(calls), int(cores)
+
+
+@bench.command("history")
+@click.option("--records", type=click.IntRange(min=256), default=1_000_000, show_default=True)
+@click.option(
+    "--dimensions",
+    type=click.IntRange(min=2),
+    default=256,
+    show_default=True,
+    help="Of the vectors: half for the query, half for the tools.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--out", type=FOLDER, help="Folder for history.json; the files lie there meanwhile.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+def history_command(records: int, dimensions: int, seed: int, out: Path | None, as_json: bool) -> None:
+    """How large a history may grow: generated records into a store, a fit on it, a fresh process on both.
+
+    A million records take some ten minutes and 2 GB of disk, which are given back.
+
+    \b
+    Examples:
+      eccos-aios bench history
+      eccos-aios bench history --records 100000 --json
+    """
+    from eccos_aios.bench.history import history_bench, shown_figures
+
+    if dimensions % 2:
+        raise click.BadParameter(f"{dimensions} is not even", param_hint="--dimensions")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    with shown_steps() as on_step:
+        result = history_bench(records, dimensions, out, seed=seed, on_step=on_step)
+    if out is not None:
+        (out / "history.json").write_text(result.as_json() + "\n", encoding="utf-8")
+    if as_json:
+        click.echo(result.as_json())
+    else:
+        from rich.console import Console
+
+        Console().print(shown_figures(result))
 
 
 @bench.command("soak")

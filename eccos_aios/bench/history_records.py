@@ -70,6 +70,10 @@ class GeneratedHistory:
             random = np.random.default_rng((self._seed, start))
             yield from self._chunk(start, min(CHUNK, self.records - start), random)
 
+    def unseen(self, count: int) -> list[Record]:
+        """Records of the same kind that are not among these."""
+        return list(self._chunk(self.records, count, np.random.default_rng((self._seed, 1, self.records))))
+
     def _chunk(self, start: int, count: int, random: np.random.Generator) -> Iterator[Record]:
         topic = random.integers(0, TOPICS, count)
         subtopic = topic * SUBTOPICS + random.integers(0, SUBTOPICS, count)

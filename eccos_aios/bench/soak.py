@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import resource
 import tempfile
 import threading
 import time
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from eccos_aios.bench.memory import resident_kb
 from eccos_aios.config import EccosConfig
 from eccos_aios.hooks import EccosScheduler
 from eccos_aios.sandbox import FAULT_KINDS, EmbeddedKernel, LLMQuery, SandboxCore, error_response
@@ -124,7 +124,7 @@ def soak(
         retries=status["totals"]["retries"],
         seconds=round(time.monotonic() - started_s, 1),
         threads_left=left,
-        memory_growth=round(_resident_kb() / early_kb - 1, 4),
+        memory_growth=round(resident_kb() / early_kb - 1, 4),
     )
 
 
@@ -197,7 +197,7 @@ def _ask(
     for number in range(calls):
         room.acquire()
         if number == calls // 4:
-            early_kb = _resident_kb()
+            early_kb = resident_kb()
         if number % 500 == 0:
             on_progress(number)
         query = LLMQuery(messages=[{"role": "user", "content": f"What is {number} and {number % 97}?"}])
@@ -211,10 +211,3 @@ def _ask(
     for _ in range(2 * callers):
         room.acquire()
     return outcomes, early_kb
-
-
-def _resident_kb() -> int:
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * resource.getpagesize() // 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

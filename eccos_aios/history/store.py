@@ -35,7 +35,7 @@ from eccos_aios.history.rows import (
 )
 from eccos_aios.history.schema import connect, faults_of
 from eccos_aios.history.stats import StoreStats, read_stats
-from eccos_aios.history.stored import StoredRecords
+from eccos_aios.history.stored import OnProgress, StoredRecords
 
 BATCH = 1_000  # rows that are committed at once: one write to disk each, and other writers wait no longer
 
@@ -289,7 +289,9 @@ class HistoryStore:
         with self._reading() as read:
             return is_held(read, mark)
 
-    def records_until(self, mark: StoreMark) -> StoredRecords:
+    def records_until(
+        self, mark: StoreMark, on_progress: OnProgress = lambda done, total: None
+    ) -> StoredRecords:
         """What `records` gave at a mark, read from the disk as it is asked for.
 
         Raises
@@ -299,7 +301,7 @@ class HistoryStore:
         """
         with self._reading() as read:
             self._require_held(read, mark)
-        return StoredRecords(self.path, mark, self._reading)
+        return StoredRecords(self.path, mark, self._reading, on_progress)
 
     def records_since(self, mark: StoreMark, until: StoreMark | None = None) -> Iterator[Record]:
         """What was added or graded after a mark: records first, then calls, each in their order.

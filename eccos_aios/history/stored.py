@@ -13,6 +13,8 @@ from eccos_aios.history.record import Record
 from eccos_aios.history.rows import good, read_outcome, read_record
 
 Reading = Callable[[], AbstractContextManager[sqlite3.Connection]]
+OnProgress = Callable[[int, int], None]
+SHOWN_EVERY = 1_000  # records
 
 _RECORDS = "SELECT seq, body FROM records WHERE seq <= :records ORDER BY seq "
 _GRADED = f"FROM outcomes WHERE seq <= :outcomes AND {QUALITY_AT} IS NOT NULL "
@@ -33,12 +35,21 @@ class StoredRecords(Sequence[Record]):
     mark : StoreMark
     reading : callable
         Opens a connection on which a transaction has begun.
+    on_progress : callable
+        Told of a walk, every `SHOWN_EVERY` records: how many it gave, of how many.
     """
 
-    def __init__(self, path: Path, mark: StoreMark, reading: Reading) -> None:
+    def __init__(
+        self,
+        path: Path,
+        mark: StoreMark,
+        reading: Reading,
+        on_progress: OnProgress = lambda done, total: None,
+    ) -> None:
         self.mark = mark
         self._path = path
         self._reading = reading
+        self._on_progress = on_progress
         self._where = places(mark)
         with reading() as read:
             counts = (
@@ -50,6 +61,12 @@ class StoredRecords(Sequence[Record]):
         return int(self._records + self._calls)
 
     def __iter__(self) -> Iterator[Record]:
+        for given, record in enumerate(self._walk()):
+            if given % SHOWN_EVERY == 0:
+                self._on_progress(given, len(self))
+            yield record
+
+    def _walk(self) -> Iterator[Record]:
         with self._reading() as read:
             for seq, body in read.execute(_RECORDS, self._where):
                 yield good(read_record(seq, body, self._path))

@@ -8,11 +8,12 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from eccos_aios.predict.embed import Vectors
+from eccos_aios.predict.embed import Vectors, unit_rows
 
 EXACT_UP_TO = 50_000  # vectors; up to here a search through all of them is quick enough
 LISTS_PER_ROOT = 4.0  # of the vectors; ranking the lists then costs about what scanning some does
-PROBES = 32  # lists that are scanned
+TRAINING_PER_LIST = 20  # vectors that k-means sees
+SCANNED = 8_000  # vectors that a search compares; fewer records have more of their lists scanned
 ROUNDS = 6  # of k-means; more moves no figure
 SEED = 0
 
@@ -22,15 +23,20 @@ class ApproximateIndex:
 
     Parameters
     ----------
-    training : ndarray of shape (vectors, dimensions)
-        What centroids and components' ranges are learned from.
+    width : int
+        Dimensions.
     expected : int
         Vectors that will be added.
+
+    Attributes
+    ----------
+    wanted : int
+        Vectors to `train` with; with a quarter of them half a point of recall is lost.
     """
 
-    def __init__(self, training: Vectors, expected: int) -> None:
-        lists = max(1, min(int(LISTS_PER_ROOT * math.sqrt(expected)), len(training)))
-        width = training.shape[1]
+    def __init__(self, width: int, expected: int) -> None:
+        lists = max(1, int(LISTS_PER_ROOT * math.sqrt(expected)))
+        self.wanted = TRAINING_PER_LIST * lists
         self._index = faiss.IndexIVFScalarQuantizer(
             faiss.IndexFlatIP(width),
             width,
@@ -42,8 +48,16 @@ class ApproximateIndex:
         clustering = self._index.cp
         clustering.niter, clustering.spherical, clustering.seed = ROUNDS, True, SEED
         clustering.min_points_per_centroid = 1  # no warning on standard error where there are few
-        self._index.train(np.ascontiguousarray(training))
-        self._index.nprobe = PROBES
+        self._index.nprobe = math.ceil(SCANNED * lists / expected)
+
+    def train(self, vectors: Vectors) -> None:
+        """Learn the centroids and the components' ranges, before anything is added."""
+        some = vectors[vectors.any(axis=1)]
+        if len(some) < self._index.nlist:
+            # k-means wants a vector a list; where so few texts tell anything, any direction will do
+            random = np.random.default_rng(SEED).standard_normal((self._index.nlist, vectors.shape[1]))
+            some = np.vstack([some, unit_rows(random.astype(np.float32))])
+        self._index.train(np.ascontiguousarray(some))
 
     @property
     def ntotal(self) -> int:

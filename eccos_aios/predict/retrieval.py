@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import compress, islice
 from typing import Any
 
 import faiss
@@ -17,8 +17,8 @@ from eccos_aios.predict.estimate import Estimates, FloatArray
 from eccos_aios.predict.features import embed_calls
 from eccos_aios.predict.outcomes import Outcomes, core_positions, core_priors, outcomes_of, query_groups
 from eccos_aios.predict.predictor import Predictor
-from eccos_aios.predict.sample import sample_of
-from eccos_aios.predict.text import CallText, split_tools
+from eccos_aios.predict.sample import drawn_rows, sample_of
+from eccos_aios.predict.text import CallText, record_text, split_tools
 from eccos_aios.predict.threads import one_blas_thread
 
 CHUNK = 8_192  # records that are embedded, or searched for in a fit, at once
@@ -95,7 +95,9 @@ class RetrievalPredictor(Predictor):
         self.lengthening_ = np.full(shape, np.nan, dtype=np.float16)
         self._asked = np.zeros(len(history), dtype=np.int64)
         exact = len(history) <= EXACT_UP_TO
-        index = None if exact else ApproximateIndex(self.vectors_, len(history))
+        index = None if exact else ApproximateIndex(len(self.used_), len(history))
+        if index is not None:
+            index.train(self._drawn_vectors(history, index.wanted))
         kept = [self.vectors_[:0]]
         for start, outcomes in self._chunks(history):
             rows = slice(start, start + len(outcomes.calls))
@@ -167,6 +169,14 @@ class RetrievalPredictor(Predictor):
         """Deviation and lengthening of every outcome, both of shape (records, cores)."""
         expected = np.maximum(self.priors_.output_tokens[:-1], 1.0)
         return outcomes.quality - self.priors_.quality[:-1], outcomes.output_tokens / expected
+
+    def _drawn_vectors(self, history: Sequence[Record], count: int) -> Vectors:
+        """Vectors of so many records from all of the history, which may be ordered by topic."""
+        drawn = compress(history, drawn_rows(len(history), count).tolist())
+        kept = [self.vectors_[:0]]
+        while chunk := [record_text(record) for record in islice(drawn, CHUNK)]:
+            kept.append(embed_calls(chunk, self.embedder)[:, self.used_])
+        return np.vstack(kept)
 
     def _chunks(self, history: Sequence[Record]) -> Iterator[tuple[int, Outcomes]]:
         records = iter(history)

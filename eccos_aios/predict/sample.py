@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eccos_aios.history import Record
 
@@ -21,8 +22,7 @@ def sample_of(history: Sequence[Record]) -> Sequence[Record]:
     """
     if len(history) <= SAMPLE:
         return history
-    drawn = np.zeros(len(history), dtype=np.bool_)
-    drawn[np.random.default_rng(0).choice(len(history), SAMPLE, replace=False)] = True
+    drawn = drawn_rows(len(history), SAMPLE)
     seen: Counter[str] = Counter()
     sample = []
     for taken, record in zip(drawn.tolist(), history, strict=True):
@@ -31,3 +31,10 @@ def sample_of(history: Sequence[Record]) -> Sequence[Record]:
             sample.append(record)
             seen.update(cores)
     return sample
+
+
+def drawn_rows(length: int, count: int) -> NDArray[np.bool_]:
+    """So many of the rows, or all, drawn with a fixed seed, as a mask."""
+    drawn = np.zeros(length, dtype=np.bool_)
+    drawn[np.random.default_rng(0).choice(length, min(count, length), replace=False)] = True
+    return drawn

@@ -18,6 +18,7 @@ import numpy as np
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import HistoryStore, Record, StoredRecords, StoreMark, read_history
 from eccos_aios.history.schema import is_store
+from eccos_aios.history.stored import OnProgress
 from eccos_aios.predict.archive import Reader, Writer
 from eccos_aios.predict.hybrid import HybridPredictor
 from eccos_aios.predict.predictor import Predictor
@@ -121,6 +122,7 @@ def fitted_predictor(
     history: str | Path,
     read: Callable[[Path], Sequence[Record]] = read_history,
     make: Callable[[], Predictor] = HybridPredictor,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> Fitted:
     """A predictor of a history, with its mark: from the cache next to it, else fitted and cached.
 
@@ -136,13 +138,16 @@ def fitted_predictor(
         Reads the records of a file where they must be fitted; a store's are streamed.
     make : callable
         Makes the predictor that is fitted.
+    on_progress : callable
+        Told, where a store is fitted, how many of its records are read, of how many; twice where there
+        are many.
 
     Raises
     ------
     HistoryError
         The history cannot be read, or a record in it is wrong.
     """
-    return _fitted(Path(history), read, make, LEAST_COVERED)
+    return _fitted(Path(history), read, make, LEAST_COVERED, on_progress)
 
 
 def predictor_key(history: Path, predictor: Predictor) -> str:
@@ -167,7 +172,11 @@ def predictor_key(history: Path, predictor: Predictor) -> str:
 
 
 def _fitted(
-    history: Path, read: Callable[[Path], Sequence[Record]], make: Callable[[], Predictor], least: float
+    history: Path,
+    read: Callable[[Path], Sequence[Record]],
+    make: Callable[[], Predictor],
+    least: float,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> Fitted:
     cache = history.with_name(history.name + SUFFIX)
     unfitted = make()
@@ -184,7 +193,7 @@ def _fitted(
             return records >= least * (records + store.count_since(mark))
 
         found = _from_cache(cache, key, covers)
-        return found or _fit(unfitted, store.records_until(store.mark()), cache, key)
+        return found or _fit(unfitted, store.records_until(store.mark(), on_progress), cache, key)
 
 
 def _from_cache(cache: Path, key: str, covers: Callable[[StoreMark | None, int], bool]) -> Fitted | None:
