@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from eccos_aios.bench.history_opened import Opened, make_predictor
+from eccos_aios.bench.history_opened import BATCHES, Opened, make_predictor
 from eccos_aios.bench.history_records import CORES, GeneratedHistory
 from eccos_aios.bench.memory import peak_kb
 from eccos_aios.errors import ABSENT, HistoryError
@@ -71,6 +71,7 @@ def history_bench(
     folder: Path | None = None,
     *,
     seed: int = 0,
+    batches: int = BATCHES,
     on_step: OnStep = lambda step: None,
 ) -> HistoryBench:
     """Build a store and its predictor, open both in a fresh process, measure.
@@ -83,6 +84,8 @@ def history_bench(
     folder : Path, optional
         Where the files lie meanwhile. Default: the system's folder for temporary files.
     seed : int
+    batches : int
+        How many are timed; ten times as many single calls are.
     on_step : callable
         Told of each step.
     """
@@ -100,7 +103,7 @@ def history_bench(
         )
         fitted = time.perf_counter()
         on_step("opening in a fresh process, and searching exactly for comparison")
-        opened = _opened(path, dimensions, records, seed)
+        opened = _opened(path, dimensions, records, seed, batches)
         return HistoryBench(
             **asdict(opened),
             records=records,
@@ -134,9 +137,9 @@ def _shown(records: Iterable[Record], total: int, on_step: OnStep) -> Iterator[R
         yield record
 
 
-def _opened(path: Path, dimensions: int, records: int, seed: int) -> Opened:
+def _opened(path: Path, *numbers: int) -> Opened:
     module = "eccos_aios.bench.history_opened"
-    arguments = [str(path), *map(str, (dimensions, records, seed))]
+    arguments = [str(path), *map(str, numbers)]
     done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

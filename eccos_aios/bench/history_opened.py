@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from eccos_aios.predict import HybridPredictor
 
 BATCH = 256
-ONES = 1_000  # calls that are asked one by one
 BATCHES = 100
+ONES_PER_BATCH = 10  # calls that are asked one by one, for each batch
 NEAREST = 16
 COMPARED = 400  # calls whose neighbours are compared with the exact ones
-WARM_UP = 20  # calls and batches that are not counted
+SHIFTS = 1_000  # places at which a call or a batch begins
+WARM_UP = 3  # calls and batches that are not counted
 CHUNK = 8_192  # records of the exact search at once
+
+Percentiles = tuple[float, float]  # median and 99th, in milliseconds
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def make_predictor(dimensions: int) -> HybridPredictor:
     return HybridPredictor(TfidfEmbedder(dimensions // 2))
 
 
-def open_and_measure(path: Path, dimensions: int, records: int, seed: int) -> Opened:
+def open_and_measure(path: Path, dimensions: int, records: int, seed: int, batches: int) -> Opened:
     """Open the predictor beside a store of `GeneratedHistory` and measure it on calls that are not there."""
     started = time.perf_counter()
     from eccos_aios.predict import HybridPredictor, fitted_predictor
@@ -79,10 +82,11 @@ def open_and_measure(path: Path, dimensions: int, records: int, seed: int) -> Op
     predictor = fitted_predictor(path, make=lambda: make_predictor(dimensions)).predictor
     open_s = time.perf_counter() - started
     assert isinstance(predictor, HybridPredictor)
-    calls = [record_text(record) for record in GeneratedHistory(records, seed).unseen(ONES + BATCH)]
+    calls = [record_text(record) for record in GeneratedHistory(records, seed).unseen(SHIFTS + BATCH)]
     vectors = _vectors(predictor, calls)
-    search_one, search_batch = _timed(lambda rows: predictor.retrieval.quality_and_support(vectors[rows]))
-    predict_one, predict_batch = _timed(lambda rows: predictor.predict(calls[rows], CORES))
+    search = predictor.retrieval.quality_and_support
+    search_one, search_batch = _timed(lambda rows: search(vectors[rows]), batches)
+    predict_one, predict_batch = _timed(lambda rows: predictor.predict(calls[rows], CORES), batches)
     resident_mb = resident_kb() / 1024
     return Opened(
         open_s=open_s,
@@ -99,15 +103,16 @@ def open_and_measure(path: Path, dimensions: int, records: int, seed: int) -> Op
     )
 
 
-def _timed(answer: Callable[[slice], object]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Median and 99th percentile in milliseconds, of single calls and of batches."""
-    return _percentiles(answer, 1, ONES), _percentiles(answer, BATCH, BATCHES)
+def _timed(answer: Callable[[slice], object], batches: int) -> tuple[Percentiles, Percentiles]:
+    """Of single calls and of batches."""
+    ones = ONES_PER_BATCH * batches
+    return _percentiles(answer, 1, ones), _percentiles(answer, BATCH, batches)
 
 
-def _percentiles(answer: Callable[[slice], object], size: int, times: int) -> tuple[float, float]:
+def _percentiles(answer: Callable[[slice], object], size: int, times: int) -> Percentiles:
     spent = []
     for number in range(WARM_UP + times):
-        first = number * 7 % ONES
+        first = number * 7 % SHIFTS
         started = time.perf_counter()
         answer(slice(first, first + size))
         spent.append(1e3 * (time.perf_counter() - started))

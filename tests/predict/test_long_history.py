@@ -1,0 +1,212 @@
+"""A history too long for memory: sampled, searched whole, and opened again with what came later."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eccos_aios.bench.history_records import CORES, GeneratedHistory
+from eccos_aios.core import Core
+from eccos_aios.errors import HistoryError
+from eccos_aios.explain import explain
+from eccos_aios.history import CallOutcome, HistoryStore, Outcome, Record
+from eccos_aios.predict import (
+    HybridPredictor,
+    RetrievalPredictor,
+    TfidfEmbedder,
+    cached_predictor,
+    fitted_predictor,
+    load_predictor,
+    query_text,
+    record_text,
+)
+from eccos_aios.predict.features import embed_calls
+from eccos_aios.predict.outcomes import outcomes_of
+from eccos_aios.predict.sample import LEAST_OF_CORE, sample_of
+
+RECORDS = 1_500
+GENERATED = GeneratedHistory(RECORDS)
+ALL = list(GENERATED)
+CALLS = [record_text(record) for record in GENERATED.unseen(64)]
+
+
+@pytest.fixture(autouse=True)
+def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eccos_aios.predict.sample.SAMPLE", 420)
+    monkeypatch.setattr("eccos_aios.predict.retrieval.EXACT_UP_TO", 1_000)
+    monkeypatch.setattr("eccos_aios.predict.retrieval.CHUNK", 512)
+    monkeypatch.setattr("eccos_aios.predict.approximate.SCANNED", 500)
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("generated") / "h.db"
+    with HistoryStore(path) as store:
+        store.extend(ALL)
+    return path
+
+
+@pytest.fixture
+def path(generated: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(generated, tmp_path))
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of the histories that were fitted."""
+    lengths: list[int] = []
+    fit = RetrievalPredictor.fit
+
+    def counted(predictor: RetrievalPredictor, history: Sequence[Record]) -> RetrievalPredictor:
+        lengths.append(len(history))
+        return fit(predictor, history)
+
+    monkeypatch.setattr(RetrievalPredictor, "fit", counted)
+    return lengths
+
+
+def narrow() -> RetrievalPredictor:
+    """With few dimensions, so that a fit takes no time."""
+    return RetrievalPredictor(embedder=TfidfEmbedder(24))
+
+
+def exact(predictor: RetrievalPredictor, history: Sequence[Record], count: int) -> np.ndarray:
+    vectors = embed_calls([record_text(record) for record in history], predictor.embedder)
+    return np.argsort(-(embed_calls(CALLS, predictor.embedder) @ vectors.T), axis=1, kind="stable")[:, :count]
+
+
+def test_the_lists_find_what_a_search_through_all_finds() -> None:
+    predictor = narrow().fit(ALL)
+    assert predictor.approximate_ is not None
+    found = [{row for row, _ in predictor.nearest(call, 16)} for call in CALLS]
+    hits = [
+        len(near & set(rows)) for near, rows in zip(found, exact(predictor, ALL, 16).tolist(), strict=True)
+    ]
+    assert np.mean(hits) / 16 > 0.9
+
+
+def test_a_history_between_the_limits_is_searched_exactly() -> None:
+    predictor = narrow().fit(ALL[:900])
+    found = [[row for row, _ in predictor.nearest(call, 5)] for call in CALLS]
+    assert found == exact(predictor, ALL[:900], 5).tolist()
+
+
+@pytest.mark.parametrize("exact_up_to", [1_000, RECORDS])
+def test_a_walk_in_chunks_gives_what_a_fit_on_all_gives(
+    exact_up_to: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eccos_aios.predict.retrieval.EXACT_UP_TO", exact_up_to)
+    walked, whole = narrow().fit(ALL), narrow()
+    outcomes, whole.embedder = outcomes_of(ALL), walked.embedder
+    whole.fit_outcomes(outcomes, embed_calls(outcomes.calls, walked.embedder))
+    one, other = walked.predict(CALLS, CORES), whole.predict(CALLS, CORES)
+    assert np.abs(one.quality - other.quality).mean() < 0.02
+    assert np.abs(np.log(one.output_tokens / other.output_tokens)).mean() < 0.05
+
+
+def test_no_core_is_missing_from_a_sample_and_its_order_is_the_historys() -> None:
+    rare = [
+        Record(query=f"q {number}", outputs=(Outcome(model_name="new", quality=1.0),)) for number in range(9)
+    ]
+    sample = sample_of([*ALL, *rare])
+    assert sample[-9:] == rare
+    assert 420 <= len(sample) <= 420 + (len(CORES) + 1) * LEAST_OF_CORE
+    places = [ALL.index(record) for record in sample[:-9]]
+    assert places == sorted(places)
+    assert sample_of(ALL[:420]) == ALL[:420]
+
+
+def test_an_opened_predictor_says_what_the_fitted_one_said_and_shows_the_records(path: Path) -> None:
+    def make() -> HybridPredictor:
+        return HybridPredictor(TfidfEmbedder(24))
+
+    fitted, opened = (fitted_predictor(path, make=make) for _ in range(2))
+    assert opened.predictor is not fitted.predictor
+    for before, after in zip(
+        vars(fitted.predictor.predict(CALLS, [*CORES, "unknown"])).values(),
+        vars(opened.predictor.predict(CALLS, [*CORES, "unknown"])).values(),
+        strict=True,
+    ):
+        assert (before == after).all()
+    assert opened.mark == fitted.mark is not None
+    assert isinstance(opened.predictor, HybridPredictor)
+    asked = ALL[1234]
+    with HistoryStore(path, read_only=True) as store:
+        records, cores = store.records_until(opened.mark), [Core(name=name) for name in CORES]
+        explanation = explain(records, cores, asked.query, asked.tools, predictor=opened.predictor)
+    assert explanation.neighbours[0].query == asked.query
+    assert explanation.neighbours[0].similarity == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_cache_holds_for_later_marks_and_tells_what_came_since(fits: list[int], path: Path) -> None:
+    first = fitted_predictor(path, make=narrow)
+    later = Record(id="later", query="q", outputs=(Outcome(model_name="core-1", quality=1.0),))
+    with HistoryStore(path) as store:
+        store.append(later)
+        store.append_outcome(CallOutcome(call_id="call", core="core-2", query="q"))
+        store.give_quality("call", 0.5)
+        again = fitted_predictor(path, make=narrow)
+        assert (fits, again.mark) == ([RECORDS], first.mark)
+        assert again.mark is not None
+        assert [record.id for record in store.records_since(again.mark)] == ["later", "call"]
+        store.extend(islice(GeneratedHistory(RECORDS // 3, seed=1), RECORDS // 3))
+        store.extend(later.model_copy(update={"id": f"n{number}"}) for number in range(RECORDS // 2))
+        renewed = fitted_predictor(path, make=narrow)
+        assert len(fits) == 2
+        assert renewed.mark == store.mark()
+
+
+def test_the_simple_form_is_fitted_on_everything(fits: list[int], path: Path) -> None:
+    for _ in range(2):
+        cached_predictor(path, make=narrow)
+    assert len(fits) == 1
+    with HistoryStore(path) as store:
+        store.append(Record(query="q", outputs=(Outcome(model_name="late", quality=1.0),)))
+    predictor = cached_predictor(path, make=narrow)
+    assert len(fits) == 2
+    assert isinstance(predictor, RetrievalPredictor)
+    assert "late" in predictor.cores_
+
+
+def test_a_cache_of_another_past_is_not_used(fits: list[int], path: Path, tmp_path: Path) -> None:
+    shutil.copy(path, tmp_path / "older.db")
+    with HistoryStore(path) as store:
+        store.append(Record(id="x", query="q", outputs=(Outcome(model_name="core-1", quality=1.0),)))
+    fitted_predictor(path, make=narrow)
+    for part in ("", "-wal", "-shm"):
+        path.with_name(path.name + part).unlink(missing_ok=True)
+    shutil.copy(tmp_path / "older.db", path)
+    fitted_predictor(path, make=narrow)
+    assert len(fits) == 2
+
+
+def test_a_cut_cache_is_fitted_anew(fits: list[int], path: Path) -> None:
+    fitted_predictor(path, make=narrow)
+    cache = path.with_name("h.db.predictor.npz")
+    content = bytearray(cache.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    cache.write_bytes(content)
+    with pytest.raises(HistoryError, match=r"h\.db\.predictor\.npz: is not a saved predictor"):
+        load_predictor(cache)
+    fitted_predictor(path, make=narrow)
+    assert len(fits) == 2
+    load_predictor(cache)
+
+
+def test_a_long_history_without_texts_gives_the_means(tmp_path: Path) -> None:
+    with HistoryStore(tmp_path / "h.db", store_text=False) as store:
+        store.extend(ALL)
+    predictor = fitted_predictor(tmp_path / "h.db", make=narrow).predictor
+    estimates = predictor.predict([query_text("anything")], CORES)
+    share = np.nanmean([[known.get(core, np.nan) for core in CORES] for known in _qualities(ALL)], axis=0)
+    assert estimates.quality[0] == pytest.approx(share, abs=0.1)
+    assert (estimates.support == 0).all()
+
+
+def _qualities(records: Sequence[Record]) -> list[dict[str, float]]:
+    return [{outcome.model_name: outcome.graded_quality for outcome in record.outputs} for record in records]
