@@ -57,3 +57,12 @@ def good(found: T | HistoryError) -> T:
     if isinstance(found, HistoryError):
         raise found
     return found
+
+
+def is_utf8(text: str) -> bool:
+    """Whether SQLite can take a text; half a surrogate pair it cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -28,6 +28,7 @@ from eccos_aios.history.rows import (
     OUTCOME_COLUMNS,
     RecordRow,
     good,
+    is_utf8,
     outcome_row,
     read_outcome,
     read_record,
@@ -216,7 +217,7 @@ class HistoryStore:
         """
         if isinstance(quality, bool) or not isinstance(quality, (int, float)) or not 0 <= quality <= 1:
             raise HistoryError(str(self.path), "quality", quality, "must be a number from 0 to 1")
-        if not isinstance(call_id, str) or not _is_utf8(call_id):
+        if not isinstance(call_id, str) or not is_utf8(call_id):
             raise HistoryError(str(self.path), "call_id", call_id, "must be text")
         with self._transaction() as write:
             found = write.execute(_ADD_FEEDBACK, (call_id, float(quality), time.time())).rowcount
@@ -232,7 +233,7 @@ class HistoryStore:
             With the key ``agent``: the store holds no call of this agent.
         """
         query = "SELECT call_id FROM outcomes WHERE agent = ? ORDER BY seq DESC LIMIT 1"
-        if isinstance(agent, str) and _is_utf8(agent):
+        if isinstance(agent, str) and is_utf8(agent):
             with self._reading() as read:
                 found = read.execute(query, (agent,)).fetchone()
                 if found:
@@ -393,11 +394,3 @@ def _add_record(write: sqlite3.Connection, row: RecordRow) -> Added:
     identity, content_hash, _ = row
     held = write.execute("SELECT content_hash FROM records WHERE id = ?", (identity,)).fetchone()
     return Added(duplicates=1, conflicts=int(held is not None and held[0] != content_hash))
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -31,7 +31,8 @@ class HybridPredictor(Predictor):
     ``s_j = Σ (y - t - w_j (r - t)) / (n_j + caution)``; a core with few records keeps w and s near 0.
     Then what a core promises beyond the core that is best on average is shrunk, see `advantage`.
 
-    Support is retrieval's; input and output tokens are the trained heads'.
+    Support is retrieval's; input and output tokens are the trained heads'. Of a long history training and
+    weights are learned on a sample (`sample_of`), while retrieval searches all of it.
 
     Parameters
     ----------

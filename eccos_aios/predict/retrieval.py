@@ -22,6 +22,7 @@ from eccos_aios.predict.text import CallText, record_text, split_tools
 from eccos_aios.predict.threads import one_blas_thread
 
 CHUNK = 8_192  # records that are embedded, or searched for in a fit, at once
+LONGEST = 60_000.0  # times a core's mean output; half precision ends there
 Cells = NDArray[Any]  # (records, cores), NaN where unknown
 
 
@@ -101,7 +102,8 @@ class RetrievalPredictor(Predictor):
         kept = [self.vectors_[:0]]
         for start, outcomes in self._chunks(history):
             rows = slice(start, start + len(outcomes.calls))
-            self.deviation_[rows], self.lengthening_[rows] = self._cells(outcomes)
+            self.deviation_[rows], longer = self._cells(outcomes)
+            self.lengthening_[rows] = np.minimum(longer, LONGEST)
             self._asked[rows] = _asked(outcomes.calls)
             vectors = embed_calls(outcomes.calls, self.embedder)[:, self.used_]
             if index is None:

@@ -198,6 +198,13 @@ def test_a_cut_cache_is_fitted_anew(fits: list[int], path: Path) -> None:
     load_predictor(cache)
 
 
+def test_an_outcome_of_absurd_length_does_not_spoil_its_neighbours() -> None:
+    longest = Outcome(model_name="core-1", quality=1.0, output_token_length=10**9)
+    absurd = Record(query=ALL[0].query, tools=ALL[0].tools, outputs=(longest,))
+    estimates = narrow().fit([*ALL, absurd]).predict([record_text(absurd)], CORES)
+    assert np.isfinite(estimates.output_tokens).all()
+
+
 def test_a_long_history_without_texts_gives_the_means(tmp_path: Path) -> None:
     with HistoryStore(tmp_path / "h.db", store_text=False) as store:
         store.extend(ALL)
