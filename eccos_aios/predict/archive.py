@@ -1,10 +1,10 @@
-"""Fitted objects <-> a JSON tree and arrays; nothing but the kinds listed here is written or made."""
+"""Fitted objects <-> a JSON tree, arrays and indexes; no kind that is not listed here is written or made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from eccos_aios.predict.trained import TrainedPredictor
 _KINDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        ApproximateIndex,
         CategoryHead,
         CorePriors,
         Forest,
@@ -45,6 +44,7 @@ class Writer:
 
     def __init__(self) -> None:
         self.arrays: dict[str, Any] = {}
+        self.indexes: dict[str, ApproximateIndex] = {}
         self._places: dict[int, str] = {}
 
     def written(self, value: Any, place: str) -> Any:
@@ -53,6 +53,9 @@ class Writer:
         if isinstance(value, np.ndarray):
             self.arrays[place] = value
             return {"array": place}
+        if isinstance(value, ApproximateIndex):
+            self.indexes[place] = value
+            return {"index": place}
         if isinstance(value, tuple):
             return {"tuple": [self.written(item, f"{place}.{number}") for number, item in enumerate(value)]}
         if id(value) in self._places:
@@ -61,8 +64,7 @@ class Writer:
         if _KINDS.get(kind) is not type(value):
             raise TypeError(f"{place}: {kind} cannot be saved")
         self._places[id(value)] = place
-        parts = value.saved() if hasattr(value, "saved") else vars(value)
-        fields = {name: part for name, part in parts.items() if not name.startswith("_")}
+        fields = {name: part for name, part in vars(value).items() if not name.startswith("_")}
         return {
             "kind": kind,
             "place": place,
@@ -73,8 +75,9 @@ class Writer:
 class Reader:
     """The way back; makes nothing but the kinds that are listed above."""
 
-    def __init__(self, arrays: Mapping[str, Any]) -> None:
+    def __init__(self, arrays: Mapping[str, Any], opened: Callable[[str], IO[bytes]]) -> None:
         self._arrays = arrays
+        self._opened = opened
         self._made: dict[str, Any] = {}
 
     def read(self, tree: Any) -> Any:
@@ -82,6 +85,9 @@ class Reader:
             return tree
         if "array" in tree:
             return self._arrays[tree["array"]]
+        if "index" in tree:
+            with self._opened(tree["index"]) as file:
+                return ApproximateIndex.read(file)
         if "tuple" in tree:
             return tuple(self.read(item) for item in tree["tuple"])
         if "same" in tree:

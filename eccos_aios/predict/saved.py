@@ -81,8 +81,12 @@ def save_predictor(
     arrays = {"head": np.frombuffer(head, dtype=np.uint8), **writer.arrays}
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             np.savez(file, **arrays)
+            with zipfile.ZipFile(file, "a") as members:
+                for place, index in writer.indexes.items():
+                    with members.open(place, "w", force_zip64=True) as member:
+                        index.write(member)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -227,7 +231,7 @@ def _load(path: Path, key: str | None, covers: Callable[[StoreMark | None, int],
             mark = None if head["mark"] is None else StoreMark(**head["mark"])
             if not covers(mark, head["records"]):
                 raise HistoryError(str(path), "mark", head["mark"], "was fitted on too little of the store")
-            predictor = Reader(file).read(head["predictor"])
+            predictor = Reader(file, file.zip.open).read(head["predictor"])
     except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise HistoryError(str(path), "", ABSENT, f"is not a saved predictor: {reason}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -185,11 +186,16 @@ def test_a_cache_of_another_past_is_not_used(fits: list[int], path: Path, tmp_pa
     assert len(fits) == 2
 
 
-def test_a_cut_cache_is_fitted_anew(fits: list[int], path: Path) -> None:
+@pytest.mark.parametrize("part", ["predictor.deviation_.npy", "predictor.approximate_"])
+@pytest.mark.parametrize("where", [100, -1])
+def test_a_broken_cache_is_fitted_anew(fits: list[int], path: Path, part: str, where: int) -> None:
     fitted_predictor(path, make=narrow)
     cache = path.with_name("h.db.predictor.npz")
+    with zipfile.ZipFile(cache) as file:
+        member = file.getinfo(part)
+    header = 30 + len(part) + int.from_bytes(cache.read_bytes()[member.header_offset + 28 :][:2], "little")
     content = bytearray(cache.read_bytes())
-    content[len(content) // 2] ^= 0xFF
+    content[member.header_offset + header + where % member.file_size] ^= 0xFF
     cache.write_bytes(content)
     with pytest.raises(HistoryError, match=r"h\.db\.predictor\.npz: is not a saved predictor"):
         load_predictor(cache)
