@@ -11,8 +11,10 @@ from eccos_aios.predict.text import CallText, call_text, has_images, query_text,
 
 if TYPE_CHECKING:
     from eccos_aios.predict.default import default_predictor
+    from eccos_aios.predict.drift import Drift, forget
     from eccos_aios.predict.embed import Embedder, TfidfEmbedder
     from eccos_aios.predict.hybrid import HybridPredictor
+    from eccos_aios.predict.learning import LearningPredictor, refit_is_due
     from eccos_aios.predict.minilm import MiniLmEmbedder
     from eccos_aios.predict.retrieval import RetrievalPredictor
     from eccos_aios.predict.saved import (
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
 
 # FAISS, SciPy and scikit-learn take a second to import; who only reads a call's text does not wait for them.
 _LAZY = {
+    "Drift": "drift",
     "Embedder": "embed",
     "Fitted": "saved",
     "HybridPredictor": "hybrid",
+    "LearningPredictor": "learning",
     "MiniLmEmbedder": "minilm",
     "RetrievalPredictor": "retrieval",
     "TfidfEmbedder": "embed",
@@ -36,16 +40,20 @@ _LAZY = {
     "cached_predictor": "saved",
     "default_predictor": "default",
     "fitted_predictor": "saved",
+    "forget": "drift",
     "load_predictor": "saved",
+    "refit_is_due": "learning",
     "save_predictor": "saved",
 }
 
 __all__ = [
     "CallText",
+    "Drift",
     "Embedder",
     "Estimates",
     "Fitted",
     "HybridPredictor",
+    "LearningPredictor",
     "MiniLmEmbedder",
     "Predictor",
     "RetrievalPredictor",
@@ -55,11 +63,13 @@ __all__ = [
     "call_text",
     "default_predictor",
     "fitted_predictor",
+    "forget",
     "has_images",
     "load_predictor",
     "prices_of",
     "query_text",
     "record_text",
+    "refit_is_due",
     "save_predictor",
 ]
 

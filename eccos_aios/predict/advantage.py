@@ -83,11 +83,11 @@ def _base_and_advantage(left_out: FloatArray, outcome: FloatArray, means: FloatA
 
     Both are means over the set's records, so that the sets weigh alike.
     """
-    known = ~np.isnan(outcome)
-    rows = np.flatnonzero(known.any(axis=1))
+    chosen = left_out.argmax(axis=1)
+    rows = np.flatnonzero(~np.isnan(outcome[np.arange(len(outcome)), chosen]))
     if not len(rows):
         return 0.0, 0.0
-    chosen = np.where(known, left_out, -np.inf)[rows].argmax(axis=1)
+    chosen = chosen[rows]
     base = left_out[rows, int(np.argmax(means))]
     promised = left_out[rows, chosen] - base
     ahead = np.maximum(promised, 0.0)

@@ -63,12 +63,17 @@ class KernelHeads:
         common = np.where(known, deviation, 0.0).sum(axis=1, keepdims=True) / np.maximum(
             known.sum(axis=1, keepdims=True), 1
         )
-        own = np.where(known, deviation - common, 0.0)
         splits = taught.shape[1]
+        common_weights = self._masked_solve(np.tile(common, splits), some & taught, COMMON_PENALTY)
+        expected = self._coordinates @ common_weights
+        count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+        shared = expected + (common - expected) * (count - 1) / count
+        own = np.where(known, deviation, 0.0)[:, None, :] - shared[:, :, None]
+        own = np.where(known[:, None, :], own, 0.0).reshape(len(deviation), splits * known.shape[1])
         return (
-            self._masked_solve(np.tile(common, splits), some & taught, COMMON_PENALTY),
+            common_weights,
             self._masked_solve(
-                np.tile(own, splits),
+                own,
                 np.tile(known, splits) & np.repeat(taught, known.shape[1], axis=1),
                 OWN_PENALTY,
             ),

@@ -82,9 +82,10 @@ class TrainedPredictor(Predictor):
         heads = KernelHeads(self.kernel_, self.kernel_.fit(features))
         self.quality_heads_ = heads.fit(remainder)
         by_kernel = heads.predict_left_out(remainder, fold)
-        self.forest_ = _forest(features, remainder)
+        whole = _filled(remainder, by_kernel)
+        self.forest_ = _forest(features, whole)
         if self.forest_ is not None:
-            by_kernel = (by_kernel + _forest_left_out(features, remainder, fold)) / 2
+            by_kernel = (by_kernel + _forest_left_out(features, whole, fold)) / 2
         self.left_out_ = self.priors_.quality[:-1] + by_category + by_kernel
         self._fit_lengths(outcomes, heads, features)
         self.restore()
@@ -160,15 +161,24 @@ class TrainedPredictor(Predictor):
         )
 
 
+def _filled(remainder: FloatArray, expected: FloatArray) -> FloatArray:
+    """The remainder with unknown cells as expected, moved by what the record's known cells had in common.
+
+    Rows of which no cell is known stay unknown.
+    """
+    known = ~np.isnan(remainder)
+    count = known.sum(axis=1, keepdims=True)
+    surprise = np.where(known, remainder - expected, 0.0).sum(axis=1, keepdims=True) / (count + 1)
+    return np.where(known | (count == 0), remainder, expected + surprise)
+
+
 def _forest(features: Matrix, remainder: FloatArray) -> Forest | None:
     """Trees on the remainder of every core and, in the last column, on what all have in common."""
     some = ~np.isnan(remainder).all(axis=1) if remainder.size else np.zeros(len(remainder), dtype=np.bool_)
     if some.sum() < 2 * LEAST_IN_LEAF:
         return None
-    known = ~np.isnan(remainder[some])
-    values = np.where(known, remainder[some], 0.0)
-    common = values.sum(axis=1, keepdims=True) / known.sum(axis=1, keepdims=True)
-    return grow_forest(features[some], np.hstack([np.where(known, values, common), common]))
+    common = remainder[some].mean(axis=1, keepdims=True)
+    return grow_forest(features[some], np.hstack([remainder[some], common]))
 
 
 def _forest_left_out(features: Matrix, remainder: FloatArray, fold: Folds) -> FloatArray:

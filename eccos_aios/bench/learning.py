@@ -1,0 +1,402 @@
+"""``bench learning``: from an empty history to what a complete one gives, and past a core that gets worse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+import numpy as np
+from rich.table import Table
+
+from eccos_aios.assign import AssignmentProblem, solve
+from eccos_aios.bench.fold import FloatArray, IntArray, Truth, folds, recorded_truth
+from eccos_aios.core import Core
+from eccos_aios.history import Record
+from eccos_aios.predict import (
+    Estimates,
+    HybridPredictor,
+    LearningPredictor,
+    forget,
+    record_text,
+    refit_is_due,
+)
+from eccos_aios.schedule.debt import QualityDebt
+from eccos_aios.schedule.explore import Exploration
+
+Told = Literal["chosen", "all"]
+
+FOLDS = 5  # of the offline estimates
+TARGET_STEPS = (0.3, 0.6, 0.9)  # between what the cheapest core gives and what can be reached
+CURVE_POINTS = 25  # targets at which the offline estimates are replayed
+WINDOW = 100  # calls after the change within which the core has to lose its own
+LEFT = 0.1  # of its former share: what counts as lost
+
+
+@dataclass(frozen=True)
+class LearningRow:
+    """One replay from an empty history.
+
+    Attributes
+    ----------
+    told : {"chosen", "all"}
+        Whose outcomes are learned after each call: the chosen core's, or every core's, as `collect` records.
+    target : float
+    learned : int
+        Calls before the measured ones.
+    measured : int
+    quality, cost_usd : float
+        Means over the measured calls.
+    offline_quality : float
+        What a complete history gives on the same calls at the same mean cost.
+    error : float
+        Standard error of the difference between the two qualities.
+    changed_core : str
+        Which had the most of the measured calls, and gives half its quality from then on.
+    share_before, share_after : float
+        Of the calls that it got among the measured ones, and among the second hundred after the change.
+    calls_until_lost : int or None
+        Calls after the change until it had lost nine tenths of its share. None: never.
+    outcomes_until_noticed : int or None
+        Outcomes of it after the change until the change was noticed. None: never.
+    """
+
+    told: Told
+    target: float
+    learned: int
+    measured: int
+    quality: float
+    cost_usd: float
+    offline_quality: float
+    error: float
+    changed_core: str
+    share_before: float
+    share_after: float
+    calls_until_lost: int | None
+    outcomes_until_noticed: int | None
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The calls in the order of the replay, and what each core gave; arrays of shape (calls, cores)."""
+
+    records: list[Record]
+    cores: tuple[Core, ...]
+    truth: Truth
+    offline: Estimates
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(core.name for core in self.cores)
+
+
+@dataclass
+class Learner:
+    """What is learned while the calls go by.
+
+    Attributes
+    ----------
+    predictor : LearningPredictor
+    history : list of Record
+        All that was told.
+    fitted : int
+        Records of it that the fit has seen.
+    since : dict of str to str
+        Changes that were noticed, as `forget` takes them.
+    """
+
+    predictor: LearningPredictor
+    history: list[Record] = field(default_factory=list)
+    fitted: int = 0
+    since: dict[str, str] = field(default_factory=dict)
+
+    def learn(self, record: Record) -> list[str]:
+        """Take a record in; the cores that are found to have changed."""
+        self.history.append(record)
+        news = self.predictor.learn([record])
+        for drift in news:
+            if drift.since is not None:
+                self.since[drift.core] = drift.since
+        if news or refit_is_due(len(self.history) - self.fitted, self.fitted):
+            self.fitted = len(self.history)
+            self.predictor.rebase(HybridPredictor().fit(list(forget(self.history, self.since))), ())
+        return [drift.core for drift in news]
+
+
+def learning_bench(
+    history: Sequence[Record],
+    cores: Sequence[Core],
+    learned: int = 2000,
+    measured: int = 1000,
+    round_size: int = 4,
+    exploration: float = 0.05,
+    told: Sequence[Told] = ("all", "chosen"),
+    seed: int = 0,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> list[LearningRow]:
+    """Replay the history in a random order under predictors that know nothing at first.
+
+    Parameters
+    ----------
+    history : sequence of Record
+    cores : sequence of Core
+    learned : int
+        Calls before it is measured.
+    measured : int
+        Calls that are measured; then the core with the most of them gets worse.
+    round_size : int
+        Calls that are decided together.
+    exploration : float
+        Share of the calls that may explore where only the chosen core's outcome is told.
+    told : sequence of {"chosen", "all"}
+    seed : int
+    on_step : callable, optional
+        Told what is being done.
+
+    Raises
+    ------
+    ValueError
+        There are too few records.
+    """
+    needed = learned + measured + 2 * WINDOW
+    records = [
+        record for record in history if any(o.model_name in {c.name for c in cores} for o in record.outputs)
+    ]
+    if len(records) < needed:
+        raise ValueError(f"history: {len(records)} records of these cores: {needed} are replayed")
+    order = np.random.default_rng(seed).permutation(len(records))
+    on_step(f"offline estimates of {len(records)} records")
+    replayed = _replayed([records[row] for row in order], cores, seed)
+    window = np.arange(learned, learned + measured)
+    curve = _offline_curve(replayed, window, round_size)
+    rows = []
+    for whose in told:
+        for target in _targets(replayed, window):
+            on_step(f"target {target:.3f}, told of {whose}")
+            run = _Run(replayed, target, whose, exploration if whose == "chosen" else 0.0, round_size, seed)
+            rows.append(run.row(learned, measured, curve))
+    return rows
+
+
+def rows_as_json(rows: Sequence[LearningRow]) -> str:
+    """The rows as one JSON object."""
+    return json.dumps({"rows": [asdict(row) for row in rows]})
+
+
+def rows_as_table(rows: Sequence[LearningRow]) -> Table:
+    """The rows for people."""
+    table = Table(
+        "told of",
+        "target",
+        "quality",
+        "offline, same cost",
+        "points in 100",
+        "changed core",
+        "share",
+        "noticed after",
+        "lost after",
+        box=None,
+    )
+    for row in rows:
+        points = f"{100 * (row.quality - row.offline_quality):+.1f} ± {196 * row.error:.1f}"
+        table.add_row(
+            row.told,
+            f"{row.target:.3f}",
+            f"{row.quality:.3f}",
+            f"{row.offline_quality:.3f}",
+            points,
+            row.changed_core,
+            f"{row.share_before:.0%} to {row.share_after:.0%}",
+            _counted(row.outcomes_until_noticed, "outcomes"),
+            _counted(row.calls_until_lost, "calls"),
+        )
+    return table
+
+
+def _counted(number: int | None, what: str) -> str:
+    return "never" if number is None else f"{number} {what}"
+
+
+@dataclass(frozen=True)
+class OfflinePoint:
+    """What the offline estimates gave on the measured calls at one target; `quality` is one a call."""
+
+    quality: FloatArray
+    cost_usd: float
+
+
+class _Run:
+    """One replay from an empty history."""
+
+    def __init__(
+        self, replayed: Replayed, target: float, told: Told, exploration: float, round_size: int, seed: int
+    ) -> None:
+        self.replayed = replayed
+        self.target = target
+        self.told = told
+        self.exploration = Exploration(exploration, seed)
+        self.round_size = round_size
+        self.debt = QualityDebt()
+        self.learner = Learner(LearningPredictor(HybridPredictor().fit([])))
+        self.quality = replayed.truth.quality.copy()
+        self.chosen = np.full(len(self.quality), -1, dtype=np.int64)
+        self.coin = np.random.default_rng(seed + 1)
+
+    def row(self, learned: int, measured: int, curve: Sequence[OfflinePoint]) -> LearningRow:
+        """Learn, measure, make the core with the most calls worse, watch."""
+        self.go_on(0, learned + measured)
+        window = np.arange(learned, learned + measured)
+        served = window[self.chosen[window] >= 0]
+        quality = self.quality[served, self.chosen[served]]
+        cost = float(self.replayed.truth.cost[served, self.chosen[served]].mean())
+        offline = _at_cost(curve, cost)
+        changed = int(np.bincount(self.chosen[served], minlength=len(self.replayed.cores)).argmax())
+        change = learned + measured
+        worse = self.quality[change:, changed]
+        self.quality[change:, changed] = np.where(self.coin.random(len(worse)) < 0.5, 0.0, worse)
+        noticed = self.go_on(change, change + 2 * WINDOW, self.replayed.names[changed])
+        after = self.chosen[change : change + 2 * WINDOW] == changed
+        share_before = float(np.mean(self.chosen[served] == changed))
+        return LearningRow(
+            told=self.told,
+            target=self.target,
+            learned=learned,
+            measured=len(served),
+            quality=float(quality.mean()),
+            cost_usd=cost,
+            offline_quality=float(offline.mean()),
+            error=float((quality - offline[served - learned]).std() / np.sqrt(len(served))),
+            changed_core=self.replayed.names[changed],
+            share_before=share_before,
+            share_after=float(after[WINDOW:].mean()),
+            calls_until_lost=_calls_until_lost(after, share_before),
+            outcomes_until_noticed=noticed,
+        )
+
+    def go_on(self, first: int, last: int, watched: str | None = None) -> int | None:
+        """Replay calls; how many outcomes of a watched core it took until its change was noticed."""
+        outcomes, noticed = 0, None
+        for start in range(first, last, self.round_size):
+            rows = np.arange(start, min(start + self.round_size, last))
+            for row, column, predicted in self._placed(rows):
+                self.chosen[row] = column
+                self.debt.sent(self.target, predicted)
+                self.debt.delivered(predicted, self.quality[row, column])
+                record = self._told_of(row, column)
+                changed = self.learner.learn(record)
+                outcomes += any(outcome.model_name == watched for outcome in record.outputs)
+                if noticed is None and watched in changed:
+                    noticed = outcomes
+        return noticed
+
+    def _placed(self, rows: IntArray) -> list[tuple[int, int, float]]:
+        replayed = self.replayed
+        calls = [record_text(replayed.records[row]) for row in rows]
+        estimates = self.learner.predictor.predict(calls, replayed.names)
+        cost, allowed = estimates.cost(replayed.cores), ~np.isnan(self.quality[rows])
+        quota = np.full(len(replayed.cores), len(rows), dtype=np.int64)
+        problem = AssignmentProblem(
+            cost, estimates.quality, quota, self.target, allowed, target_deficit=self.debt.owed(len(rows))
+        )
+        placed = []
+        for position, column in enumerate(solve(problem).core.tolist()):
+            explored = self.exploration.choose(
+                estimates.quality[position],
+                cost[position],
+                estimates.support[position],
+                allowed[position],
+                self.target,
+            )
+            column = column if explored is None else explored
+            if column >= 0:
+                placed.append((int(rows[position]), column, float(estimates.quality[position, column])))
+        return placed
+
+    def _told_of(self, row: int, chosen: int) -> Record:
+        """The record of a call, with the outcomes that are told."""
+        columns = {name: column for column, name in enumerate(self.replayed.names)}
+        record = self.replayed.records[row]
+        outputs = tuple(
+            outcome.model_copy(update={"quality": float(self.quality[row, columns[outcome.model_name]])})
+            for outcome in record.outputs
+            if outcome.model_name in columns and (self.told == "all" or columns[outcome.model_name] == chosen)
+        )
+        return record.model_copy(update={"id": str(row), "outputs": outputs})
+
+
+def _replayed(records: list[Record], cores: Sequence[Core], seed: int) -> Replayed:
+    """The calls with estimates by predictors that were fitted on all other queries."""
+    truth = recorded_truth(records, cores)
+    parts = []
+    rows = []
+    for fold in folds(records, cores, FOLDS, seed):
+        parts.append(HybridPredictor().fit(fold.history).predict(fold.calls, fold.names))
+        rows.append(fold.rows)
+    back = np.argsort(np.concatenate(rows))
+    quality, input_tokens, output_tokens, support = (
+        np.concatenate([getattr(part, name) for part in parts])[back]
+        for name in ("quality", "input_tokens", "output_tokens", "support")
+    )
+    return Replayed(records, tuple(cores), truth, Estimates(quality, input_tokens, output_tokens, support))
+
+
+def _targets(replayed: Replayed, window: IntArray) -> list[float]:
+    """From what the cheapest core gives up to what the offline estimates can reach."""
+    quality, cost = replayed.truth.quality[window], replayed.truth.cost[window]
+    cheapest = float(np.nanmean(quality[:, np.nanmean(cost, axis=0).argmin()]))
+    predicted = np.where(np.isnan(quality), -1.0, replayed.offline.quality[window])
+    best = float(quality[np.arange(len(window)), predicted.argmax(axis=1)].mean())
+    return [cheapest + step * (best - cheapest) for step in TARGET_STEPS]
+
+
+def _offline_curve(replayed: Replayed, window: IntArray, round_size: int) -> list[OfflinePoint]:
+    """What the offline estimates give, in rounds under the same control, from cheap to dear."""
+    estimates = replayed.offline
+    cost = estimates.cost(replayed.cores)
+    reachable = float(estimates.quality[window].max(axis=1).mean())
+    points = []
+    for target in np.linspace(float(estimates.quality[window].min(axis=1).mean()), reachable, CURVE_POINTS):
+        debt = QualityDebt()
+        chosen = np.zeros(len(window), dtype=np.int64)
+        for start in range(0, len(window), round_size):
+            rows = window[start : start + round_size]
+            quota = np.full(len(replayed.cores), len(rows), dtype=np.int64)
+            allowed = ~np.isnan(replayed.truth.quality[rows])
+            problem = AssignmentProblem(
+                cost[rows],
+                estimates.quality[rows],
+                quota,
+                target,
+                allowed,
+                target_deficit=debt.owed(len(rows)),
+            )
+            for row, column in zip(rows.tolist(), solve(problem).core.tolist(), strict=True):
+                predicted = float(estimates.quality[row, column])
+                debt.sent(target, predicted)
+                debt.delivered(predicted, float(replayed.truth.quality[row, column]))
+                chosen[row - window[0]] = column
+        points.append(
+            OfflinePoint(
+                replayed.truth.quality[window, chosen], float(replayed.truth.cost[window, chosen].mean())
+            )
+        )
+    return sorted(points, key=lambda point: point.cost_usd)
+
+
+def _at_cost(curve: Sequence[OfflinePoint], cost_usd: float) -> FloatArray:
+    """Quality of each measured call at a mean cost: between two points, parts of both."""
+    costs = [point.cost_usd for point in curve]
+    above = int(np.clip(np.searchsorted(costs, cost_usd), 1, len(curve) - 1))
+    low, high = curve[above - 1], curve[above]
+    span = high.cost_usd - low.cost_usd
+    part = float(np.clip((cost_usd - low.cost_usd) / span, 0.0, 1.0)) if span > 0 else 1.0
+    return (1 - part) * low.quality + part * high.quality
+
+
+def _calls_until_lost(after: np.ndarray[tuple[int], np.dtype[np.bool_]], share_before: float) -> int | None:
+    """Calls until none of the rest of the window holds more than `LEFT` of the former share."""
+    for calls in range(len(after) - WINDOW + 1):
+        if after[calls:].mean() <= LEFT * share_before:
+            return calls
+    return None
