@@ -1,0 +1,137 @@
+"""Learning between fits: new outcomes count at once, a newer fit takes their place."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from eccos_aios.history import Outcome, Record
+from eccos_aios.predict import HybridPredictor, LearningPredictor, query_text, refit_is_due
+from eccos_aios.predict.recent import CAPACITY, Recent
+
+TOPICS = ("the capital city of a country in Europe", "the derivative of a polynomial function")
+
+
+def record(number: int, topic: str, **quality: float) -> Record:
+    outputs = tuple(Outcome(model_name=core, quality=value) for core, value in quality.items())
+    return Record(id=str(number), query=f"Question {number} about {topic}", outputs=outputs)
+
+
+def history(count: int = 60) -> list[Record]:
+    return [record(n, TOPICS[n % 2], steady=float(n % 10 < 8), other=float(n % 10 < 5)) for n in range(count)]
+
+
+@pytest.fixture(scope="module")
+def fitted() -> HybridPredictor:
+    return HybridPredictor().fit(history())
+
+
+def quality(predictor: LearningPredictor, query: str, cores: Sequence[str]) -> list[float]:
+    estimates: list[float] = predictor.predict([query_text(query)], cores).quality[0].tolist()
+    return estimates
+
+
+def test_without_news_it_says_what_the_fit_says(fitted: HybridPredictor) -> None:
+    call, cores = [query_text("Question 3 about anything")], ["other", "unknown", "steady"]
+    learning = LearningPredictor(fitted).predict(call, cores)
+    np.testing.assert_array_equal(learning.quality, fitted.predict(call, cores).quality)
+
+
+def test_what_is_like_a_new_outcome_follows_it_at_once_and_other_calls_do_not(
+    fitted: HybridPredictor,
+) -> None:
+    predictor = LearningPredictor(fitted)
+    like, unlike = f"Question 7 about {TOPICS[0]}", f"Question 7 about {TOPICS[1]}"
+    before = quality(predictor, like, ["other"]), quality(predictor, unlike, ["other"])
+    predictor.learn([record(100 + n, TOPICS[0], other=0.0) for n in range(4)])
+    assert quality(predictor, like, ["other"])[0] < before[0][0] - 0.1
+    assert quality(predictor, unlike, ["other"])[0] == pytest.approx(before[1][0], abs=0.08)
+    assert quality(predictor, like, ["steady"])[0] == pytest.approx(
+        quality(LearningPredictor(fitted), like, ["steady"])[0], abs=1e-9
+    )
+
+
+def test_a_core_that_gets_worse_is_told_of_once_with_its_first_bad_record(fitted: HybridPredictor) -> None:
+    predictor = LearningPredictor(fitted)
+    good = [record(100 + n, TOPICS[n % 2], steady=float(n % 10 > 1)) for n in range(40)]
+    bad = [record(200 + n, TOPICS[n % 2], steady=0.0) for n in range(40)]
+    assert predictor.learn(good) == []
+    news = [drift for each in bad for drift in predictor.learn([each])]
+    assert [drift.core for drift in news] == ["steady"]
+    assert news[0].shift < -0.3
+    assert news[0].since is not None and 198 <= int(news[0].since) <= 202
+    assert quality(predictor, "Something else entirely", ["steady"])[0] < 0.35
+
+
+def test_learning_one_by_one_is_learning_all_at_once(fitted: HybridPredictor) -> None:
+    news = [record(100 + n, TOPICS[n % 2], steady=float(n % 3 == 0), fresh=1.0) for n in range(30)]
+    at_once, one_by_one = LearningPredictor(fitted), LearningPredictor(fitted)
+    at_once.learn(news)
+    for each in news:
+        one_by_one.learn([each])
+    call, cores = [query_text(f"Question 9 about {TOPICS[1]}")], ["steady", "fresh", "other"]
+    np.testing.assert_allclose(
+        at_once.predict(call, cores).quality, one_by_one.predict(call, cores).quality, atol=1e-6
+    )
+
+
+def test_a_core_that_nobody_knew_is_learned_from_nothing() -> None:
+    predictor = LearningPredictor(HybridPredictor().fit([]))
+    predictor.learn([record(n, TOPICS[0], good=1.0, bad=0.0) for n in range(10)])
+    good, bad = quality(predictor, "Anything at all", ["good", "bad"])
+    assert good > 0.7 and bad < 0.3
+
+
+def test_a_newer_fit_takes_the_place_and_keeps_what_it_has_not_seen(fitted: HybridPredictor) -> None:
+    predictor = LearningPredictor(fitted)
+    predictor.learn([record(100 + n, TOPICS[0], other=0.0) for n in range(30)])
+    newer = HybridPredictor().fit(history())
+    predictor.rebase(newer, [])
+    assert predictor.fitted is newer and predictor.shifts == {}
+    predictor.rebase(newer, [record(200 + n, TOPICS[0], other=0.0) for n in range(30)])
+    assert predictor.shifts["other"] < -0.2
+
+
+def test_readers_never_see_half_of_what_is_learned(fitted: HybridPredictor) -> None:
+    predictor = LearningPredictor(fitted)
+    calls, cores = (
+        [query_text(f"Question {n} about {TOPICS[n % 2]}") for n in range(8)],
+        ["steady", "other", "x"],
+    )
+    done = threading.Event()
+
+    def read() -> int:
+        read = 0
+        while not done.is_set():
+            estimates = predictor.predict(calls, cores).quality
+            assert np.isfinite(estimates).all() and (estimates >= 0).all() and (estimates <= 1).all()
+            read += 1
+        return read
+
+    with ThreadPoolExecutor(2, thread_name_prefix="reader") as readers:
+        reads = [readers.submit(read) for _ in range(2)]
+        for n in range(60):
+            predictor.learn([record(100 + n, TOPICS[n % 2], steady=0.0, **({"x": 1.0} if n % 2 else {}))])
+            if n % 20 == 19:
+                predictor.rebase(fitted, [record(300 + n, TOPICS[0], other=1.0)])
+        done.set()
+        assert all(each.result() for each in reads)
+
+
+def test_recent_records_are_bounded_and_the_oldest_go() -> None:
+    recent = Recent.none(2)
+    for _ in range(3 * CAPACITY // 100):
+        recent = recent.with_rows(np.tile(np.float32([1, 0]), (100, 1)), np.full((100, 1), -1.0))
+    for _ in range(CAPACITY // 100 + 1):
+        recent = recent.with_rows(np.tile(np.float32([1, 0]), (100, 1)), np.full((100, 1), 1.0))
+    assert len(recent.vectors) <= 3 * CAPACITY
+    assert recent.expected(np.float32([[1, 0]]), np.zeros(1))[0, 0] == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_fit_is_due_after_a_share_of_what_was_fitted() -> None:
+    assert not refit_is_due(19, 0) and refit_is_due(20, 0)
+    assert not refit_is_due(999, 4000) and refit_is_due(1000, 4000)
