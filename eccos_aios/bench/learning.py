@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
 from eccos_aios.assign import AssignmentProblem, solve
@@ -54,10 +55,13 @@ class LearningRow:
         Standard error of the difference between the two qualities.
     changed_core : str
         Which had the most of the measured calls, and gives half its quality from then on.
-    share_before, share_after : float
-        Of the calls that it got among the measured ones, and among the second hundred after the change.
+    share_before, share_after, share_informed : float
+        Of the calls that it got among the measured ones, among the second hundred after the change, and what
+        the offline estimates give it of these where they are told of the change: a cheap core is still the
+        right one for a call that no core can answer.
     calls_until_lost : int or None
-        Calls after the change until it had lost nine tenths of its share. None: never.
+        Calls after the change from which on it had lost nine tenths of what it had beyond the informed share,
+        over a hundred calls. None: later than a hundred calls.
     outcomes_until_noticed : int or None
         Outcomes of it after the change until the change was noticed. None: never.
     """
@@ -73,6 +77,7 @@ class LearningRow:
     changed_core: str
     share_before: float
     share_after: float
+    share_informed: float
     calls_until_lost: int | None
     outcomes_until_noticed: int | None
 
@@ -193,7 +198,7 @@ def rows_as_table(rows: Sequence[LearningRow]) -> Table:
         "offline, same cost",
         "points in 100",
         "changed core",
-        "share",
+        "share before, after (told)",
         "noticed after",
         "lost after",
         box=None,
@@ -207,7 +212,7 @@ def rows_as_table(rows: Sequence[LearningRow]) -> Table:
             f"{row.offline_quality:.3f}",
             points,
             row.changed_core,
-            f"{row.share_before:.0%} to {row.share_after:.0%}",
+            f"{row.share_before:.0%}, {row.share_after:.0%} ({row.share_informed:.0%})",
             _counted(row.outcomes_until_noticed, "outcomes"),
             _counted(row.calls_until_lost, "calls"),
         )
@@ -258,6 +263,11 @@ class _Run:
         noticed = self.go_on(change, change + 2 * WINDOW, self.replayed.names[changed])
         after = self.chosen[change : change + 2 * WINDOW] == changed
         share_before = float(np.mean(self.chosen[served] == changed))
+        estimates = self.replayed.offline.quality.copy()
+        estimates[change:, changed] /= 2
+        later = np.arange(change + WINDOW, change + 2 * WINDOW)
+        informed = _offline_choice(self.replayed, estimates, later, self.target, self.round_size)
+        share_informed = float(np.mean(informed == changed))
         return LearningRow(
             told=self.told,
             target=self.target,
@@ -270,7 +280,10 @@ class _Run:
             changed_core=self.replayed.names[changed],
             share_before=share_before,
             share_after=float(after[WINDOW:].mean()),
-            calls_until_lost=_calls_until_lost(after, share_before),
+            share_informed=share_informed,
+            calls_until_lost=_calls_until_lost(
+                after, share_informed + LEFT * max(0.0, share_before - share_informed)
+            ),
             outcomes_until_noticed=noticed,
         )
 
@@ -352,36 +365,35 @@ def _targets(replayed: Replayed, window: IntArray) -> list[float]:
 
 def _offline_curve(replayed: Replayed, window: IntArray, round_size: int) -> list[OfflinePoint]:
     """What the offline estimates give, in rounds under the same control, from cheap to dear."""
-    estimates = replayed.offline
-    cost = estimates.cost(replayed.cores)
-    reachable = float(estimates.quality[window].max(axis=1).mean())
+    quality = replayed.offline.quality
+    least, most = (float(part.mean()) for part in (quality[window].min(axis=1), quality[window].max(axis=1)))
     points = []
-    for target in np.linspace(float(estimates.quality[window].min(axis=1).mean()), reachable, CURVE_POINTS):
-        debt = QualityDebt()
-        chosen = np.zeros(len(window), dtype=np.int64)
-        for start in range(0, len(window), round_size):
-            rows = window[start : start + round_size]
-            quota = np.full(len(replayed.cores), len(rows), dtype=np.int64)
-            allowed = ~np.isnan(replayed.truth.quality[rows])
-            problem = AssignmentProblem(
-                cost[rows],
-                estimates.quality[rows],
-                quota,
-                target,
-                allowed,
-                target_deficit=debt.owed(len(rows)),
-            )
-            for row, column in zip(rows.tolist(), solve(problem).core.tolist(), strict=True):
-                predicted = float(estimates.quality[row, column])
-                debt.sent(target, predicted)
-                debt.delivered(predicted, float(replayed.truth.quality[row, column]))
-                chosen[row - window[0]] = column
-        points.append(
-            OfflinePoint(
-                replayed.truth.quality[window, chosen], float(replayed.truth.cost[window, chosen].mean())
-            )
-        )
+    for target in np.linspace(least, most, CURVE_POINTS).tolist():
+        chosen = _offline_choice(replayed, quality, window, target, round_size)
+        cost = replayed.truth.cost[window, chosen]
+        points.append(OfflinePoint(replayed.truth.quality[window, chosen], float(cost.mean())))
     return sorted(points, key=lambda point: point.cost_usd)
+
+
+def _offline_choice(
+    replayed: Replayed, quality: FloatArray, window: IntArray, target: float, round_size: int
+) -> IntArray:
+    """The core of each call of a window under estimates that do not learn, shape (calls,)."""
+    debt = QualityDebt()
+    cost, known = replayed.offline.cost(replayed.cores), ~np.isnan(replayed.truth.quality)
+    chosen = []
+    for start in range(0, len(window), round_size):
+        rows = window[start : start + round_size]
+        quota = np.full(len(replayed.cores), len(rows), dtype=np.int64)
+        owed = debt.owed(len(rows))
+        problem = AssignmentProblem(
+            cost[rows], quality[rows], quota, target, known[rows], target_deficit=owed
+        )
+        for row, column in zip(rows.tolist(), solve(problem).core.tolist(), strict=True):
+            debt.sent(target, quality[row, column])
+            debt.delivered(quality[row, column], float(replayed.truth.quality[row, column]))
+            chosen.append(column)
+    return np.array(chosen, dtype=np.int64)
 
 
 def _at_cost(curve: Sequence[OfflinePoint], cost_usd: float) -> FloatArray:
@@ -394,9 +406,9 @@ def _at_cost(curve: Sequence[OfflinePoint], cost_usd: float) -> FloatArray:
     return (1 - part) * low.quality + part * high.quality
 
 
-def _calls_until_lost(after: np.ndarray[tuple[int], np.dtype[np.bool_]], share_before: float) -> int | None:
-    """Calls until none of the rest of the window holds more than `LEFT` of the former share."""
+def _calls_until_lost(after: NDArray[np.bool_], share: float) -> int | None:
+    """The call from which on the core holds no more than a share of the next hundred."""
     for calls in range(len(after) - WINDOW + 1):
-        if after[calls:].mean() <= LEFT * share_before:
+        if after[calls : calls + WINDOW].mean() <= share:
             return calls
     return None

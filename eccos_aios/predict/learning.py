@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from eccos_aios.history import Record
 from eccos_aios.predict.drift import Drift, DriftDetector
 from eccos_aios.predict.embed import Embedder
-from eccos_aios.predict.estimate import Estimates
+from eccos_aios.predict.estimate import Estimates, FloatArray
 from eccos_aios.predict.features import embed_calls
 from eccos_aios.predict.hybrid import HybridPredictor
 from eccos_aios.predict.outcomes import core_positions, outcomes_of
 from eccos_aios.predict.predictor import Predictor
-from eccos_aios.predict.recent import Recent
+from eccos_aios.predict.recent import LikeCalls, Recent, changed
 from eccos_aios.predict.text import CallText
 
 LEAST_NEW = 20  # records that are worth a fit at all
@@ -31,13 +31,20 @@ class _Learned:
     ----------
     fitted : HybridPredictor
     recent : Recent
-    shift : dict of str to float
-        By core, what it gives beyond what was learned of it; in the order of the columns of `recent`.
+    like : LikeCalls
+        `recent` as it is asked.
+    column : dict of str to int
+        By core, its column in the arrays.
+    lost, won : ndarray of shape (cores,)
+        How the cores changed, see `DriftDetector.change`.
     """
 
     fitted: HybridPredictor
     recent: Recent
-    shift: dict[str, float] = field(default_factory=dict)
+    like: LikeCalls
+    column: dict[str, int]
+    lost: FloatArray
+    won: FloatArray
 
 
 class LearningPredictor(Predictor):
@@ -58,7 +65,7 @@ class LearningPredictor(Predictor):
         self._detectors: dict[str, DriftDetector] = {}
         self._told: set[str] = set()
         self._ids: dict[str, list[str | None]] = {}  # of the records, by core
-        self._learned = _fresh(fitted)
+        self._learned = self._with(fitted, _nothing(fitted), ())
 
     @property
     def fitted(self) -> HybridPredictor:
@@ -73,7 +80,8 @@ class LearningPredictor(Predictor):
     @property
     def shifts(self) -> dict[str, float]:
         """By core: points of quality that it gives beyond what the last fit learned of it."""
-        return dict(self._learned.shift)
+        with self._lock:
+            return {core: detector.shift for core, detector in self._detectors.items()}
 
     def fit(self, history: Sequence[Record]) -> LearningPredictor:
         self.rebase(HybridPredictor().fit(history), ())
@@ -82,15 +90,15 @@ class LearningPredictor(Predictor):
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         learned = self._learned
         estimates = learned.fitted.predict(calls, cores)
-        if not learned.recent.count:
+        asked = [position for position, core in enumerate(cores) if core in learned.column]
+        if not asked:
             return estimates
-        vectors = embed_calls(calls, learned.fitted.embedder)
-        residual = learned.recent.expected(vectors, np.array(list(learned.shift.values())))
-        column = {core: position for position, core in enumerate(learned.shift)}
-        moved = np.zeros_like(estimates.quality)
-        known = [position for position, core in enumerate(cores) if core in column]
-        moved[:, known] = residual[:, [column[cores[position]] for position in known]]
-        return replace(estimates, quality=np.clip(estimates.quality + moved, 0.0, 1.0))
+        columns = [learned.column[cores[position]] for position in asked]
+        residual = learned.like.expected(embed_calls(calls, learned.fitted.embedder))
+        quality = estimates.quality.copy()
+        moved = changed(quality[:, asked], learned.lost[columns], learned.won[columns])
+        quality[:, asked] = np.clip(moved + residual[:, columns], 0.0, 1.0)
+        return replace(estimates, quality=quality)
 
     def learn(self, records: Sequence[Record]) -> list[Drift]:
         """Take new outcomes into account; returns the cores that are found to have changed just now.
@@ -118,24 +126,29 @@ class LearningPredictor(Predictor):
             self._detectors.clear()
             self._told.clear()
             self._ids.clear()
-            self._learned = learned = _fresh(fitted)
+            self._learned = learned = self._with(fitted, _nothing(fitted), ())
             return self._learn(learned, since) if since else []
 
     def _learn(self, learned: _Learned, records: Sequence[Record]) -> list[Drift]:
         outcomes = outcomes_of(records)
-        names = list(dict.fromkeys([*learned.shift, *outcomes.cores]))
+        names = list(dict.fromkeys([*learned.column, *outcomes.cores]))
         quality = np.full((len(records), len(names)), np.nan)
         quality[:, core_positions(names, outcomes.cores)] = outcomes.quality
         predicted = learned.fitted.predict(outcomes.calls, names).quality
-        vectors = embed_calls(outcomes.calls, learned.fitted.embedder)
-        recent = learned.recent.with_rows(vectors, quality - predicted)
         for row, column in np.argwhere(~np.isnan(quality)).tolist():
             detector = self._detector(names[column], learned.fitted)
             detector.add(float(predicted[row, column]), float(quality[row, column]))
             self._ids[names[column]].append(records[row].id)
-        shift = {name: self._detectors[name].shift for name in names}
-        self._learned = _Learned(learned.fitted, recent, shift)
+        vectors = embed_calls(outcomes.calls, learned.fitted.embedder)
+        recent = learned.recent.with_rows(vectors, predicted, quality)
+        self._learned = self._with(learned.fitted, recent, names)
         return self._news()
+
+    def _with(self, fitted: HybridPredictor, recent: Recent, names: Sequence[str]) -> _Learned:
+        change = np.array([self._detectors[name].change for name in names]).reshape(-1, 2)
+        column = {name: position for position, name in enumerate(names)}
+        lost, won = change[:, 0], change[:, 1]
+        return _Learned(fitted, recent, recent.residual(lost, won), column, lost, won)
 
     def _detector(self, core: str, fitted: HybridPredictor) -> DriftDetector:
         if core not in self._detectors:
@@ -154,9 +167,8 @@ class LearningPredictor(Predictor):
         return Drift(core, detector.shift, detector.outcomes_since, ids[-detector.outcomes_since])
 
 
-def _fresh(fitted: HybridPredictor) -> _Learned:
-    width = embed_calls([CallText("", 0.0)], fitted.embedder).shape[1]
-    return _Learned(fitted, Recent.none(width))
+def _nothing(fitted: HybridPredictor) -> Recent:
+    return Recent.none(embed_calls([CallText("", 0.0)], fitted.embedder).shape[1])
 
 
 def refit_is_due(new: int, fitted: int) -> bool:

@@ -23,60 +23,79 @@ class Recent:
     Attributes
     ----------
     vectors : ndarray of shape (room, dimensions)
-    residual : ndarray of shape (room, cores)
-        Quality less what the fit predicted; NaN where unknown.
+    predicted, quality : ndarray of shape (room, cores)
+        What the fit predicted and what came of it; NaN where unknown.
     count : int
         Rows that are taken.
     """
 
     vectors: Features
-    residual: FloatArray
+    predicted: FloatArray
+    quality: FloatArray
     count: int
 
     @staticmethod
     def none(dimensions: int) -> Recent:
         """No records yet."""
-        return Recent(np.zeros((0, dimensions), dtype=np.float32), np.zeros((0, 0)), 0)
+        return Recent(np.zeros((0, dimensions), dtype=np.float32), np.zeros((0, 0)), np.zeros((0, 0)), 0)
 
-    def with_rows(self, vectors: Features, residual: FloatArray) -> Recent:
-        """Together with newer rows; `residual` may have further cores in its last columns."""
-        rows, cores = residual.shape
+    def with_rows(self, vectors: Features, predicted: FloatArray, quality: FloatArray) -> Recent:
+        """Together with newer rows; they may have further cores in their last columns."""
+        rows, cores = quality.shape
         grown = self
-        if self.count + rows > len(self.vectors) or cores > self.residual.shape[1]:
+        if self.count + rows > len(self.vectors) or cores > self.quality.shape[1]:
             grown = self._with_room(rows, cores)
         after = slice(grown.count, grown.count + rows)
-        grown.vectors[after], grown.residual[after] = vectors, residual
+        grown.vectors[after], grown.predicted[after], grown.quality[after] = vectors, predicted, quality
         return replace(grown, count=after.stop)
 
-    def expected(self, vectors: Features, shift: FloatArray) -> FloatArray:
-        """Residual of calls, shape (calls, cores).
-
-        The mean over the records, weighed by ``max(similarity, 0) ** SHARPNESS`` and drawn towards `shift`
-        by `CAUTION`. Measured on qa9 and tools12, a quarter of new records beside a fit: sharpness 3 cost up
-        to 0.0036 of Brier score after complete records and this never above 0.0001, it gained up to 0.0008.
-
-        Parameters
-        ----------
-        vectors : ndarray of shape (calls, dimensions)
-        shift : ndarray of shape (cores,)
-            The residual of a call that is like none of them.
-        """
+    def residual(self, lost: FloatArray, won: FloatArray) -> LikeCalls:
+        """What the fit got wrong beyond the changes of the cores, to be asked for like calls."""
         taken = slice(max(0, self.count - CAPACITY), self.count)
-        similarity = np.clip(vectors @ self.vectors[taken].T, 0.0, 1.0).astype(np.float64)
-        weight = similarity**SHARPNESS
-        residual = self.residual[taken] - shift[: self.residual.shape[1]]
-        known = ~np.isnan(residual)
-        total = weight @ np.where(known, residual, 0.0)
-        found = np.tile(shift, (len(vectors), 1))
-        found[:, : residual.shape[1]] += total / (weight @ known.astype(np.float64) + CAUTION)
-        return found
+        expected = changed(self.predicted[taken], lost, won)
+        known = ~np.isnan(self.quality[taken])
+        residual = np.where(known, self.quality[taken] - expected, 0.0)
+        return LikeCalls(self.vectors[taken], residual, known.astype(np.float64))
 
     def _with_room(self, rows: int, cores: int) -> Recent:
         kept = slice(max(0, self.count - CAPACITY), self.count)
-        room = 2 * (kept.stop - kept.start + rows) + 64
-        vectors = np.zeros((room, self.vectors.shape[1]), dtype=np.float32)
-        residual = np.full((room, cores), np.nan)
         count = kept.stop - kept.start
+        room = 2 * (count + rows) + 64
+        vectors = np.zeros((room, self.vectors.shape[1]), dtype=np.float32)
         vectors[:count] = self.vectors[kept]
-        residual[:count, : self.residual.shape[1]] = self.residual[kept]
-        return Recent(vectors, residual, count)
+        predicted, quality = np.full((room, cores), np.nan), np.full((room, cores), np.nan)
+        predicted[:count, : self.predicted.shape[1]] = self.predicted[kept]
+        quality[:count, : self.quality.shape[1]] = self.quality[kept]
+        return Recent(vectors, predicted, quality, count)
+
+
+@dataclass(frozen=True)
+class LikeCalls:
+    """The recent records as they are asked; nothing in it changes.
+
+    Attributes
+    ----------
+    vectors : ndarray of shape (records, dimensions)
+    residual, known : ndarray of shape (records, cores)
+        `residual` is 0 and `known` is 0 where the outcome is unknown.
+    """
+
+    vectors: Features
+    residual: FloatArray
+    known: FloatArray
+
+    def expected(self, vectors: Features) -> FloatArray:
+        """Residual of calls, shape (calls, cores).
+
+        The mean over the records, weighed by ``max(similarity, 0) ** SHARPNESS`` and drawn towards 0 by
+        `CAUTION`. Measured on qa9 and tools12, a quarter of new records beside a fit: sharpness 3 cost up to
+        0.0036 of Brier score after complete records, this never above 0.0001, and it gained up to 0.0008.
+        """
+        similarity = np.clip(vectors @ self.vectors.T, 0.0, 1.0).astype(np.float64)
+        weight = similarity**SHARPNESS
+        return np.asarray(weight @ self.residual / (weight @ self.known + CAUTION), dtype=np.float64)
+
+
+def changed(quality: FloatArray, lost: FloatArray, won: FloatArray) -> FloatArray:
+    """Qualities, shape (calls, cores), of cores that lost and won parts, shape (cores,) each."""
+    return np.asarray(quality + lost * quality + won * (1.0 - quality), dtype=np.float64)

@@ -123,13 +123,14 @@ def test_readers_never_see_half_of_what_is_learned(fitted: HybridPredictor) -> N
 
 
 def test_recent_records_are_bounded_and_the_oldest_go() -> None:
-    recent = Recent.none(2)
+    recent, cell = Recent.none(2), np.full((100, 1), 0.5)
     for _ in range(3 * CAPACITY // 100):
-        recent = recent.with_rows(np.tile(np.float32([1, 0]), (100, 1)), np.full((100, 1), -1.0))
+        recent = recent.with_rows(np.tile(np.float32([1, 0]), (100, 1)), cell, 0 * cell)
     for _ in range(CAPACITY // 100 + 1):
-        recent = recent.with_rows(np.tile(np.float32([1, 0]), (100, 1)), np.full((100, 1), 1.0))
+        recent = recent.with_rows(np.tile(np.float32([1, 0]), (100, 1)), cell, 2 * cell)
     assert len(recent.vectors) <= 3 * CAPACITY
-    assert recent.expected(np.float32([[1, 0]]), np.zeros(1))[0, 0] == pytest.approx(1.0, abs=0.01)
+    like = recent.residual(np.zeros(1), np.zeros(1))
+    assert like.expected(np.float32([[1, 0]]))[0, 0] == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_fit_is_due_after_a_share_of_what_was_fitted() -> None:
