@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -123,7 +123,8 @@ class Learner:
         for drift in news:
             if drift.since is not None:
                 self.since[drift.core] = drift.since
-        if news or refit_is_due(len(self.history) - self.fitted, self.fitted):
+        new = len(self.history) - self.fitted
+        if news or refit_is_due(new, self.fitted, suspecting=self.predictor.suspecting):
             self.fitted = len(self.history)
             self.predictor.rebase(HybridPredictor().fit(list(forget(self.history, self.since))), ())
         return [drift.core for drift in news]
@@ -137,6 +138,7 @@ def learning_bench(
     round_size: int = 4,
     exploration: float = 0.05,
     told: Sequence[Told] = ("all", "chosen"),
+    targets: Sequence[float] = (),
     seed: int = 0,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> list[LearningRow]:
@@ -155,6 +157,8 @@ def learning_bench(
     exploration : float
         Share of the calls that may explore where only the chosen core's outcome is told.
     told : sequence of {"chosen", "all"}
+    targets : sequence of float
+        None: three between what the cheapest core gives and what can be reached.
     seed : int
     on_step : callable, optional
         Told what is being done.
@@ -177,7 +181,7 @@ def learning_bench(
     curve = _offline_curve(replayed, window, round_size)
     rows = []
     for whose in told:
-        for target in _targets(replayed, window):
+        for target in targets or _targets(replayed, window):
             on_step(f"target {target:.3f}, told of {whose}")
             run = _Run(replayed, target, whose, exploration if whose == "chosen" else 0.0, round_size, seed)
             rows.append(run.row(learned, measured, curve))
@@ -266,7 +270,8 @@ class _Run:
         estimates = self.replayed.offline.quality.copy()
         estimates[change:, changed] /= 2
         later = np.arange(change + WINDOW, change + 2 * WINDOW)
-        informed = _offline_choice(self.replayed, estimates, later, self.target, self.round_size)
+        replayed = replace(self.replayed, truth=replace(self.replayed.truth, quality=self.quality))
+        informed = _offline_choice(replayed, estimates, later, self.target, self.round_size)
         share_informed = float(np.mean(informed == changed))
         return LearningRow(
             told=self.told,
@@ -364,7 +369,7 @@ def _targets(replayed: Replayed, window: IntArray) -> list[float]:
 
 
 def _offline_curve(replayed: Replayed, window: IntArray, round_size: int) -> list[OfflinePoint]:
-    """What the offline estimates give, in rounds under the same control, from cheap to dear."""
+    """What the offline estimates give under the same control: the points that no cheaper one beats."""
     quality = replayed.offline.quality
     least, most = (float(part.mean()) for part in (quality[window].min(axis=1), quality[window].max(axis=1)))
     points = []
@@ -372,7 +377,11 @@ def _offline_curve(replayed: Replayed, window: IntArray, round_size: int) -> lis
         chosen = _offline_choice(replayed, quality, window, target, round_size)
         cost = replayed.truth.cost[window, chosen]
         points.append(OfflinePoint(replayed.truth.quality[window, chosen], float(cost.mean())))
-    return sorted(points, key=lambda point: point.cost_usd)
+    best: list[OfflinePoint] = []
+    for point in sorted(points, key=lambda point: (point.cost_usd, -point.quality.mean())):
+        if not best or point.quality.mean() > best[-1].quality.mean():
+            best.append(point)
+    return best
 
 
 def _offline_choice(
@@ -399,8 +408,8 @@ def _offline_choice(
 def _at_cost(curve: Sequence[OfflinePoint], cost_usd: float) -> FloatArray:
     """Quality of each measured call at a mean cost: between two points, parts of both."""
     costs = [point.cost_usd for point in curve]
-    above = int(np.clip(np.searchsorted(costs, cost_usd), 1, len(curve) - 1))
-    low, high = curve[above - 1], curve[above]
+    above = min(int(np.searchsorted(costs, cost_usd)), len(curve) - 1)
+    low, high = curve[max(above - 1, 0)], curve[above]
     span = high.cost_usd - low.cost_usd
     part = float(np.clip((cost_usd - low.cost_usd) / span, 0.0, 1.0)) if span > 0 else 1.0
     return (1 - part) * low.quality + part * high.quality

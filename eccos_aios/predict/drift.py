@@ -18,6 +18,7 @@ LEAST_VARIANCE = 0.12  # of one outcome; estimates near 0 and 1 are less sure th
 NEWCOMER = 0.01  # chance that what is guessed of a core that nobody knows is just right
 MOST_CHANGES = 96  # that are held possible at once; the least likely are dropped
 NEWEST_WEIGHT = 0.05  # of the newest outcome in what is typically predicted of the core
+SUSPECTED = 0.2  # probability of a change from which on a fit should wait for certainty
 NOTICED = 0.95  # probability of a change from which on it is told of
 LEAST_SHIFT = 0.1  # points of quality; what moved less is corrected, but no event
 
@@ -97,10 +98,18 @@ class DriftDetector:
         return int(self._count[int(np.argmax(self._log_weight))])
 
     @property
+    def suspected(self) -> bool:
+        """Whether a core that was known may have changed."""
+        return not self._is_new and self._changed >= SUSPECTED
+
+    @property
     def noticed(self) -> bool:
         """Whether a core that was known has changed beyond doubt, and by more than a trifle."""
-        unchanged = float(np.exp(self._log_weight[0]))
-        return not self._is_new and unchanged <= 1 - NOTICED and abs(self.shift) >= LEAST_SHIFT
+        return not self._is_new and self._changed >= NOTICED and abs(self.shift) >= LEAST_SHIFT
+
+    @property
+    def _changed(self) -> float:
+        return float(1.0 - np.exp(self._log_weight[0]))
 
     def add(self, predicted: float, quality: float) -> None:
         """Take an outcome into account; `predicted` as it was learned, both 0 to 1."""

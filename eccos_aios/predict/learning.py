@@ -22,6 +22,8 @@ from eccos_aios.predict.text import CallText
 LEAST_NEW = 20  # records that are worth a fit at all
 NEW_SHARE = 0.25  # of what was fitted; all fits together then cost some five times the last one
 
+SUSPECT_PATIENCE = 3.0  # times as many records may come while a core is suspected of having changed
+
 
 @dataclass(frozen=True)
 class _Learned:
@@ -82,6 +84,12 @@ class LearningPredictor(Predictor):
         """By core: points of quality that it gives beyond what the last fit learned of it."""
         with self._lock:
             return {core: detector.shift for core, detector in self._detectors.items()}
+
+    @property
+    def suspecting(self) -> bool:
+        """Whether a core may have changed, without certainty yet."""
+        with self._lock:
+            return any(each.suspected and not each.noticed for each in self._detectors.values())
 
     def fit(self, history: Sequence[Record]) -> LearningPredictor:
         self.rebase(HybridPredictor().fit(history), ())
@@ -171,6 +179,16 @@ def _nothing(fitted: HybridPredictor) -> Recent:
     return Recent.none(embed_calls([CallText("", 0.0)], fitted.embedder).shape[1])
 
 
-def refit_is_due(new: int, fitted: int) -> bool:
-    """Whether so many new records are worth another fit of what so many taught."""
-    return new >= max(LEAST_NEW, NEW_SHARE * fitted)
+def refit_is_due(new: int, fitted: int, *, suspecting: bool = False) -> bool:
+    """Whether so many new records are worth another fit of what so many taught.
+
+    Parameters
+    ----------
+    new, fitted : int
+        Records.
+    suspecting : bool
+        Whether a core may have changed. A fit would mix what it gave before and after, and the evidence
+        would be lost; so it waits, but not for ever.
+    """
+    due = max(LEAST_NEW, NEW_SHARE * fitted)
+    return new >= (SUSPECT_PATIENCE * due if suspecting else due)

@@ -136,3 +136,8 @@ def test_recent_records_are_bounded_and_the_oldest_go() -> None:
 def test_a_fit_is_due_after_a_share_of_what_was_fitted() -> None:
     assert not refit_is_due(19, 0) and refit_is_due(20, 0)
     assert not refit_is_due(999, 4000) and refit_is_due(1000, 4000)
+
+
+def test_a_fit_waits_for_certainty_but_not_for_ever() -> None:
+    assert not refit_is_due(1500, 4000, suspecting=True)
+    assert refit_is_due(3000, 4000, suspecting=True)

@@ -1,0 +1,38 @@
+"""Exploring: bounded, towards cores that little is known of, never where a call may not go."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from eccos_aios.schedule.explore import Exploration
+
+QUALITY = np.array([0.7, 0.5, 0.5])
+COST = np.array([2.0, 1.0, 1.0])
+ALL = np.ones(3, dtype=np.bool_)
+
+
+def explored(
+    share: float, support: list[float], allowed: np.ndarray = ALL, target: float = 0.6
+) -> Counter[int | None]:
+    exploration = Exploration(share, seed=0)
+    return Counter(exploration.choose(QUALITY, COST, np.array(support), allowed, target) for _ in range(2000))
+
+
+def test_no_more_than_the_share_explores() -> None:
+    assert explored(0.0, [0, 0, 0]) == {None: 2000}
+    assert explored(0.1, [0, 0, 0])[None] == pytest.approx(1800, abs=60)
+
+
+def test_what_is_unknown_is_tried_and_what_is_known_to_fall_short_is_not() -> None:
+    chosen = explored(1.0, [1000, 0, 1000])
+    assert chosen[1] > 500
+    assert chosen[2] < 100
+    assert chosen[0] == 2000 - chosen[1] - chosen[2]
+
+
+def test_a_call_never_explores_a_core_that_may_not_take_it() -> None:
+    assert set(explored(1.0, [0, 0, 0], np.array([True, False, True]))) == {0, 2}
+    assert explored(1.0, [0, 0, 0], ~ALL) == {None: 2000}
