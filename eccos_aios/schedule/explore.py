@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from eccos_aios.schedule.call import Call
+from eccos_aios.schedule.round import Placement
 
 OUTCOME_SPREAD = 0.5  # standard deviation of a right or wrong answer at most, in points of quality
 
@@ -46,3 +51,34 @@ class Exploration:
         drawn = np.where(allowed, drawn, -np.inf)
         reached = np.flatnonzero(drawn >= target)
         return int(reached[np.argmin(cost[reached])] if reached.size else np.argmax(drawn))
+
+    def redirected(
+        self, placements: Sequence[Placement], free: NDArray[np.int64], target_of: Callable[[Call], float]
+    ) -> list[Placement]:
+        """What a round decided, some of it to cores with a slot left that are worth a try.
+
+        Parameters
+        ----------
+        placements : sequence of Placement
+        free : ndarray of shape (cores,)
+            Slots before the round.
+        target_of : callable
+            A call's quality target.
+        """
+        if not self.share:
+            return list(placements)
+        left = free - np.bincount([placed.column for placed in placements], minlength=len(free))
+        redirected = []
+        for placed in placements:
+            row = placed.call.row
+            column = None
+            if row is not None:
+                open_to = row.allowed & (left > 0)
+                open_to[placed.column] = True
+                target = target_of(placed.call)
+                column = self.choose(row.quality, row.cost, row.support, open_to, target)
+            if column is not None and column != placed.column:
+                left[[placed.column, column]] += [1, -1]
+                placed = Placement(placed.call, column, "explored")
+            redirected.append(placed)
+        return redirected
