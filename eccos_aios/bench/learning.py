@@ -14,12 +14,11 @@ from rich.table import Table
 from eccos_aios.assign import AssignmentProblem, solve
 from eccos_aios.bench.fold import FloatArray, IntArray, Truth, folds, recorded_truth
 from eccos_aios.core import Core
-from eccos_aios.history import Record
+from eccos_aios.history import Change, Record, restated
 from eccos_aios.predict import (
     Estimates,
     HybridPredictor,
     LearningPredictor,
-    forget,
     record_text,
     refit_is_due,
 )
@@ -107,26 +106,28 @@ class Learner:
         All that was told.
     fitted : int
         Records of it that the fit has seen.
-    since : dict of str to str
-        Changes that were noticed, as `forget` takes them.
+    changes : dict of tuple to Change
+        Those that were noticed, by core and by the first record after each.
     """
 
     predictor: LearningPredictor
     history: list[Record] = field(default_factory=list)
     fitted: int = 0
-    since: dict[str, str] = field(default_factory=dict)
+    changes: dict[tuple[str, str], Change] = field(default_factory=dict)
 
     def learn(self, record: Record) -> list[str]:
         """Take a record in; the cores that are found to have changed."""
         self.history.append(record)
         news = self.predictor.learn([record])
-        for drift in news:
-            if drift.since is not None:
-                self.since[drift.core] = drift.since
         new = len(self.history) - self.fitted
-        if news or refit_is_due(new, self.fitted, suspecting=self.predictor.suspecting):
+        if refit_is_due(new, self.fitted, suspecting=self.predictor.suspecting):
+            for drift in self.predictor.drifts:
+                if drift.since is not None:
+                    change = Change(drift.core, drift.since, drift.lost, drift.won)
+                    self.changes[drift.core, drift.since] = change
             self.fitted = len(self.history)
-            self.predictor.rebase(HybridPredictor().fit(list(forget(self.history, self.since))), ())
+            taught = list(restated(self.history, list(self.changes.values())))
+            self.predictor.rebase(HybridPredictor().fit(taught), ())
         return [drift.core for drift in news]
 
 

@@ -2,6 +2,7 @@
 
 from eccos_aios.history.call_outcome import CallOutcome
 from eccos_aios.history.mark import StoreMark
+from eccos_aios.history.change import Change, restated
 from eccos_aios.history.read import ReadReport, read_history
 from eccos_aios.history.record import Outcome, Record
 from eccos_aios.history.recorder import OutcomeRecorder
@@ -13,6 +14,7 @@ from eccos_aios.history.transfer import Exported, export_history, import_history
 __all__ = [
     "Added",
     "CallOutcome",
+    "Change",
     "CoreStats",
     "Exported",
     "HistoryStore",
@@ -26,4 +28,5 @@ __all__ = [
     "export_history",
     "import_history",
     "read_history",
+    "restated",
 ]

@@ -7,8 +7,7 @@ import threading
 from collections import deque
 from pathlib import Path
 
-from eccos_aios.errors import EccosError
-from eccos_aios.history import HistoryStore, Record
+from eccos_aios.history import Change, HistoryStore, Record
 from eccos_aios.hooks.refit import Refit
 from eccos_aios.predict import Drift, LearningPredictor, fitted_predictor, refit_is_due
 
@@ -86,7 +85,9 @@ class Learner:
                 self._look_after_fit()
             except Exception:
                 # estimates stay as good as the last fit, and calls go on
-                logger.exception("what feedback told could not be learned; nothing is learned until a restart")
+                logger.exception(
+                    "what feedback told could not be learned; nothing is learned until a restart"
+                )
                 break
         if self._refit is not None:
             self._refit.cancel()
@@ -124,12 +125,6 @@ class Learner:
             drift.shift,
             drift.outcomes,
         )
-        if self._store is not None and drift.since is not None:
-            try:
-                with HistoryStore(self._store) as store:
-                    store.note_change(drift.core, drift.since)
-            except EccosError as error:
-                logger.warning("the change of core %r is not kept: %s", drift.core, error)
 
     def _look_after_fit(self) -> None:
         if self._store is None:
@@ -137,6 +132,7 @@ class Learner:
         if self._refit is None:
             due = refit_is_due(self._new, self._fitted, suspecting=self.predictor.suspecting)
             if due and self._may_fit:
+                self._keep_changes(self._store)
                 self._refit = Refit(self._store)
         elif self._refit.ended:
             refit, self._refit = self._refit, None
@@ -145,6 +141,17 @@ class Learner:
             else:
                 self._may_fit = False
                 logger.warning("no new fit until a restart: %s", refit.fault)
+
+    def _keep_changes(self, path: Path) -> None:
+        """What is known by now of cores that changed, so that the fit reads their older outcomes by it."""
+        changes = [
+            Change(drift.core, drift.since, drift.lost, drift.won)
+            for drift in self.predictor.drifts
+            if drift.since is not None
+        ]
+        if changes:
+            with HistoryStore(path) as store:
+                store.note_changes(changes)
 
     def _take_in(self, path: Path) -> None:
         """Put the new fit underneath; what came while it was made is learned on top of it."""

@@ -11,7 +11,7 @@ from eccos_aios.predict.text import CallText, call_text, has_images, query_text,
 
 if TYPE_CHECKING:
     from eccos_aios.predict.default import default_predictor
-    from eccos_aios.predict.drift import Drift, forget
+    from eccos_aios.predict.drift import Drift
     from eccos_aios.predict.embed import Embedder, TfidfEmbedder
     from eccos_aios.predict.hybrid import HybridPredictor
     from eccos_aios.predict.learning import LearningPredictor, refit_is_due

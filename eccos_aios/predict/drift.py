@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from eccos_aios.history import Record
 
 FloatArray = NDArray[np.float64]
 
@@ -36,12 +33,16 @@ class Drift:
         Outcomes since the change, as far as can be told.
     since : str or None
         Id of the first record after the change.
+    lost, won : float
+        Parts a and b of ``p + a p + b (1 - p)``, what is expected of it where p was learned.
     """
 
     core: str
     shift: float
     outcomes: int
     since: str | None
+    lost: float
+    won: float
 
 
 class DriftDetector:
@@ -145,25 +146,3 @@ class DriftDetector:
         self._log_weight = self._log_weight[kept] - np.logaddexp.reduce(self._log_weight[kept])
         self._worse, self._mean = self._worse[kept], self._mean[kept]
         self._variance, self._count = self._variance[kept], self._count[kept]
-
-
-def forget(records: Iterable[Record], since: Mapping[str, str]) -> Iterator[Record]:
-    """Records without what cores gave before they changed; a record of which nothing is left goes.
-
-    Parameters
-    ----------
-    records : iterable of Record
-        In the order in which they happened.
-    since : mapping of str to str
-        By core, the id of the first record after its last change. A core whose record does not come keeps
-        nothing.
-    """
-    outdated = dict(since)
-    for record in records:
-        for core in [core for core, first in outdated.items() if first == record.id]:
-            del outdated[core]
-        kept = tuple(outcome for outcome in record.outputs if outcome.model_name not in outdated)
-        if len(kept) == len(record.outputs):
-            yield record
-        elif kept:
-            yield record.model_copy(update={"outputs": kept})

@@ -86,6 +86,12 @@ class LearningPredictor(Predictor):
             return {core: detector.shift for core, detector in self._detectors.items()}
 
     @property
+    def drifts(self) -> list[Drift]:
+        """The cores that have changed since the fit, as far as is known by now."""
+        with self._lock:
+            return [self._drift(name) for name in sorted(self._told)]
+
+    @property
     def suspecting(self) -> bool:
         """Whether a core may have changed, without certainty yet."""
         with self._lock:
@@ -172,7 +178,8 @@ class LearningPredictor(Predictor):
 
     def _drift(self, core: str) -> Drift:
         detector, ids = self._detectors[core], self._ids[core]
-        return Drift(core, detector.shift, detector.outcomes_since, ids[-detector.outcomes_since])
+        since = detector.outcomes_since
+        return Drift(core, detector.shift, since, ids[-since], *detector.change)
 
 
 def _nothing(fitted: HybridPredictor) -> Recent:

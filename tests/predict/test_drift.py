@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eccos_aios.history import Outcome, Record
-from eccos_aios.predict import forget
 from eccos_aios.predict.drift import DriftDetector
 
 
@@ -62,26 +60,3 @@ def test_what_is_guessed_of_a_new_core_gives_way_at_once_and_is_no_change() -> N
         detector.add(0.5, 1.0)
     assert detector.shift > 0.25
     assert not detector.noticed
-
-
-def record(name: str, *cores: str) -> Record:
-    outputs = tuple(Outcome(model_name=core, quality=1.0) for core in cores)
-    return Record(id=name, query=f"question {name}", outputs=outputs)
-
-
-def test_forgotten_is_what_a_core_gave_before_its_change_and_nothing_else() -> None:
-    records = [
-        record("1", "a", "b"),
-        record("2", "a"),
-        record("3", "b"),
-        record("4", "a", "b"),
-        record("5", "a"),
-    ]
-    kept = list(forget(records, {"a": "4"}))
-    assert [(r.id, [o.model_name for o in r.outputs]) for r in kept] == [
-        ("1", ["b"]),
-        ("3", ["b"]),
-        ("4", ["a", "b"]),
-        ("5", ["a"]),
-    ]
-    assert list(forget(records, {})) == records
