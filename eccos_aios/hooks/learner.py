@@ -8,8 +8,9 @@ from collections import deque
 from pathlib import Path
 
 from eccos_aios.history import Change, HistoryStore, Record
+from eccos_aios.history.schema import is_store
 from eccos_aios.hooks.refit import Refit
-from eccos_aios.predict import Drift, LearningPredictor, fitted_predictor, refit_is_due
+from eccos_aios.predict import Drift, Fitted, LearningPredictor, fitted_predictor, refit_is_due
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +28,15 @@ class Learner:
     Parameters
     ----------
     predictor : LearningPredictor
-    store : Path or None
+    store : Path, optional
         Where the outcomes are kept.
-    fitted : int
-        Records that the predictor's fit has seen.
+    fitted, new : int
+        Records that the predictor's fit has seen, and that it has learned since.
     """
 
-    def __init__(self, predictor: LearningPredictor, store: Path | None, fitted: int) -> None:
+    def __init__(
+        self, predictor: LearningPredictor, store: Path | None = None, fitted: int = 0, new: int = 0
+    ) -> None:
         self.predictor = predictor
         self._store = store
         self._fitted = fitted
@@ -45,13 +48,14 @@ class Learner:
         self._learned = 0
         self._refits = 0
         self._refit: Refit | None = None  # the thread's own
-        self._new = 0  # records since the fit; the thread's own
+        self._new = new  # records since the fit; the thread's own
         self._may_fit = store is not None  # likewise; off after a fit that failed
         self._thread = threading.Thread(target=self._run, name="eccos-learner", daemon=True)
 
     def start(self) -> None:
-        """Start learning."""
-        self._thread.start()
+        """Start learning, unless it has been started before."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def stop(self) -> None:
         """End the thread, and a fit that is under way; twice does no harm."""
@@ -79,16 +83,13 @@ class Learner:
         return {**counts, "shifts": {core: round(shift, 4) for core, shift in self.predictor.shifts.items()}}
 
     def _run(self) -> None:
-        while (batch := self._next_batch()) is not None:
-            try:
+        try:
+            while (batch := self._next_batch()) is not None:
                 self._teach(batch)
                 self._look_after_fit()
-            except Exception:
-                # estimates stay as good as the last fit, and calls go on
-                logger.exception(
-                    "what feedback told could not be learned; nothing is learned until a restart"
-                )
-                break
+        except Exception:
+            # estimates stay as good as the last fit, and calls go on
+            logger.exception("feedback cannot be learned; no more is learned until a restart")
         if self._refit is not None:
             self._refit.cancel()
         with self._changed:
@@ -156,8 +157,7 @@ class Learner:
     def _take_in(self, path: Path) -> None:
         """Put the new fit underneath; what came while it was made is learned on top of it."""
         fitted = fitted_predictor(path)
-        with HistoryStore(path, read_only=True) as store:
-            since = [] if fitted.mark is None else list(store.records_since(fitted.mark))
+        since = _since(path, fitted)
         for drift in self.predictor.rebase(fitted.predictor, since):
             self._tell(drift)
         held = {record.id for record in since}
@@ -166,3 +166,26 @@ class Learner:
             self._waiting = deque(record for record in self._waiting if record.id not in held)
             self._refits += 1
         self._fitted, self._new = fitted.records, len(since)
+
+
+def learner_of(history: Path, fitted: Fitted) -> Learner:
+    """The learner of a history: of a store, with what came after the fit.
+
+    Raises
+    ------
+    HistoryError
+        The store cannot be read.
+    """
+    predictor = LearningPredictor(fitted.predictor)
+    if not is_store(history):
+        return Learner(predictor)
+    since = _since(history, fitted)
+    predictor.rebase(fitted.predictor, since)
+    return Learner(predictor, history, fitted.records, len(since))
+
+
+def _since(store: Path, fitted: Fitted) -> list[Record]:
+    if fitted.mark is None:
+        return []
+    with HistoryStore(store, read_only=True) as opened:
+        return list(opened.records_since(fitted.mark))

@@ -100,7 +100,7 @@ class EccosRouting:
             Needs(text.input_tokens, frozenset({"vision"} if has_images(messages) else ()), named)
             for text, messages, named in zip(texts, queries, allowed, strict=True)
         ]
-        estimates = self._setup.predictor.predict(texts, names)
+        estimates = self._setup.learner.predictor.predict(texts, names)
         cost = estimates.cost(cores)
         assignment = solve(
             AssignmentProblem(

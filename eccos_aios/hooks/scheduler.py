@@ -15,9 +15,9 @@ from typing import Any
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError
-from eccos_aios.history import Record
 from eccos_aios.hooks.feedback import give_quality
 from eccos_aios.hooks.history import KernelHistory, open_store
+from eccos_aios.hooks.learner import Learner
 from eccos_aios.hooks.outcome import Answer, Asked, is_undecoded, outcome_of
 from eccos_aios.hooks.setup import Setup, kernel_config, prepare
 from eccos_aios.hooks.syscall import (
@@ -35,7 +35,6 @@ from eccos_aios.hooks.syscall import (
     text_of,
 )
 from eccos_aios.hooks.usage import provider_reports
-from eccos_aios.predict import Predictor
 from eccos_aios.schedule import Call, CallResult, Executed, Scheduler, StoppedError
 
 logger = logging.getLogger(__name__)
@@ -111,8 +110,9 @@ class EccosScheduler:
         self._stopped = False
         self.config = config or kernel_config()
         self._response = response
-        learned = None if predecessor is None else predecessor._learned_from(self.config.history)
-        setup = prepare(self.config, llm.available_llm_names, learned)
+        learner = None if predecessor is None else predecessor._learner_of(self.config.history)
+        setup = prepare(self.config, llm.available_llm_names, learner)
+        self._learner = setup.learner
         self.cores: tuple[Core, ...] = setup.cores
         self._open_cores = frozenset(core.name for core in setup.cores)
         self._prices = {core.name: core for core in setup.cores}
@@ -135,6 +135,7 @@ class EccosScheduler:
         self._clockwork = self._take_over(setup) or self._new_clockwork(setup)
         self._history.write_to(self._store)
         self._store = None
+        self._learner.start()
         self._registration = ThreadPoolExecutor(REGISTRATION_THREADS, thread_name_prefix="eccos-register")
         self.active = True
         for process in (
@@ -163,6 +164,7 @@ class EccosScheduler:
             clockwork.stop()
             self.refuse_queued()
             self._history.close()
+        self._learner.stop()
         if self._store is not None:
             self._store.close()
 
@@ -187,7 +189,12 @@ class EccosScheduler:
 
     def status(self) -> dict[str, object]:
         """What ``GET /eccos/status`` answers."""
-        return {**self.clockwork.status(), "history": self.history_status()}
+        current = self._current()
+        return {
+            **self.clockwork.status(),
+            "history": current._history.status(),
+            "learning": current._learner.status(),
+        }
 
     def history_status(self) -> dict[str, object]:
         """What became of outcomes; see `KernelHistory.status`."""
@@ -202,16 +209,8 @@ class EccosScheduler:
         current = self._current()
         graded = give_quality(current.clockwork, current._history, quality, call, agent)
         if graded.outcome is not None:
-            current._quality_known(graded.outcome.record())
+            current._learner.learn(graded.outcome.record())
         return graded.call_id
-
-    def _quality_known(self, record: Record) -> None:
-        """The one place where the quality of a call that this kernel served becomes known; any thread's.
-
-        The record's id is the call's; who corrects a quality comes here again with the same id.
-        """
-        (outcome,) = record.outputs
-        logger.debug("call %s, served by %s, has quality %g", record.id, outcome.model_name, outcome.quality)
 
     @property
     def stopped(self) -> bool:
@@ -250,14 +249,12 @@ class EccosScheduler:
         """Execute tool syscalls, one after the other."""
         self._read(self.get_tool_syscall, lambda syscall: self._address(syscall, self.tool_manager, "tool"))
 
-    def _learned_from(self, history: Path | None) -> Predictor | None:
-        """The predictor that runs, where it has learned from that very store: to fit one takes long."""
-        if not self.active or self._clockwork is None or not self._history.writes_to(history):
-            return None
-        return self._clockwork.predictor
+    def _learner_of(self, history: Path | None) -> Learner | None:
+        """What learns, where it does from that very store: to fit a predictor takes long."""
+        return self._learner if self.active and self._history.writes_to(history) else None
 
     def _new_clockwork(self, setup: Setup) -> Scheduler:
-        clockwork = Scheduler(setup.cores, setup.predictor, self._execute, setup.settings)
+        clockwork = Scheduler(setup.cores, setup.learner.predictor, self._execute, setup.settings)
         clockwork.start()
         return clockwork
 
@@ -268,7 +265,11 @@ class EccosScheduler:
         self._history = predecessor._history
         predecessor._successor = self
         predecessor._stop_reading()
-        predecessor._clockwork.reconfigure(setup.cores, setup.predictor, self._execute, setup.settings)
+        predecessor._clockwork.reconfigure(
+            setup.cores, setup.learner.predictor, self._execute, setup.settings
+        )
+        if predecessor._learner is not self._learner:
+            predecessor._learner.stop()
         return predecessor._clockwork
 
     def _stop_reading(self) -> None:

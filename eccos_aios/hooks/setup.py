@@ -11,7 +11,8 @@ from eccos_aios.config import SECTION, EccosConfig, eccos_config
 from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import ConfigError
 from eccos_aios.history.schema import is_store
-from eccos_aios.predict import Predictor, cached_predictor, default_predictor
+from eccos_aios.hooks.learner import Learner, learner_of
+from eccos_aios.predict import HybridPredictor, LearningPredictor, fitted_predictor
 from eccos_aios.schedule import RetryPolicy, SchedulerSettings
 
 logger = logging.getLogger(__name__)
@@ -25,13 +26,13 @@ class Setup:
     ----------
     cores : tuple of Core
         The manifest's cores that AIOS initialised.
-    predictor : Predictor
-        Fitted on the history.
+    learner : Learner
+        Holds the predictor, fitted on the history; not started.
     settings : SchedulerSettings
     """
 
     cores: tuple[Core, ...]
-    predictor: Predictor
+    learner: Learner
     settings: SchedulerSettings
 
 
@@ -77,7 +78,7 @@ def check(config: EccosConfig, model_names: list[str]) -> Manifest:
     return manifest
 
 
-def prepare(config: EccosConfig, available: Sequence[str], predictor: Predictor | None = None) -> Setup:
+def prepare(config: EccosConfig, available: Sequence[str], learner: Learner | None = None) -> Setup:
     """Read what the config names and fit the predictor.
 
     Parameters
@@ -85,8 +86,8 @@ def prepare(config: EccosConfig, available: Sequence[str], predictor: Predictor 
     config : EccosConfig
     available : sequence of str
         Names of the cores that AIOS initialised.
-    predictor : Predictor, optional
-        One that has learned from this history. Default: the history is read.
+    learner : Learner, optional
+        One that learns from this history already. Default: the history is read.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def prepare(config: EccosConfig, available: Sequence[str], predictor: Predictor 
             logger.warning("core %r is not in the manifest: it gets only the calls that name it", name)
     return Setup(
         cores=cores,
-        predictor=predictor or _predictor(config),
+        learner=learner or _learner(config),
         settings=settings_of(config),
     )
 
@@ -139,14 +140,15 @@ def settings_of(config: EccosConfig) -> SchedulerSettings:
     )
 
 
-def _predictor(config: EccosConfig) -> Predictor:
-    if config.history is None:
+def _learner(config: EccosConfig) -> Learner:
+    history = config.history
+    if history is None:
         logger.warning("no %s.history: every core starts from the same prior", SECTION)
-        return default_predictor().fit([])
-    if not is_store(config.history):
-        logger.info("%s is only read: what this kernel sees is not kept; a .db store would", config.history)
-    elif not config.history.exists():
-        logger.info("%s does not exist yet: every core starts from the same prior", config.history)
-        return default_predictor().fit([])
-    logger.info("learning from %s; what is learned is kept beside it for the next start", config.history)
-    return cached_predictor(config.history)
+        return Learner(LearningPredictor(HybridPredictor().fit([])))
+    if not is_store(history):
+        logger.info("%s is only read: what this kernel sees is not kept; a .db store would", history)
+    elif not history.exists():
+        logger.info("%s does not exist yet: every core starts from the same prior", history)
+        return Learner(LearningPredictor(HybridPredictor().fit([])), history)
+    logger.info("learning from %s; what is learned is kept beside it for the next start", history)
+    return learner_of(history, fitted_predictor(history))
