@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eccos_aios.bench.learning_command import learning
 from eccos_aios.progress import shown_steps
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ def bench(
     run_replay(
         history, cores, folds, names, out, seed=seed, skip_bad_records=skip_bad_records, as_json=as_json
     )
+
+
+bench.add_command(learning)
 
 
 @bench.command("kernel")
