@@ -61,6 +61,9 @@ class EccosConfig(BaseModel):
         Times that a call is sent to a core when cores fail: status 408, 429, 5xx, or no connection.
     affinity : {"off", "prefer", "strict"}
         Whether a conversation keeps to the core that served it: not; where that costs little; always.
+    exploration : float
+        Share of the calls, 0 to 0.5, that may go to a core of which little is known, to learn what it gives;
+        what is known well enough is not explored.
     agents : dict of str to AgentConfig
         Shares and targets of agents, by name.
     token : SecretStr or None
@@ -90,6 +93,7 @@ class EccosConfig(BaseModel):
     max_age_s: Seconds = 60.0
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
     affinity: Literal["off", "prefer", "strict"] = "off"
+    exploration: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.0
     agents: dict[str, AgentConfig] = Field(default_factory=dict)
     token: Annotated[SecretStr, Field(min_length=8)] | None = None
     store_text: Annotated[bool, Field(strict=True)] = True

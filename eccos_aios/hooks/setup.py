@@ -136,6 +136,7 @@ def settings_of(config: EccosConfig) -> SchedulerSettings:
         agent_targets={name: target for name, target in targets.items() if target is not None},
         retry=RetryPolicy(max_attempts=config.max_attempts),
         affinity=config.affinity,
+        exploration=config.exploration,
         log_text=config.log_text,
     )
 

@@ -145,3 +145,4 @@ class EstimateRow:
     quality: NDArray[np.float64]
     cost: NDArray[np.float64]
     allowed: NDArray[np.bool_]
+    support: NDArray[np.float64]

@@ -14,16 +14,16 @@ from eccos_aios.errors import EccosError, NoCoreError
 from eccos_aios.predict import Predictor
 from eccos_aios.schedule.affinity import Affinity
 from eccos_aios.schedule.call import Call, CallResult, CallState
-from eccos_aios.schedule.capacity import Target
 from eccos_aios.schedule.debt import QualityDebt
 from eccos_aios.schedule.execute import CallTimeoutError, Execute, StoppedError
 from eccos_aios.schedule.histogram import Histogram
 from eccos_aios.schedule.ledger import LOG_LINE, Decision, Ledger, decision_of
 from eccos_aios.schedule.limits import why_none
 from eccos_aios.schedule.line import Line
-from eccos_aios.schedule.round import Placement, Plan, first_free, plan_round
+from eccos_aios.schedule.round import Placement
 from eccos_aios.schedule.settings import SchedulerSettings
 from eccos_aios.schedule.slots import CoreSlots
+from eccos_aios.schedule.stages import Stages
 from eccos_aios.schedule.table import CoreTable
 from eccos_aios.version import __version__
 
@@ -74,7 +74,8 @@ class Scheduler:
         self._stopping = False
         self._stop_at_s = float("inf")
         self._seen_s = float("-inf")  # when the last round began
-        self._seen_causes: set[str] = set()
+        self._stages = Stages(self._count_degraded)
+        self._gathered_ms = 0.0  # what estimating took while the next round's calls were gathered
         self._rounds = threading.Thread(target=self._run, name="eccos-rounds", daemon=True)
 
     def start(self) -> None:
@@ -214,6 +215,7 @@ class Scheduler:
 
     def _run(self) -> None:
         while self._wait_for_change():
+            self._gather()
             self._round()
         with self._changed:
             left = list(self._held)
@@ -225,11 +227,23 @@ class Scheduler:
         with self._changed:
             if not self._dirty:
                 self._changed.wait(self._sleep_s())
-            if self._gathering and not self._stopping:
-                # Calls that arrive together are decided together.
-                self._changed.wait_for(lambda: self._stopping, timeout=self._settings.gather_s)
-            self._dirty = self._gathering = False
             return not self._stopping or (bool(self._held) and time.monotonic() < self._stop_at_s)
+
+    def _gather(self) -> None:
+        """Calls that arrive together are decided together; those that are there are estimated meanwhile."""
+        started_s = time.monotonic()
+        with self._changed:
+            gathering = self._gathering and not self._stopping
+            until_s = started_s + self._settings.gather_s
+            table = self._table
+            arrived = [call for call in self._held if call.state is CallState.PENDING] if gathering else []
+        self._price(table, arrived)
+        with self._changed:
+            now_s = time.monotonic()
+            self._gathered_ms = (now_s - started_s) * 1000 if arrived else 0.0
+            if gathering and now_s < until_s:
+                self._changed.wait_for(lambda: self._stopping, timeout=until_s - now_s)
+            self._dirty = self._gathering = False
 
     def _sleep_s(self) -> float | None:
         """Seconds until the clock alone gives reason for a round; None: never. The lock is held.
@@ -258,19 +272,20 @@ class Scheduler:
                 if call.state is CallState.RETRYING and call.not_before_s <= started_s:
                     call.enter(CallState.PENDING)
             table, settings, execute = self._table, self._settings, self._execute
+            owed = self._debt.owed
             waiting = [c for c in self._held if c.state in (CallState.PENDING, CallState.PLANNED)]
             pending = self._line.order(waiting, started_s)
         if not pending:
             return
         refused = self._price(table, pending)
         pending = [call for call in pending if call not in refused]
-        plan = self._plan(table, settings, pending)
+        plan = self._stages.plan(table, settings, pending, owed)
         with self._changed:
             for call in pending:
                 if call.state is not CallState.DONE:
                     call.enter(CallState.PLANNED if call in plan.waiting_for else CallState.PENDING)
             self._ledger.degraded_rounds += plan.fell_back
-            decision_ms = (time.monotonic() - started_s) * 1000
+            decision_ms = self._gathered_ms + (time.monotonic() - started_s) * 1000
             self._ledger.round(len(plan.placements), decision_ms)
         for placement in plan.placements:
             self._dispatch(table, settings, execute, placement, decision_ms)
@@ -293,11 +308,7 @@ class Scheduler:
         calls = [call for call in pending if call.row is None or call.row.table is not table]
         if not calls:
             return set()
-        try:
-            estimates = table.predict(calls)
-        except Exception as error:  # noqa: BLE001 - an embedder or a model may raise anything; calls go on
-            self._degrade("stage 1 failed, every core counts as equally good", error)
-            estimates = table.prior(calls)
+        estimates = self._stages.estimate(table, calls)
         with self._changed:
             kept_to = {call: self._affinity.core_of(call.conversation) for call in calls}
             affinity = self._settings.affinity
@@ -308,25 +319,9 @@ class Scheduler:
             self._finish(call, CallResult(None, error=reason, failed=True))
         return refused
 
-    def _plan(self, table: CoreTable, settings: SchedulerSettings, pending: Sequence[Call]) -> Plan:
-        capacity = table.capacity(settings.waiting)
-        with self._changed:
-            owed = self._debt.owed
-        target = Target(settings.quality_target, owed, settings.price_per_second)
-        try:
-            return plan_round(pending, capacity, target, time.monotonic(), settings.waiting)
-        except Exception as error:  # noqa: BLE001 - whatever stage 2 raises, calls must go on
-            self._degrade("stage 2 failed, calls go to their first free core", error)
-            return first_free(pending, capacity.free)
-
-    def _degrade(self, what: str, error: Exception) -> None:
-        cause = f"{what}: {type(error).__name__}"
+    def _count_degraded(self) -> None:
         with self._changed:
             self._ledger.degraded_rounds += 1
-            told = cause in self._seen_causes
-            self._seen_causes.add(cause)
-        if not told:
-            logger.warning("%s (told once)", cause, exc_info=error)
 
     def _dispatch(
         self,

@@ -26,6 +26,7 @@ class SchedulerSettings:
     agent_targets: Mapping[str, float] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     affinity: Literal["off", "prefer", "strict"] = "off"
+    exploration: float = 0.0
     log_text: bool = False
 
     @property

@@ -126,7 +126,9 @@ class CoreTable:
                 permitted = _only(kept, len(cores))
             elif kept is not None and affinity == "prefer":
                 prices = discounted(prices, kept)
-            call.row = EstimateRow(self, estimates.quality[position], prices, permitted)
+            call.row = EstimateRow(
+                self, estimates.quality[position], prices, permitted, estimates.support[position]
+            )
 
 
 def _untried(allowed: NDArray[np.bool_], call: Call, columns: Mapping[str, int]) -> NDArray[np.bool_]:

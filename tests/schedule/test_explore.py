@@ -7,7 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from eccos_aios.predict import CallText
+from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.explore import Exploration
+from eccos_aios.schedule.limits import Needs
+from eccos_aios.schedule.round import Placement
 
 QUALITY = np.array([0.7, 0.5, 0.5])
 COST = np.array([2.0, 1.0, 1.0])
@@ -36,3 +40,20 @@ def test_what_is_unknown_is_tried_and_what_is_known_to_fall_short_is_not() -> No
 def test_a_call_never_explores_a_core_that_may_not_take_it() -> None:
     assert set(explored(1.0, [0, 0, 0], np.array([True, False, True]))) == {0, 2}
     assert explored(1.0, [0, 0, 0], ~ALL) == {None: 2000}
+
+
+def test_a_round_explores_within_the_slots_that_are_free_and_says_so() -> None:
+    exploration = Exploration(1.0, seed=0)
+    placements = []
+    for _ in range(12):
+        call = Call(CallText("", 1.0), Needs(1.0), None, lambda call, result: None)
+        call.row = EstimateRow(None, QUALITY, COST, ALL, np.array([1000.0, 0.0, 0.0]))
+        placements.append(Placement(call, 0))
+    free = np.array([12, 2, 1])
+    explored = exploration.redirected(placements, free, lambda call: 0.6)
+    assert [placed.call for placed in explored] == [placed.call for placed in placements]
+    taken = Counter(placed.column for placed in explored)
+    assert taken[1] == 2 and taken[2] == 1
+    assert {placed.reason for placed in explored if placed.column} == {"explored"}
+    assert exploration.redirected([], free, lambda call: 0.6) == []
+    assert Exploration(0.0).redirected(placements, free, lambda call: 0.6) == placements

@@ -18,7 +18,7 @@ def waiting_calls(cost: np.ndarray, quality: np.ndarray) -> list[Call]:
     calls = []
     for dollars, good in zip(cost, quality, strict=True):
         call = Call(CallText("a question", 10), Needs(10), None, lambda *_: None, arrived_s=0.0)
-        call.row = EstimateRow(None, good, dollars, np.ones(len(good), dtype=bool))
+        call.row = EstimateRow(None, good, dollars, np.ones(len(good), dtype=bool), np.zeros(len(good)))
         calls.append(call)
     return calls
 

@@ -262,7 +262,7 @@ def test_a_raising_optimiser_degrades_to_the_first_free_core(monkeypatch: pytest
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("eccos_aios.schedule.scheduler.plan_round", broken)
+    monkeypatch.setattr("eccos_aios.schedule.stages.plan_round", broken)
     backend, answers = Backend(), Answers()
     with running(backend) as scheduler:
         for _ in range(20):

@@ -1,0 +1,70 @@
+"""The two stages of a round, and what stands in for each when it fails."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from eccos_aios.predict import Estimates
+from eccos_aios.schedule.call import Call
+from eccos_aios.schedule.capacity import Target
+from eccos_aios.schedule.explore import Exploration
+from eccos_aios.schedule.round import Plan, first_free, plan_round
+from eccos_aios.schedule.settings import SchedulerSettings
+from eccos_aios.schedule.table import CoreTable
+
+logger = logging.getLogger(__name__)
+
+
+class Stages:
+    """Estimates and plans; calls go on whatever a predictor or the optimiser raises.
+
+    Not thread-safe: the rounds' thread alone uses it.
+
+    Parameters
+    ----------
+    on_degraded : callable
+        Called for each failure that something stood in for.
+    """
+
+    def __init__(self, on_degraded: Callable[[], None]) -> None:
+        self._on_degraded = on_degraded
+        self._told: set[str] = set()
+        self._exploration = Exploration(0.0)
+
+    def estimate(self, table: CoreTable, calls: Sequence[Call]) -> Estimates:
+        """Stage 1."""
+        try:
+            return table.predict(calls)
+        except Exception as error:  # noqa: BLE001 - an embedder or a model may raise anything
+            self._degrade("stage 1 failed, every core counts as equally good", error)
+            return table.prior(calls)
+
+    def plan(
+        self,
+        table: CoreTable,
+        settings: SchedulerSettings,
+        pending: Sequence[Call],
+        owed: Callable[[int], float],
+    ) -> Plan:
+        """Stage 2, and the exploring of what it decided."""
+        capacity = table.capacity(settings.waiting)
+        target = Target(settings.quality_target, owed, settings.price_per_second)
+        if self._exploration.share != settings.exploration:
+            self._exploration = Exploration(settings.exploration)
+        try:
+            plan = plan_round(pending, capacity, target, time.monotonic(), settings.waiting)
+            placements = self._exploration.redirected(plan.placements, capacity.free, target.of)
+            return replace(plan, placements=placements)
+        except Exception as error:  # noqa: BLE001 - whatever the optimiser raises
+            self._degrade("stage 2 failed, calls go to their first free core", error)
+            return first_free(pending, capacity.free)
+
+    def _degrade(self, what: str, error: Exception) -> None:
+        self._on_degraded()
+        cause = f"{what}: {type(error).__name__}"
+        if cause not in self._told:
+            self._told.add(cause)
+            logger.warning("%s (told once)", cause, exc_info=error)
