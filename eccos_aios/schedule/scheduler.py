@@ -225,9 +225,14 @@ class Scheduler:
     def _wait_for_change(self) -> bool:
         """Sleep until a round could decide something; False when it is time to end."""
         with self._changed:
-            if not self._dirty:
+            if not self._dirty and not self._over:
                 self._changed.wait(self._sleep_s())
-            return not self._stopping or (bool(self._held) and time.monotonic() < self._stop_at_s)
+            return not self._over
+
+    @property
+    def _over(self) -> bool:
+        """Whether it is time to end; the lock is held."""
+        return self._stopping and not (self._held and time.monotonic() < self._stop_at_s)
 
     def _gather(self) -> None:
         """Calls that arrive together are decided together; those that are there are estimated meanwhile."""
