@@ -1,8 +1,8 @@
 """What past calls taught: the record format and how it is kept."""
 
 from eccos_aios.history.call_outcome import CallOutcome
-from eccos_aios.history.mark import StoreMark
 from eccos_aios.history.change import Change, restated
+from eccos_aios.history.mark import StoreMark
 from eccos_aios.history.read import ReadReport, read_history
 from eccos_aios.history.record import Outcome, Record
 from eccos_aios.history.recorder import OutcomeRecorder

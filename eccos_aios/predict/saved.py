@@ -43,10 +43,13 @@ class Fitted:
     predictor : Predictor
     mark : StoreMark or None
         What came later is told by `HistoryStore.records_since`. None: the history is no store.
+    records : int
+        That it was fitted on.
     """
 
     predictor: Predictor
     mark: StoreMark | None
+    records: int
 
 
 def save_predictor(
@@ -154,6 +157,20 @@ def fitted_predictor(
     return _fitted(Path(history), read, make, LEAST_COVERED, on_progress)
 
 
+def refit(store: str | Path, make: Callable[[], Predictor] = HybridPredictor) -> Fitted:
+    """Fit on all that a store holds now, whatever its cache says, and cache that.
+
+    Raises
+    ------
+    HistoryError
+        The store cannot be read, or a record in it is wrong.
+    """
+    path, unfitted = Path(store), make()
+    key = predictor_key(path, unfitted)
+    with HistoryStore(path, read_only=True) as opened:
+        return _fit(unfitted, opened.records_until(opened.mark()), _cache_of(path), key)
+
+
 def predictor_key(history: Path, predictor: Predictor) -> str:
     """Digest of the history's content, of the predictor's kind and parameters, and of the predicting code.
 
@@ -182,8 +199,7 @@ def _fitted(
     least: float,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Fitted:
-    cache = history.with_name(history.name + SUFFIX)
-    unfitted = make()
+    cache, unfitted = _cache_of(history), make()
     key = predictor_key(history, unfitted)
     if not is_store(history):
         return _from_cache(cache, key, lambda mark, records: True) or _fit(
@@ -198,6 +214,10 @@ def _fitted(
 
         found = _from_cache(cache, key, covers)
         return found or _fit(unfitted, store.records_until(store.mark(), on_progress), cache, key)
+
+
+def _cache_of(history: Path) -> Path:
+    return history.with_name(history.name + SUFFIX)
 
 
 def _from_cache(cache: Path, key: str, covers: Callable[[StoreMark | None, int], bool]) -> Fitted | None:
@@ -217,7 +237,7 @@ def _fit(unfitted: Predictor, history: Sequence[Record], cache: Path, key: str) 
         save_predictor(predictor, cache, key, mark, len(history))
     except OSError as error:
         log.warning("the fitted predictor cannot be cached: %s: %s", cache, error.strerror)
-    return Fitted(predictor, mark)
+    return Fitted(predictor, mark, len(history))
 
 
 def _load(path: Path, key: str | None, covers: Callable[[StoreMark | None, int], bool]) -> Fitted:
@@ -237,7 +257,7 @@ def _load(path: Path, key: str | None, covers: Callable[[StoreMark | None, int],
         raise HistoryError(str(path), "", ABSENT, f"is not a saved predictor: {reason}") from error
     if not isinstance(predictor, _PREDICTORS):
         raise HistoryError(str(path), "predictor", type(predictor).__name__, "is not a predictor")
-    return Fitted(predictor, mark)
+    return Fitted(predictor, mark, head["records"])
 
 
 @lru_cache(maxsize=1)
