@@ -44,10 +44,11 @@ def restated(records: Iterable[Record], changes: Sequence[Change]) -> Iterator[R
     ahead = list(changes)
     for record in records:
         ahead = [change for change in ahead if change.since != record.id]
-        yield _restated(record, ahead) if ahead else record
+        yield restate(record, ahead)
 
 
-def _restated(record: Record, ahead: Sequence[Change]) -> Record:
+def restate(record: Record, ahead: Sequence[Change]) -> Record:
+    """One record with the qualities after changes that came later, the older first."""
     cores = {change.core for change in ahead}
     if not any(outcome.model_name in cores for outcome in record.outputs):
         return record

@@ -65,6 +65,17 @@ STEPS = (
         "CREATE TABLE identity (id TEXT NOT NULL)",
         "INSERT INTO identity (id) VALUES (lower(hex(randomblob(16))))",
     ),
+    (
+        # Cores that got better or worse; what is said last of a core and the call since when counts.
+        """CREATE TABLE changes (
+            seq INTEGER PRIMARY KEY,
+            core TEXT NOT NULL,
+            since TEXT NOT NULL,
+            lost REAL NOT NULL,
+            won REAL NOT NULL,
+            noticed_s REAL NOT NULL
+        )""",
+    ),
 )
 VERSION = len(STEPS)
 

@@ -14,6 +14,7 @@ from types import TracebackType
 
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history.call_outcome import CallOutcome
+from eccos_aios.history.change import Change
 from eccos_aios.history.mark import (
     CALLS_SINCE,
     OUTCOMES_AT_MARK,
@@ -53,6 +54,11 @@ _ADD_FEEDBACK = (
     "INSERT INTO feedback (call_id, quality, given_s) SELECT ?1, ?2, ?3 "
     "WHERE EXISTS (SELECT 1 FROM outcomes WHERE call_id = ?1)"
 )
+_ADD_CHANGE = "INSERT INTO changes (core, since, lost, won, noticed_s) VALUES (?, ?, ?, ?, ?)"
+_CHANGES = """
+SELECT core, since, lost, won FROM changes WHERE seq IN (SELECT max(seq) FROM changes GROUP BY core, since)
+ORDER BY (SELECT min(seq) FROM changes AS first WHERE first.core = changes.core AND first.since = changes.since)
+"""
 _QUALITY = (
     "coalesce((SELECT quality FROM feedback WHERE feedback.call_id = outcomes.call_id "
     "ORDER BY feedback.seq DESC LIMIT 1), quality)"
@@ -224,6 +230,29 @@ class HistoryStore:
         if not found:
             raise HistoryError(str(self.path), "call_id", call_id, "there is no finished call of this id")
 
+    def note_changes(self, changes: Iterable[Change]) -> None:
+        """Say of cores that they got better or worse; what is said last of a core and a moment counts.
+
+        Raises
+        ------
+        HistoryError
+            The store cannot be written.
+        """
+        rows = [(each.core, each.since, each.lost, each.won, time.time()) for each in changes]
+        with self._transaction() as write:
+            write.executemany(_ADD_CHANGE, rows)
+
+    def changes(self) -> list[Change]:
+        """Cores that got better or worse, in the order in which that was noticed.
+
+        Raises
+        ------
+        HistoryError
+            The store cannot be read.
+        """
+        with self._reading() as read:
+            return [Change(*row) for row in read.execute(_CHANGES)]
+
     def latest_call(self, agent: str) -> str:
         """The id of the call of an agent that finished last.
 
@@ -293,7 +322,9 @@ class HistoryStore:
     def records_until(
         self, mark: StoreMark, on_progress: OnProgress = lambda done, total: None
     ) -> StoredRecords:
-        """What `records` gave at a mark, read from the disk as it is asked for.
+        """What `records` gave at a mark, read from the disk as it is asked for, as predictors learn it.
+
+        The qualities are those that the cores would give after the `changes` that are known by now.
 
         Raises
         ------
@@ -302,7 +333,7 @@ class HistoryStore:
         """
         with self._reading() as read:
             self._require_held(read, mark)
-        return StoredRecords(self.path, mark, self._reading, on_progress)
+        return StoredRecords(self.path, mark, self._reading, self.changes(), on_progress)
 
     def records_since(self, mark: StoreMark, until: StoreMark | None = None) -> Iterator[Record]:
         """What was added or graded after a mark: records first, then calls, each in their order.

@@ -10,7 +10,14 @@ from pathlib import Path
 from eccos_aios.history import Change, HistoryStore, Record
 from eccos_aios.history.schema import is_store
 from eccos_aios.hooks.refit import Refit
-from eccos_aios.predict import Drift, Fitted, LearningPredictor, fitted_predictor, refit_is_due
+from eccos_aios.predict import (
+    Drift,
+    Fitted,
+    HybridPredictor,
+    LearningPredictor,
+    fitted_predictor,
+    refit_is_due,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +165,7 @@ class Learner:
         """Put the new fit underneath; what came while it was made is learned on top of it."""
         fitted = fitted_predictor(path)
         since = _since(path, fitted)
-        for drift in self.predictor.rebase(fitted.predictor, since):
+        for drift in self.predictor.rebase(_hybrid(fitted), since):
             self._tell(drift)
         held = {record.id for record in since}
         with self._changed:
@@ -176,11 +183,11 @@ def learner_of(history: Path, fitted: Fitted) -> Learner:
     HistoryError
         The store cannot be read.
     """
-    predictor = LearningPredictor(fitted.predictor)
+    predictor = LearningPredictor(_hybrid(fitted))
     if not is_store(history):
         return Learner(predictor)
     since = _since(history, fitted)
-    predictor.rebase(fitted.predictor, since)
+    predictor.learn(since)
     return Learner(predictor, history, fitted.records, len(since))
 
 
@@ -189,3 +196,9 @@ def _since(store: Path, fitted: Fitted) -> list[Record]:
         return []
     with HistoryStore(store, read_only=True) as opened:
         return list(opened.records_since(fitted.mark))
+
+
+def _hybrid(fitted: Fitted) -> HybridPredictor:
+    if not isinstance(fitted.predictor, HybridPredictor):
+        raise TypeError(f"predictor: {type(fitted.predictor).__name__}: must be a HybridPredictor")
+    return fitted.predictor
