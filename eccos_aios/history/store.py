@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
 from eccos_aios.errors import ABSENT, HistoryError
+from eccos_aios.history.added import Added, add_record
 from eccos_aios.history.call_outcome import CallOutcome
 from eccos_aios.history.change import Change
 from eccos_aios.history.mark import (
@@ -26,7 +26,6 @@ from eccos_aios.history.mark import (
 )
 from eccos_aios.history.record import Record
 from eccos_aios.history.rows import (
-    OUTCOME_COLUMNS,
     RecordRow,
     good,
     is_utf8,
@@ -36,62 +35,19 @@ from eccos_aios.history.rows import (
     record_row,
 )
 from eccos_aios.history.schema import connect, faults_of
+from eccos_aios.history.statements import (
+    ADD_CHANGE,
+    ADD_FEEDBACK,
+    ADD_OUTCOME,
+    CHANGES,
+    GRADED,
+    OUTCOMES,
+    QUALITY,
+)
 from eccos_aios.history.stats import StoreStats, read_stats
 from eccos_aios.history.stored import OnProgress, StoredRecords
 
 BATCH = 1_000  # rows that are committed at once: one write to disk each, and other writers wait no longer
-
-_ADD_RECORD = (
-    "INSERT INTO records (id, content_hash, body) SELECT ?1, ?2, ?3 "
-    "WHERE NOT EXISTS (SELECT 1 FROM outcomes WHERE call_id = ?1) ON CONFLICT DO NOTHING"
-)
-_VALUES = ", ".join(f":{name}" for name in OUTCOME_COLUMNS)
-_ADD_OUTCOME = (
-    f"INSERT INTO outcomes ({', '.join(OUTCOME_COLUMNS)}) SELECT {_VALUES} "
-    "WHERE NOT EXISTS (SELECT 1 FROM records WHERE id = :call_id) ON CONFLICT DO NOTHING"
-)
-_ADD_FEEDBACK = (
-    "INSERT INTO feedback (call_id, quality, given_s) SELECT ?1, ?2, ?3 "
-    "WHERE EXISTS (SELECT 1 FROM outcomes WHERE call_id = ?1)"
-)
-_ADD_CHANGE = "INSERT INTO changes (core, since, lost, won, noticed_s) VALUES (?, ?, ?, ?, ?)"
-_CHANGES = """
-SELECT core, since, lost, won FROM changes WHERE seq IN (SELECT max(seq) FROM changes GROUP BY core, since)
-ORDER BY (SELECT min(seq) FROM changes AS first WHERE first.core = changes.core AND first.since = changes.since)
-"""
-_QUALITY = (
-    "coalesce((SELECT quality FROM feedback WHERE feedback.call_id = outcomes.call_id "
-    "ORDER BY feedback.seq DESC LIMIT 1), quality)"
-)
-_NOW = ", ".join(_QUALITY if name == "quality" else name for name in OUTCOME_COLUMNS)
-_OUTCOMES = f"SELECT {_NOW} FROM outcomes "
-_GRADED = f"WHERE {_QUALITY} IS NOT NULL "
-
-
-@dataclass(frozen=True)
-class Added:
-    """What became of records that were given to a store.
-
-    Attributes
-    ----------
-    stored : int
-        Records that are new in it.
-    duplicates : int
-        Records that it held already, told by their id, or by their content where they have none.
-    conflicts : int
-        Those of the duplicates whose id stands for other content; what came first was kept.
-    """
-
-    stored: int = 0
-    duplicates: int = 0
-    conflicts: int = 0
-
-    def __add__(self, other: Added) -> Added:
-        return Added(
-            self.stored + other.stored,
-            self.duplicates + other.duplicates,
-            self.conflicts + other.conflicts,
-        )
 
 
 class HistoryStore:
@@ -179,7 +135,7 @@ class HistoryStore:
             with self._transaction() as write:
                 stored = Added()
                 for row in batch:
-                    stored += _add_record(write, row)
+                    stored += add_record(write, row)
             added += stored
         return added
 
@@ -203,7 +159,7 @@ class HistoryStore:
         """
         rows = [outcome_row(outcome if self.store_text else outcome.without_text()) for outcome in outcomes]
         with self._transaction() as write:
-            return sum(write.execute(_ADD_OUTCOME, row).rowcount for row in rows)
+            return sum(write.execute(ADD_OUTCOME, row).rowcount for row in rows)
 
     def give_quality(self, call_id: str, quality: float) -> None:
         """Say how good the answer of a finished call was; what is said last counts.
@@ -226,7 +182,7 @@ class HistoryStore:
         if not isinstance(call_id, str) or not is_utf8(call_id):
             raise HistoryError(str(self.path), "call_id", call_id, "must be text")
         with self._transaction() as write:
-            found = write.execute(_ADD_FEEDBACK, (call_id, float(quality), time.time())).rowcount
+            found = write.execute(ADD_FEEDBACK, (call_id, float(quality), time.time())).rowcount
         if not found:
             raise HistoryError(str(self.path), "call_id", call_id, "there is no finished call of this id")
 
@@ -240,7 +196,7 @@ class HistoryStore:
         """
         rows = [(each.core, each.since, each.lost, each.won, time.time()) for each in changes]
         with self._transaction() as write:
-            write.executemany(_ADD_CHANGE, rows)
+            write.executemany(ADD_CHANGE, rows)
 
     def changes(self) -> list[Change]:
         """Cores that got better or worse, in the order in which that was noticed.
@@ -251,7 +207,7 @@ class HistoryStore:
             The store cannot be read.
         """
         with self._reading() as read:
-            return [Change(*row) for row in read.execute(_CHANGES)]
+            return [Change(*row) for row in read.execute(CHANGES)]
 
     def latest_call(self, agent: str) -> str:
         """The id of the call of an agent that finished last.
@@ -287,7 +243,7 @@ class HistoryStore:
         with self._reading() as read:
             for seq, body in read.execute("SELECT seq, body FROM records ORDER BY seq"):
                 yield read_record(seq, body, self.path)
-            for row in read.execute(_OUTCOMES + _GRADED + "ORDER BY seq"):
+            for row in read.execute(OUTCOMES + GRADED + "ORDER BY seq"):
                 found = read_outcome(row, self.path)
                 yield found if isinstance(found, HistoryError) else found.record()
 
@@ -300,13 +256,13 @@ class HistoryStore:
             As `records`.
         """
         with self._reading() as read:
-            for row in read.execute(_OUTCOMES + "ORDER BY seq"):
+            for row in read.execute(OUTCOMES + "ORDER BY seq"):
                 yield good(read_outcome(row, self.path))
 
     def record_count(self) -> int:
         """How many records `records` gives."""
         with self._reading() as read:
-            calls = f"SELECT count(*) FROM outcomes {_GRADED}"
+            calls = f"SELECT count(*) FROM outcomes {GRADED}"
             return int(read.execute(f"SELECT (SELECT count(*) FROM records) + ({calls})").fetchone()[0])
 
     def mark(self) -> StoreMark:
@@ -381,7 +337,7 @@ class HistoryStore:
             The store cannot be read.
         """
         with self._reading() as read:
-            return read_stats(read, self.path, quality=_QUALITY)
+            return read_stats(read, self.path, quality=QUALITY)
 
     def _span(self, read: sqlite3.Connection, since: StoreMark, until: StoreMark | None) -> dict[str, int]:
         self._require_held(read, since)
@@ -417,11 +373,3 @@ class HistoryStore:
         with faults_of(self.path), closing(connect(self.path, read_only=True)) as connection:
             connection.execute("BEGIN")
             yield connection
-
-
-def _add_record(write: sqlite3.Connection, row: RecordRow) -> Added:
-    if write.execute(_ADD_RECORD, row).rowcount:
-        return Added(stored=1)
-    identity, content_hash, _ = row
-    held = write.execute("SELECT content_hash FROM records WHERE id = ?", (identity,)).fetchone()
-    return Added(duplicates=1, conflicts=int(held is not None and held[0] != content_hash))

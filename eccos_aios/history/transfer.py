@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from eccos_aios.errors import ABSENT, HistoryError
+from eccos_aios.history.added import Added
 from eccos_aios.history.read import ReadReport, good_records, open_source
-from eccos_aios.history.store import Added, HistoryStore
+from eccos_aios.history.store import HistoryStore
 
 OnProgress = Callable[[int, int], None]  # how many are done, of how many at most
 T = TypeVar("T")
