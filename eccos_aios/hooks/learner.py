@@ -56,7 +56,7 @@ class Learner:
         self._refits = 0
         self._refit: Refit | None = None  # the thread's own
         self._new = new  # records since the fit; the thread's own
-        self._may_fit = store is not None  # likewise; off after a fit that failed
+        self._least_new = 0  # records to wait for after a fit that failed; likewise
         self._thread = threading.Thread(target=self._run, name="eccos-learner", daemon=True)
 
     def start(self) -> None:
@@ -139,16 +139,17 @@ class Learner:
             return
         if self._refit is None:
             due = refit_is_due(self._new, self._fitted, suspecting=self.predictor.suspecting)
-            if due and self._may_fit:
+            if due and self._new >= self._least_new:
                 self._keep_changes(self._store)
                 self._refit = Refit(self._store)
         elif self._refit.ended:
             refit, self._refit = self._refit, None
-            if refit.fault is None:
+            fault = refit.fault()
+            if fault is None:
                 self._take_in(self._store)
             else:
-                self._may_fit = False
-                logger.warning("no new fit until a restart: %s", refit.fault)
+                self._least_new = 2 * self._new
+                logger.warning("no new fit before %d outcomes more: %s", self._new, fault)
 
     def _keep_changes(self, path: Path) -> None:
         """What is known by now of cores that changed, so that the fit reads their older outcomes by it."""

@@ -13,7 +13,8 @@ class Refit:
     """Fits a store's predictor and keeps it beside the store; begins at once.
 
     In this process a fit would hold up every round: it takes seconds of computing, for a million records
-    minutes and memory. The process is nice to others. Its owner looks at `ended`, or calls `cancel`.
+    minutes and memory. The process is nice to others. Its owner looks at `ended` and then asks for the
+    `fault`, or calls `cancel`.
 
     Parameters
     ----------
@@ -31,9 +32,8 @@ class Refit:
         """Whether the process has ended."""
         return self._process.poll() is not None
 
-    @property
     def fault(self) -> str | None:
-        """Why there is no new fit; None where there is one. Waits for the end."""
+        """Why there is no new fit; None where there is one. Waits for the end, and is asked once."""
         _, told = self._process.communicate()
         if self._process.returncode == 0:
             return None
