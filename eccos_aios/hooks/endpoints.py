@@ -81,7 +81,8 @@ async def _metrics(_: Any) -> Any:
     from eccos_aios.hooks.metrics import exposition
 
     try:
-        content, media_type = exposition(_scheduler().clockwork, _scheduler().history_status())
+        status = _scheduler().status()
+        content, media_type = exposition(_scheduler().clockwork, status["history"], status["learning"])
     except ImportError:
         return _json({"error": "prometheus-client is missing: pip install 'eccos-aios[metrics]'"}, 501)
     return Response(content, media_type=media_type)

@@ -10,7 +10,11 @@ from eccos_aios.schedule import Scheduler
 BREAKER_STATES = ("ok", "half-open", "open")
 
 
-def exposition(scheduler: Scheduler, history: Mapping[str, Any] | None = None) -> tuple[bytes, str]:
+def exposition(
+    scheduler: Scheduler,
+    history: Mapping[str, Any] | None = None,
+    learning: Mapping[str, Any] | None = None,
+) -> tuple[bytes, str]:
     """The metrics and their content type.
 
     Parameters
@@ -18,6 +22,8 @@ def exposition(scheduler: Scheduler, history: Mapping[str, Any] | None = None) -
     scheduler : Scheduler
     history : mapping, optional
         How many outcomes were ``recorded`` and ``dropped``.
+    learning : mapping, optional
+        How many outcomes were ``learned``, how many ``refits`` there were, and the cores' ``shifts``.
 
     Raises
     ------
@@ -27,16 +33,20 @@ def exposition(scheduler: Scheduler, history: Mapping[str, Any] | None = None) -
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(_Collector(scheduler, history or {}))
+    registry.register(_Collector(scheduler, history or {}, learning or {}))
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 class _Collector:
     """Reads the scheduler when it is asked, so that no call pays for being measured."""
 
-    def __init__(self, scheduler: Scheduler, history: Mapping[str, Any]) -> None:
+    def __init__(self, scheduler: Scheduler, history: Mapping[str, Any], learning: Mapping[str, Any]) -> None:
         self._scheduler = scheduler
-        self._history = history
+        self._counts = {
+            **{f"history_{name}": value for name, value in history.items()},
+            **{f"learning_{name}": value for name, value in learning.items() if name != "shifts"},
+        }
+        self._shifts = learning.get("shifts", {})
 
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -61,11 +71,18 @@ class _Collector:
             yield CounterMetricFamily(f"eccos_{name}", told, totals[name])
         yield CounterMetricFamily("eccos_cost_usd", "Estimated US dollars of calls sent.", totals["cost_usd"])
         for name, told in (
-            ("recorded", "Outcomes of calls that are in the store."),
-            ("dropped", "Outcomes that never reached the store."),
+            ("history_recorded", "Outcomes of calls that are in the store."),
+            ("history_dropped", "Outcomes that never reached the store."),
+            ("learning_learned", "Graded outcomes that the estimates have learned."),
+            ("learning_refits", "New fits of the trained part."),
         ):
-            if name in self._history:
-                yield CounterMetricFamily(f"eccos_history_{name}", told, self._history[name])
+            if name in self._counts:
+                yield CounterMetricFamily(f"eccos_{name}", told, self._counts[name])
+        moved = "Points of quality that the core gives beyond what the last fit learned of it."
+        shift = GaugeMetricFamily("eccos_core_shift", moved, labels=["core"])
+        for core, points in self._shifts.items():
+            shift.add_metric([core], points)
+        yield shift
         for name, told, histogram in self._scheduler.histograms():
             yield HistogramMetricFamily(
                 f"eccos_{name}_seconds", told, buckets=histogram.cumulative(), sum_value=histogram.sum_s

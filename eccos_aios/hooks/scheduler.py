@@ -196,10 +196,6 @@ class EccosScheduler:
             "learning": current._learner.status(),
         }
 
-    def history_status(self) -> dict[str, object]:
-        """What became of outcomes; see `KernelHistory.status`."""
-        return self._current()._history.status()
-
     def give_quality(self, quality: float, *, call: int | str | None = None, agent: str | None = None) -> str:
         """Tell how good the answer to a finished call was, and return its id; what is told last counts.
 

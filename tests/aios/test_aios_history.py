@@ -111,6 +111,21 @@ def test_a_call_is_in_the_store_with_the_tokens_of_its_provider(
     assert kept.call_id in {decision["id"] for decision in kernel.request("/eccos/decisions")["decisions"]}
 
 
+def test_feedback_changes_what_is_expected_of_the_core(kernel: AiosKernel) -> None:
+    def expected() -> float:
+        kernel.query("what is a slot?", agent="learner", llms=[{"name": "small"}])
+        newest = kernel.request("/eccos/decisions?limit=1")["decisions"][0]
+        return float(newest["estimates"]["small"]["quality"])
+
+    before = expected()
+    for _ in range(12):
+        kernel.request("/eccos/feedback", {"agent": "learner", "quality": 0.0})
+        kernel.query("what is a slot?", agent="learner", llms=[{"name": "small"}])
+    learned = kernel.request("/eccos/status")["learning"]["learned"]
+    assert learned >= 12
+    assert expected() < before - 0.1
+
+
 def test_tools_are_kept_as_the_agent_wrote_them(kernel: AiosKernel) -> None:
     answer = kernel.query(
         "look it up", agent="with tools", tools=[TOOL], llms=[{"name": "large", "backend": "hosted_vllm"}]

@@ -17,6 +17,8 @@ from eccos_aios.errors import ABSENT, HistoryError, UnknownCallError
 from eccos_aios.history import CallOutcome, HistoryStore, OutcomeRecorder, Record
 from eccos_aios.hooks import EccosScheduler
 from eccos_aios.hooks.endpoints import _feedback_fault
+from eccos_aios.hooks.learner import Learner
+from eccos_aios.predict import query_text
 from eccos_aios.sandbox import EmbeddedKernel, LLMQuery, SandboxCore, error_response
 
 WAIT_S = 20.0
@@ -189,7 +191,7 @@ def test_feedback_reaches_the_debt_and_whoever_learns_once_for_each_call(
     cores: list[SandboxCore], config: EccosConfig, history: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: list[Record] = []
-    monkeypatch.setattr(EccosScheduler, "_quality_known", lambda _, record: known.append(record))
+    monkeypatch.setattr(Learner, "learn", lambda _, record: known.append(record))
     config = config.model_copy(update={"history": history and config.manifest.parent / history})
     with kernel_of(cores, config) as kernel:
         scheduler: Any = kernel.scheduler
@@ -255,6 +257,20 @@ def test_a_refresh_under_load_loses_no_outcome(
     kept = [outcome for path in paths for outcome in HistoryStore(path, read_only=True).outcomes()]
     assert len(kept) == len({outcome.call_id for outcome in kept}) == CALLS
     assert writers() == []
+
+
+def test_feedback_is_learned_at_once(cores: list[SandboxCore], config: EccosConfig) -> None:
+    with kernel_of(cores, config) as kernel:
+        scheduler: Any = kernel.scheduler
+        calls = [query_text(f"question {number} of arithmetic") for number in range(4)]
+        before = scheduler.clockwork.predictor.predict(calls, ["small"]).quality
+        for number in range(8):
+            ask(kernel, f"question {number} of arithmetic", agent="asker", llms=[{"name": "small"}])
+            scheduler.give_quality(0.0, agent="asker")
+        assert scheduler._learner.settle(WAIT_S)
+        assert (scheduler.clockwork.predictor.predict(calls, ["small"]).quality < before - 0.1).all()
+        assert scheduler.status()["learning"]["learned"] == 8
+    assert not any(thread.name == "eccos-learner" for thread in threading.enumerate())
 
 
 def test_a_refresh_learns_anew_only_from_another_history(
