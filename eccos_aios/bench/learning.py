@@ -12,11 +12,19 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from eccos_aios.assign import AssignmentProblem, solve
-from eccos_aios.bench.fold import FloatArray, IntArray, Truth, folds, recorded_truth
+from eccos_aios.bench.fold import IntArray
+from eccos_aios.bench.replayed import (
+    OfflinePoint,
+    Replayed,
+    at_cost,
+    offline_choice,
+    offline_curve,
+    replayed_of,
+    targets_between,
+)
 from eccos_aios.core import Core
 from eccos_aios.history import Change, Record, restated
 from eccos_aios.predict import (
-    Estimates,
     HybridPredictor,
     LearningPredictor,
     record_text,
@@ -27,9 +35,6 @@ from eccos_aios.schedule.explore import Exploration
 
 Told = Literal["chosen", "all"]
 
-FOLDS = 5  # of the offline estimates
-TARGET_STEPS = (0.3, 0.6, 0.9)  # between what the cheapest core gives and what can be reached
-CURVE_POINTS = 25  # targets at which the offline estimates are replayed
 WINDOW = 100  # calls after the change within which the core has to lose its own
 LEFT = 0.1  # of its former share: what counts as lost
 
@@ -79,20 +84,6 @@ class LearningRow:
     share_informed: float
     calls_until_lost: int | None
     outcomes_until_noticed: int | None
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """The calls in the order of the replay, and what each core gave; arrays of shape (calls, cores)."""
-
-    records: list[Record]
-    cores: tuple[Core, ...]
-    truth: Truth
-    offline: Estimates
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(core.name for core in self.cores)
 
 
 @dataclass
@@ -177,12 +168,12 @@ def learning_bench(
         raise ValueError(f"history: {len(records)} records of these cores: {needed} are replayed")
     order = np.random.default_rng(seed).permutation(len(records))
     on_step(f"offline estimates of {len(records)} records")
-    replayed = _replayed([records[row] for row in order], cores, seed)
+    replayed = replayed_of([records[row] for row in order], cores, seed)
     window = np.arange(learned, learned + measured)
-    curve = _offline_curve(replayed, window, round_size)
+    curve = offline_curve(replayed, window, round_size)
     rows = []
     for whose in told:
-        for target in targets or _targets(replayed, window):
+        for target in targets or targets_between(replayed, window):
             on_step(f"target {target:.3f}, told of {whose}")
             run = _Run(replayed, target, whose, exploration if whose == "chosen" else 0.0, round_size, seed)
             rows.append(run.row(learned, measured, curve))
@@ -228,14 +219,6 @@ def _counted(number: int | None, what: str) -> str:
     return "never" if number is None else f"{number} {what}"
 
 
-@dataclass(frozen=True)
-class OfflinePoint:
-    """What the offline estimates gave on the measured calls at one target; `quality` is one a call."""
-
-    quality: FloatArray
-    cost_usd: float
-
-
 class _Run:
     """One replay from an empty history."""
 
@@ -260,7 +243,7 @@ class _Run:
         served = window[self.chosen[window] >= 0]
         quality = self.quality[served, self.chosen[served]]
         cost = float(self.replayed.truth.cost[served, self.chosen[served]].mean())
-        offline = _at_cost(curve, cost)
+        offline = at_cost(curve, cost)
         changed = int(np.bincount(self.chosen[served], minlength=len(self.replayed.cores)).argmax())
         change = learned + measured
         worse = self.quality[change:, changed]
@@ -272,7 +255,7 @@ class _Run:
         estimates[change:, changed] /= 2
         later = np.arange(change + WINDOW, change + 2 * WINDOW)
         replayed = replace(self.replayed, truth=replace(self.replayed.truth, quality=self.quality))
-        informed = _offline_choice(replayed, estimates, later, self.target, self.round_size)
+        informed = offline_choice(replayed, estimates, later, self.target, self.round_size)
         share_informed = float(np.mean(informed == changed))
         return LearningRow(
             told=self.told,
@@ -342,78 +325,6 @@ class _Run:
             if outcome.model_name in columns and (self.told == "all" or columns[outcome.model_name] == chosen)
         )
         return record.model_copy(update={"id": str(row), "outputs": outputs})
-
-
-def _replayed(records: list[Record], cores: Sequence[Core], seed: int) -> Replayed:
-    """The calls with estimates by predictors that were fitted on all other queries."""
-    truth = recorded_truth(records, cores)
-    parts = []
-    rows = []
-    for fold in folds(records, cores, FOLDS, seed):
-        parts.append(HybridPredictor().fit(fold.history).predict(fold.calls, fold.names))
-        rows.append(fold.rows)
-    back = np.argsort(np.concatenate(rows))
-    quality, input_tokens, output_tokens, support = (
-        np.concatenate([getattr(part, name) for part in parts])[back]
-        for name in ("quality", "input_tokens", "output_tokens", "support")
-    )
-    return Replayed(records, tuple(cores), truth, Estimates(quality, input_tokens, output_tokens, support))
-
-
-def _targets(replayed: Replayed, window: IntArray) -> list[float]:
-    """From what the cheapest core gives up to what the offline estimates can reach."""
-    quality, cost = replayed.truth.quality[window], replayed.truth.cost[window]
-    cheapest = float(np.nanmean(quality[:, np.nanmean(cost, axis=0).argmin()]))
-    predicted = np.where(np.isnan(quality), -1.0, replayed.offline.quality[window])
-    best = float(quality[np.arange(len(window)), predicted.argmax(axis=1)].mean())
-    return [cheapest + step * (best - cheapest) for step in TARGET_STEPS]
-
-
-def _offline_curve(replayed: Replayed, window: IntArray, round_size: int) -> list[OfflinePoint]:
-    """What the offline estimates give under the same control: the points that no cheaper one beats."""
-    quality = replayed.offline.quality
-    least, most = (float(part.mean()) for part in (quality[window].min(axis=1), quality[window].max(axis=1)))
-    points = []
-    for target in np.linspace(least, most, CURVE_POINTS).tolist():
-        chosen = _offline_choice(replayed, quality, window, target, round_size)
-        cost = replayed.truth.cost[window, chosen]
-        points.append(OfflinePoint(replayed.truth.quality[window, chosen], float(cost.mean())))
-    best: list[OfflinePoint] = []
-    for point in sorted(points, key=lambda point: (point.cost_usd, -point.quality.mean())):
-        if not best or point.quality.mean() > best[-1].quality.mean():
-            best.append(point)
-    return best
-
-
-def _offline_choice(
-    replayed: Replayed, quality: FloatArray, window: IntArray, target: float, round_size: int
-) -> IntArray:
-    """The core of each call of a window under estimates that do not learn, shape (calls,)."""
-    debt = QualityDebt()
-    cost, known = replayed.offline.cost(replayed.cores), ~np.isnan(replayed.truth.quality)
-    chosen = []
-    for start in range(0, len(window), round_size):
-        rows = window[start : start + round_size]
-        quota = np.full(len(replayed.cores), len(rows), dtype=np.int64)
-        owed = debt.owed(len(rows))
-        problem = AssignmentProblem(
-            cost[rows], quality[rows], quota, target, known[rows], target_deficit=owed
-        )
-        for row, column in zip(rows.tolist(), solve(problem).core.tolist(), strict=True):
-            debt.sent(target, quality[row, column])
-            debt.delivered(quality[row, column], float(replayed.truth.quality[row, column]))
-            chosen.append(column)
-    return np.array(chosen, dtype=np.int64)
-
-
-def _at_cost(curve: Sequence[OfflinePoint], cost_usd: float) -> FloatArray:
-    """Quality of each measured call at a mean cost: between two points, parts of both."""
-    costs = [point.cost_usd for point in curve]
-    above = min(int(np.searchsorted(costs, cost_usd)), len(curve) - 1)
-    low, high = curve[max(above - 1, 0)], curve[above]
-    span = high.cost_usd - low.cost_usd
-    part = float(np.clip((cost_usd - low.cost_usd) / span, 0.0, 1.0)) if span > 0 else 1.0
-    return (1 - part) * low.quality + part * high.quality
 
 
 def _calls_until_lost(after: NDArray[np.bool_], share: float) -> int | None:
