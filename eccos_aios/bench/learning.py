@@ -188,35 +188,34 @@ def rows_as_json(rows: Sequence[LearningRow]) -> str:
 def rows_as_table(rows: Sequence[LearningRow]) -> Table:
     """The rows for people."""
     table = Table(
-        "told of",
-        "target",
+        "outcomes\ntold of",
+        "quality\ntarget",
         "quality",
-        "offline, same cost",
-        "points in 100",
-        "changed core",
-        "share before, after (told)",
-        "noticed after",
-        "lost after",
+        "with a complete\nhistory, same cost",
+        "difference,\npoints in 100",
+        "core that then\nhalves its quality",
+        "its share before,\nafter (as if told)",
+        "noticed after,\nits outcomes",
+        "lost after,\ncalls",
         box=None,
     )
     for row in rows:
-        points = f"{100 * (row.quality - row.offline_quality):+.1f} ± {196 * row.error:.1f}"
         table.add_row(
             row.told,
             f"{row.target:.3f}",
             f"{row.quality:.3f}",
             f"{row.offline_quality:.3f}",
-            points,
+            f"{100 * (row.quality - row.offline_quality):+.1f} ± {196 * row.error:.1f}",
             row.changed_core,
             f"{row.share_before:.0%}, {row.share_after:.0%} ({row.share_informed:.0%})",
-            _counted(row.outcomes_until_noticed, "outcomes"),
-            _counted(row.calls_until_lost, "calls"),
+            _counted(row.outcomes_until_noticed),
+            _counted(row.calls_until_lost),
         )
     return table
 
 
-def _counted(number: int | None, what: str) -> str:
-    return "never" if number is None else f"{number} {what}"
+def _counted(number: int | None) -> str:
+    return "not" if number is None else str(number)
 
 
 class _Run:

@@ -12,6 +12,7 @@ from eccos_aios.progress import shown_steps
 if TYPE_CHECKING:
     from eccos_aios.bench.learning import Told
 
+TABLE_WIDTH = 150  # columns that the table needs; a narrower terminal wraps it
 FILE = click.Path(path_type=Path)
 
 
@@ -92,4 +93,4 @@ def learning(
     else:
         from rich.console import Console
 
-        Console().print(rows_as_table(rows))
+        Console(width=max(TABLE_WIDTH, Console().width)).print(rows_as_table(rows))
