@@ -32,7 +32,7 @@ ELSEWHERE = {
     "explain": ("eccos_aios.explain_command", "Where a query would go, and why."),
     "demo": ("eccos_aios.demo.command", "FIFO against ECCOS on local sandbox cores, nothing else needed."),
     "sandbox": ("eccos_aios.demo.sandbox_command", "Serve cores on this machine, to try everything on."),
-    "history": ("eccos_aios.history.command", "A store's contents: import, export, stats."),
+    "history": ("eccos_aios.history_command", "A store's contents: import, export, stats."),
 }
 FILE = click.Path(path_type=Path)
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")

@@ -69,7 +69,8 @@ class EccosConfig(BaseModel):
     token : SecretStr or None
         What opens the ``/eccos`` endpoints to other hosts; None: they answer on loopback alone.
     store_text : bool
-        Whether the store keeps what agents ask. Where not: only its hash and length, and the figures.
+        Whether the store keeps what agents ask. Where not: only its hash, length and embedding, and the
+        figures.
     log_text : bool
         Whether ``/eccos/decisions`` may show what calls say.
     gather_ms : float

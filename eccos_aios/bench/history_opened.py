@@ -144,7 +144,7 @@ def _recall(path: Path, predictor: HybridPredictor, calls: Sequence[CallText]) -
 def _vectors(predictor: HybridPredictor, calls: Sequence[CallText]) -> NDArray[np.float32]:
     from eccos_aios.predict.features import embed_calls
 
-    return embed_calls(calls, predictor.embedder)
+    return embed_calls(calls, predictor.embedder_)
 
 
 if __name__ == "__main__":

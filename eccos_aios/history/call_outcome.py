@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from eccos_aios.history.record import Outcome, Record, Seconds, Tokens, Unit, text_hash
+from eccos_aios.history.record import Embed, Embedding, Outcome, Record, Seconds, Tokens, Unit, text_hash
 
 
 def _writable(text: Any) -> Any:
@@ -59,6 +59,8 @@ class CallOutcome(BaseModel):
         When, in Unix seconds; now, unless given.
     query_hash, query_length : str or None, int or None
         SHA-256 and characters of the query. Only where the text was left out.
+    embedding : str or None
+        As in `Record`. Only where the text was left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,9 +80,10 @@ class CallOutcome(BaseModel):
     finished_s: Annotated[float, Field(allow_inf_nan=False)] = Field(default_factory=time.time)
     query_hash: str | None = None
     query_length: Annotated[int, Field(ge=0)] | None = None
+    embedding: Embedding | None = None
 
-    def without_text(self) -> CallOutcome:
-        """The same outcome without a word of the query and the tools: hash and length stay."""
+    def without_text(self, embed: Embed | None = None) -> CallOutcome:
+        """The same outcome without the query and the tools, as `Record.without_text`."""
         if self.query_hash is not None:
             return self
         update = {
@@ -88,6 +91,7 @@ class CallOutcome(BaseModel):
             "tools": None,
             "query_hash": text_hash(self.query),
             "query_length": len(self.query),
+            "embedding": embed and embed(Record(query=self.query, tools=self.tools, outputs=())),
         }
         return self.model_copy(update=update)
 
@@ -107,4 +111,5 @@ class CallOutcome(BaseModel):
             outputs=(outcome,),
             query_hash=self.query_hash,
             query_length=self.query_length,
+            embedding=self.embedding,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -26,6 +27,8 @@ Unit = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(ge=0, le=1_000_000_000), BeforeValidator(_whole_number)]
 Correctness = Annotated[bool, BeforeValidator(_true_or_false)]
+# the kind's name, then base64
+Embedding = Annotated[str, Field(pattern=r"^[\w.-]{1,40}:[A-Za-z0-9+/]*={0,2}$", max_length=10_000)]
 
 
 class Outcome(BaseModel):
@@ -90,6 +93,8 @@ class Record(BaseModel):
         SHA-256 of the query, in hexadecimal digits. Only where the text was left out.
     query_length : int or None
         Characters of the query. Only where the text was left out.
+    embedding : str or None
+        What stands for query and tools in stage 1, as ``kind:base64``. Only where the text was left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -102,6 +107,7 @@ class Record(BaseModel):
     input_token_length: Tokens | None = None
     query_hash: str | None = None
     query_length: Annotated[int, Field(ge=0)] | None = None
+    embedding: Embedding | None = None
 
     @field_validator("outputs")
     @classmethod
@@ -112,8 +118,15 @@ class Record(BaseModel):
             raise ValueError(f"a record holds one outcome of each core, model_name {twice!r} stands twice")
         return outputs
 
-    def without_text(self) -> Record:
-        """The same call without a word of its query, tools and answers: their hash and lengths stay."""
+    def without_text(self, embed: Embed | None = None) -> Record:
+        """The same call without its query, tools and answers: hash, lengths and an embedding stay.
+
+        Parameters
+        ----------
+        embed : callable, optional
+            Gives a record's `embedding`. Default: none is kept, and nothing is learned of the call but what
+            it says of the cores' means.
+        """
         if self.query_hash is not None:
             return self
         return self.model_copy(
@@ -121,10 +134,14 @@ class Record(BaseModel):
                 "query": "",
                 "query_hash": text_hash(self.query),
                 "query_length": len(self.query),
+                "embedding": embed and embed(self),
                 "tools": None,
                 "outputs": tuple(outcome.model_copy(update={"prediction": None}) for outcome in self.outputs),
             }
         )
+
+
+Embed = Callable[[Record], str]
 
 
 def text_hash(text: str) -> str:

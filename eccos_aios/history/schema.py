@@ -76,6 +76,8 @@ STEPS = (
             noticed_s REAL NOT NULL
         )""",
     ),
+    # What stands for a text that was left out.
+    ("ALTER TABLE outcomes ADD COLUMN embedding TEXT",),
 )
 VERSION = len(STEPS)
 

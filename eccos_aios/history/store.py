@@ -24,7 +24,7 @@ from eccos_aios.history.mark import (
     places,
     read_mark,
 )
-from eccos_aios.history.record import Record
+from eccos_aios.history.record import Embed, Record
 from eccos_aios.history.rows import (
     RecordRow,
     good,
@@ -74,8 +74,12 @@ class HistoryStore:
     read_only : bool
         Whether only to read; the file must exist.
     store_text : bool
-        Whether what was asked, the tools and the answers are written. Where not, only hash and length of
-        the query, tokens, latency, cost and quality are, and no word of the text ever reaches the file.
+        Whether what was asked, the tools and the answers are written. Where not, only hash, length and
+        embedding of the query, tokens, latency, cost and quality are, and no word of the text ever reaches
+        the file.
+    embed : callable, optional
+        Gives the embedding that is kept of a call whose text is left out (`eccos_aios.predict.embedding_of`).
+        Default: none is, and nothing can be learned of such a call but the cores' means.
 
     Raises
     ------
@@ -88,9 +92,17 @@ class HistoryStore:
     `OutcomeRecorder` share one wait among many rows, so that nothing is gained by promising less.
     """
 
-    def __init__(self, path: str | Path, *, read_only: bool = False, store_text: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        read_only: bool = False,
+        store_text: bool = True,
+        embed: Embed | None = None,
+    ) -> None:
         self.path = Path(path)
         self.store_text = store_text
+        self._embed = embed
         self._lock = threading.Lock()  # guards the writing connection: one transaction at a time
         connection = connect(self.path, read_only=read_only)
         if read_only:
@@ -157,7 +169,10 @@ class HistoryStore:
         HistoryError
             The store cannot be written.
         """
-        rows = [outcome_row(outcome if self.store_text else outcome.without_text()) for outcome in outcomes]
+        rows = [
+            outcome_row(outcome if self.store_text else outcome.without_text(self._embed))
+            for outcome in outcomes
+        ]
         with self._transaction() as write:
             return sum(write.execute(ADD_OUTCOME, row).rowcount for row in rows)
 
@@ -352,7 +367,7 @@ class HistoryStore:
             raise HistoryError(str(self.path), "mark", mark.store, "is no mark of this store's past")
 
     def _kept(self, record: Record) -> RecordRow:
-        return record_row(record if self.store_text else record.without_text(), self.path)
+        return record_row(record if self.store_text else record.without_text(self._embed), self.path)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

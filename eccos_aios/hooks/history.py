@@ -13,6 +13,7 @@ from eccos_aios.config import EccosConfig
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import CallOutcome, HistoryStore, OutcomeRecorder
 from eccos_aios.history.schema import is_store
+from eccos_aios.predict import embedding_of
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def open_store(config: EccosConfig) -> HistoryStore | None:
     """
     if config.history is None or not is_store(config.history):
         return None
-    return HistoryStore(config.history, store_text=config.store_text)
+    return HistoryStore(config.history, store_text=config.store_text, embed=embedding_of)
 
 
 class KernelHistory:

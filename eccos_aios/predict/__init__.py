@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from eccos_aios.predict.default import default_predictor
     from eccos_aios.predict.drift import Drift
     from eccos_aios.predict.embed import Embedder, TfidfEmbedder
+    from eccos_aios.predict.hashed import HashedEmbedder
     from eccos_aios.predict.hybrid import HybridPredictor
+    from eccos_aios.predict.kept import embedding_of
     from eccos_aios.predict.learning import LearningPredictor, refit_is_due
     from eccos_aios.predict.minilm import MiniLmEmbedder
     from eccos_aios.predict.retrieval import RetrievalPredictor
@@ -31,6 +33,7 @@ _LAZY = {
     "Drift": "drift",
     "Embedder": "embed",
     "Fitted": "saved",
+    "HashedEmbedder": "hashed",
     "HybridPredictor": "hybrid",
     "LearningPredictor": "learning",
     "MiniLmEmbedder": "minilm",
@@ -39,6 +42,7 @@ _LAZY = {
     "TrainedPredictor": "trained",
     "cached_predictor": "saved",
     "default_predictor": "default",
+    "embedding_of": "kept",
     "fitted_predictor": "saved",
     "load_predictor": "saved",
     "refit_is_due": "learning",
@@ -51,6 +55,7 @@ __all__ = [
     "Embedder",
     "Estimates",
     "Fitted",
+    "HashedEmbedder",
     "HybridPredictor",
     "LearningPredictor",
     "MiniLmEmbedder",
@@ -61,6 +66,7 @@ __all__ = [
     "cached_predictor",
     "call_text",
     "default_predictor",
+    "embedding_of",
     "fitted_predictor",
     "has_images",
     "load_predictor",

@@ -13,6 +13,7 @@ from eccos_aios.predict.category import CategoryHead
 from eccos_aios.predict.embed import GuardedEmbedder, NoEmbedder, TfidfEmbedder
 from eccos_aios.predict.features import ShapeScale
 from eccos_aios.predict.forest import Forest
+from eccos_aios.predict.hashed import HashedEmbedder
 from eccos_aios.predict.hybrid import HybridPredictor
 from eccos_aios.predict.minilm import MiniLmEmbedder
 from eccos_aios.predict.outcomes import CorePriors
@@ -27,6 +28,7 @@ _KINDS: dict[str, type] = {
         CorePriors,
         Forest,
         GuardedEmbedder,
+        HashedEmbedder,
         HybridPredictor,
         LandmarkKernel,
         MiniLmEmbedder,

@@ -91,7 +91,9 @@ class TfidfEmbedder(Embedder):
         return vectors
 
     def restore(self) -> None:
-        """Rebuild from the fitted arrays what can be told from them."""
+        """Rebuild from the fitted arrays what can be told from them; one that was never fitted has none."""
+        if not hasattr(self, "buckets_"):
+            return
         self._column = np.full(BUCKETS, -1, dtype=np.int32)
         self._column[self.buckets_] = np.arange(len(self.buckets_), dtype=np.int32)
 

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.predict.embed import LEAST_LENGTH, Embedder, unit_rows
+from eccos_aios.predict.hashed import HashedEmbedder, class_vectors
+from eccos_aios.predict.packed import OWN_TOKENS, SHAPES, unpacked_counts, unpacked_shape
 from eccos_aios.predict.text import TOOL_MARK, CallText, split_tools
 
 Features = NDArray[np.float32]
@@ -18,7 +20,6 @@ Features = NDArray[np.float32]
 QUERY_SHARE = 2 / 3  # of the squared length of the embedding; the rest is the tools'
 QUERY_ROOT, TOOLS_ROOT = np.sqrt(np.array([QUERY_SHARE, 1 - QUERY_SHARE], dtype=np.float32))
 SHAPE_CLIP = 3.0  # standard deviations; one odd call must not dwarf the others
-SHAPES = 17  # what `_shape` tells of a call
 _NUMBER = re.compile(r"\d+")
 _UPPER = re.compile(r"[A-Z]")
 _SIGN = re.compile(r"[^\w\s]")
@@ -26,22 +27,27 @@ _SIGN = re.compile(r"[^\w\s]")
 
 def shape_of(calls: Sequence[CallText]) -> Features:
     """What calls look like: lengths, signs, digits, tools; shape (calls, `SHAPES`)."""
-    return np.array([_shape(call) for call in calls], dtype=np.float32).reshape(len(calls), SHAPES)
+    shapes = [_shape(call) if call.embedding is None else _kept_shape(call) for call in calls]
+    return np.array(shapes, dtype=np.float32).reshape(len(calls), SHAPES)
 
 
 def embed_calls(calls: Sequence[CallText], embedder: Embedder) -> Features:
     """Query and tools, embedded apart and put side by side; shape (calls, 2 x dimensions), length 1 or 0.
 
     With one embedding of both, many tools drown a short query (tools12, 5-fold: Brier score 0.1134
-    together, 0.1127 apart).
+    together, 0.1127 apart). A call whose text was left out has the vectors that were kept of it where the
+    embedder is the one that made them, else 0.
     """
-    if len(calls) == 1:
+    if len(calls) == 1 and calls[0].embedding is None:
         return _embed_one(calls[0], embedder)
     parts = [split_tools(call.text) for call in calls]
     with_tools = [row for row, part in enumerate(parts) if part[1]]
     vectors = embedder.transform([part[0] for part in parts] + [parts[row][1] for row in with_tools])
     query, tools = vectors[: len(calls)], np.zeros_like(vectors[: len(calls)])
     tools[with_tools] = vectors[len(calls) :]
+    kept = {row: call.embedding for row, call in enumerate(calls) if call.embedding is not None}
+    if kept and isinstance(embedder, HashedEmbedder):
+        query[list(kept)], tools[list(kept)] = map(class_vectors, unpacked_counts(list(kept.values())))
     return unit_rows(np.hstack([query * QUERY_ROOT, tools * TOOLS_ROOT]))
 
 
@@ -75,6 +81,12 @@ class ShapeScale:
         deviation = (shape_of(calls) - self.mean_) / self.spread_
         deviation = np.minimum(np.maximum(deviation, -SHAPE_CLIP), SHAPE_CLIP)
         return np.asarray(deviation / np.float32(np.sqrt(SHAPES)), dtype=np.float32)
+
+
+def _kept_shape(call: CallText) -> list[float]:
+    shape = unpacked_shape(call.embedding or b"")
+    shape[OWN_TOKENS] = log1p(call.input_tokens)
+    return shape
 
 
 def _shape(call: CallText) -> list[float]:

@@ -11,6 +11,7 @@ from eccos_aios.predict.advantage import fit_keep, shrink_advantage
 from eccos_aios.predict.embed import Embedder, GuardedEmbedder, TfidfEmbedder
 from eccos_aios.predict.estimate import Estimates, FloatArray
 from eccos_aios.predict.features import embed_calls
+from eccos_aios.predict.hashed import fitted_embedder
 from eccos_aios.predict.outcomes import core_positions, outcomes_of
 from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.retrieval import RetrievalPredictor
@@ -37,7 +38,8 @@ class HybridPredictor(Predictor):
     Parameters
     ----------
     embedder : Embedder, optional
-        Shared by both. Default: `TfidfEmbedder`.
+        Shared by both. Default: `TfidfEmbedder`. A history that left texts out takes `HashedEmbedder` in
+        its place.
     """
 
     def __init__(self, embedder: Embedder | None = None) -> None:
@@ -50,8 +52,9 @@ class HybridPredictor(Predictor):
         sample = sample_of(history)
         outcomes = outcomes_of(sample)
         with one_blas_thread():
-            self.embedder.fit([call.text for call in outcomes.calls])
-            vectors = embed_calls(outcomes.calls, self.embedder)
+            self.embedder_ = fitted_embedder(self.embedder, outcomes.calls)
+            self.retrieval.embedder_ = self.trained.embedder_ = self.embedder_
+            vectors = embed_calls(outcomes.calls, self.embedder_)
             self.retrieval.fit_outcomes(outcomes, vectors)
             self.trained.fit_outcomes(outcomes, vectors)
             if sample is not history:
@@ -65,7 +68,7 @@ class HybridPredictor(Predictor):
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
-        vectors = embed_calls(calls, self.embedder)
+        vectors = embed_calls(calls, self.embedder_)
         trained, input_tokens, output_tokens = self.trained.estimate(calls, vectors)
         retrieved, support = self.retrieval.quality_and_support(vectors)
         columns = core_positions(self.trained.cores_, cores)

@@ -77,7 +77,7 @@ class LearningPredictor(Predictor):
     @property
     def embedder(self) -> Embedder:
         """Of the fit."""
-        return self._learned.fitted.embedder
+        return self._learned.fitted.embedder_
 
     @property
     def shifts(self) -> dict[str, float]:
@@ -108,7 +108,7 @@ class LearningPredictor(Predictor):
         if not asked:
             return estimates
         columns = [learned.column[cores[position]] for position in asked]
-        residual = learned.like.expected(embed_calls(calls, learned.fitted.embedder))
+        residual = learned.like.expected(embed_calls(calls, learned.fitted.embedder_))
         quality = estimates.quality.copy()
         moved = changed(quality[:, asked], learned.lost[columns], learned.won[columns])
         quality[:, asked] = np.clip(moved + residual[:, columns], 0.0, 1.0)
@@ -153,7 +153,7 @@ class LearningPredictor(Predictor):
             detector = self._detector(names[column], learned.fitted)
             detector.add(float(predicted[row, column]), float(quality[row, column]))
             self._ids[names[column]].append(records[row].id)
-        vectors = embed_calls(outcomes.calls, learned.fitted.embedder)
+        vectors = embed_calls(outcomes.calls, learned.fitted.embedder_)
         recent = learned.recent.with_rows(vectors, predicted, quality)
         self._learned = self._with(learned.fitted, recent, names)
         return self._news()
@@ -183,7 +183,7 @@ class LearningPredictor(Predictor):
 
 
 def _nothing(fitted: HybridPredictor) -> Recent:
-    return Recent.none(embed_calls([CallText("", 0.0)], fitted.embedder).shape[1])
+    return Recent.none(embed_calls([CallText("", 0.0)], fitted.embedder_).shape[1])
 
 
 def refit_is_due(new: int, fitted: int, *, suspecting: bool = False) -> bool:

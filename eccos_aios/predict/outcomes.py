@@ -53,15 +53,16 @@ def outcomes_of(history: Sequence[Record], cores: Sequence[str] = ()) -> Outcome
             position.setdefault(outcome.model_name, len(position))
     arrays = [np.full((len(history), len(position)), np.nan) for _ in range(3)]
     quality, input_tokens, output_tokens = arrays
+    calls = [record_text(record) for record in history]
     for row, record in enumerate(history):
         for outcome in record.outputs:
             cell = row, position[outcome.model_name]
             quality[cell] = outcome.graded_quality
-            if outcome.input_token_length is not None:
+            # a text that was left out may have left no count of its own to compare a core's with
+            if outcome.input_token_length is not None and calls[row].input_tokens > 0:
                 input_tokens[cell] = outcome.input_token_length
             if outcome.output_token_length is not None:
                 output_tokens[cell] = outcome.output_token_length
-    calls = [record_text(record) for record in history]
     categories = [record.category for record in history]
     return Outcomes(tuple(position), calls, categories, quality, input_tokens, output_tokens)
 
@@ -69,11 +70,16 @@ def outcomes_of(history: Sequence[Record], cores: Sequence[str] = ()) -> Outcome
 def query_groups(calls: Sequence[CallText]) -> NDArray[np.int64]:
     """A number for each call; calls that ask the same, with whatever tools, have the same.
 
-    Queries of no text are told apart: their text may have been left out of the history.
+    A text that was left out is told by its hash; queries of neither are told apart.
     """
     numbers: dict[str | int, int] = {}
-    asked = (split_tools(call.text)[0].strip() or row for row, call in enumerate(calls))
+    asked = (asked_of(call) or row for row, call in enumerate(calls))
     return np.array([numbers.setdefault(query, len(numbers)) for query in asked], dtype=np.int64)
+
+
+def asked_of(call: CallText) -> str:
+    """What tells calls that ask the same: the query, or its hash where the text was left out."""
+    return split_tools(call.text)[0].strip() or call.query_hash or ""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,18 @@ from eccos_aios.predict.approximate import EXACT_UP_TO, ApproximateIndex
 from eccos_aios.predict.embed import Embedder, GuardedEmbedder, TfidfEmbedder, Vectors
 from eccos_aios.predict.estimate import Estimates, FloatArray
 from eccos_aios.predict.features import embed_calls
-from eccos_aios.predict.outcomes import Outcomes, core_positions, core_priors, outcomes_of, query_groups
+from eccos_aios.predict.hashed import fitted_embedder
+from eccos_aios.predict.outcomes import (
+    Outcomes,
+    asked_of,
+    core_positions,
+    core_priors,
+    outcomes_of,
+    query_groups,
+)
 from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.sample import drawn_rows, sample_of
-from eccos_aios.predict.text import CallText, record_text, split_tools
+from eccos_aios.predict.text import CallText, record_text
 from eccos_aios.predict.threads import one_blas_thread
 
 CHUNK = 8_192  # records that are embedded, or searched for in a fit, at once
@@ -51,7 +59,7 @@ class RetrievalPredictor(Predictor):
     caution : float
         Neighbours of similarity 1 at which their outcomes weigh as much as the prior.
     embedder : Embedder, optional
-        Default: `TfidfEmbedder`.
+        Default: `TfidfEmbedder`. A history that left texts out takes `HashedEmbedder` in its place.
     """
 
     def __init__(
@@ -70,8 +78,8 @@ class RetrievalPredictor(Predictor):
         sample = sample_of(history)
         outcomes = outcomes_of(sample)
         with one_blas_thread():
-            self.embedder.fit([call.text for call in outcomes.calls])
-            self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder))
+            self.embedder_ = fitted_embedder(self.embedder, outcomes.calls)
+            self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder_))
             if sample is not history:
                 self.take_all(history)
         return self
@@ -105,7 +113,7 @@ class RetrievalPredictor(Predictor):
             self.deviation_[rows], longer = self._cells(outcomes)
             self.lengthening_[rows] = np.minimum(longer, LONGEST)
             self._asked[rows] = _asked(outcomes.calls)
-            vectors = embed_calls(outcomes.calls, self.embedder)[:, self.used_]
+            vectors = embed_calls(outcomes.calls, self.embedder_)[:, self.used_]
             if index is None:
                 kept.append(vectors)
             else:
@@ -124,7 +132,7 @@ class RetrievalPredictor(Predictor):
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         columns = core_positions(self.cores_, cores)
-        vectors = embed_calls(calls, self.embedder)
+        vectors = embed_calls(calls, self.embedder_)
         weights, found = self._neighbours(vectors)
         deviation, support = _local_means(self.deviation_, weights, found, self.caution, 0.0)
         longer, _ = _local_means(self.lengthening_, weights, found, self.caution, 1.0)
@@ -162,7 +170,7 @@ class RetrievalPredictor(Predictor):
         """Positions in the history of the nearest past calls, and their similarities, best first."""
         if not self._index.ntotal:
             return []
-        similarity, found = self._search(embed_calls([call], self.embedder), count)
+        similarity, found = self._search(embed_calls([call], self.embedder_), count)
         return [
             (int(row), float(alike)) for row, alike in zip(found[0], similarity[0], strict=True) if row >= 0
         ]
@@ -177,7 +185,7 @@ class RetrievalPredictor(Predictor):
         drawn = compress(history, drawn_rows(len(history), count).tolist())
         kept = [self.vectors_[:0]]
         while chunk := [record_text(record) for record in islice(drawn, CHUNK)]:
-            kept.append(embed_calls(chunk, self.embedder)[:, self.used_])
+            kept.append(embed_calls(chunk, self.embedder_)[:, self.used_])
         return np.vstack(kept)
 
     def _chunks(self, history: Sequence[Record]) -> Iterator[tuple[int, Outcomes]]:
@@ -201,8 +209,8 @@ class RetrievalPredictor(Predictor):
 
 
 def _asked(calls: Sequence[CallText]) -> NDArray[np.int64]:
-    """As `query_groups`, but by a number that a query has in every chunk; queries of no text share one."""
-    return np.array([hash(split_tools(call.text)[0].strip()) for call in calls], dtype=np.int64)
+    """As `query_groups`, but by a number that a query has in every chunk; those of neither share one."""
+    return np.array([hash(asked_of(call)) for call in calls], dtype=np.int64)
 
 
 def _weighted_sums(values: FloatArray, weights: FloatArray) -> FloatArray:

@@ -48,6 +48,17 @@ def count_terms(texts: Sequence[str]) -> csr_matrix:
     return counts
 
 
+def row_beginnings(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and bucket of every word of some texts, of the longer ones the first letters only.
+
+    Histories keep what is made of these: they stay what they are, or what is kept is named anew.
+    """
+    if not texts:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    rows, words, stems, long = _found(texts)
+    return rows, _buckets(np.where(long, stems, words))
+
+
 def text_buckets(text: str) -> NDArray[np.int64]:
     """Buckets of one text's terms, as often as they occur; the same as `count_terms` has for it.
 
@@ -79,17 +90,21 @@ def _polynomial(word: str) -> int:
 
 def _row_buckets(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Row and bucket of every term of some texts, as often as it occurs."""
+    rows, words, stems, long = _found(texts)
+    paired = rows[1:] == rows[:-1]
+    pairs = (words[:-1] * _PAIR + words[1:])[paired]
+    terms = np.concatenate([words, pairs, stems[long]])
+    return np.concatenate([rows, rows[1:][paired], rows[long]]), _buckets(terms)
+
+
+def _found(texts: Sequence[str]) -> tuple[NDArray[np.int64], Hashes, Hashes, NDArray[np.bool_]]:
+    """Every word's row, hash, hash of its beginning, and whether it is longer than that."""
     joined = _SEPARATOR.join(text.replace(_SEPARATOR, " ").lower() for text in texts) + _SEPARATOR
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     codes = np.where(codes - np.uint32(ord("0")) < DIGITS, np.uint32(ord("0")), codes)
     starts, ends = _words(codes)
     rows = np.flatnonzero(codes == 0).searchsorted(starts)
-    words, stems = _hashes(codes, starts, ends)
-    paired = rows[1:] == rows[:-1]
-    pairs = (words[:-1] * _PAIR + words[1:])[paired]
-    long = ends - starts > STEM_LETTERS
-    terms = np.concatenate([words, pairs, stems[long]])
-    return np.concatenate([rows, rows[1:][paired], rows[long]]), _buckets(terms)
+    return rows, *_hashes(codes, starts, ends), ends - starts > STEM_LETTERS
 
 
 def _words(codes: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eccos_aios.history import Record
+from eccos_aios.predict.packed import own_tokens, unpacked
 
 CHARACTERS_PER_TOKEN = 4.0  # of English prose in the common tokenizers
 TOKENS_PER_IMAGE = 765.0  # what OpenAI counts for one of 1024 x 1024 in high detail
@@ -18,10 +19,23 @@ IMAGE_TYPES = frozenset({"image", "image_url", "input_image"})
 
 @dataclass(frozen=True)
 class CallText:
-    """What stage 1 sees of a call: the text that is embedded, and its input tokens."""
+    """What stage 1 sees of a call.
+
+    Attributes
+    ----------
+    text : str
+        What is embedded; empty where a history left it out.
+    input_tokens : float
+    query_hash : str or None
+        Of a text that was left out; tells calls that ask the same.
+    embedding : bytes or None
+        What stands for a text that was left out, see `packed`.
+    """
 
     text: str
     input_tokens: float
+    query_hash: str | None = None
+    embedding: bytes | None = None
 
 
 def call_text(
@@ -59,11 +73,15 @@ def query_text(query: str, tools: Sequence[Mapping[str, Any]] | None = None) -> 
 
 
 def record_text(record: Record) -> CallText:
-    """The text of a past call; its own token count where the record has one, else the estimate."""
-    text = query_text(record.query, record.tools)
+    """The text of a past call, or what was kept instead; its own token count, or else the estimate."""
+    if record.query_hash is not None:
+        embedding = unpacked(record.embedding)
+        text = CallText("", own_tokens(embedding), record.query_hash, embedding)
+    else:
+        text = query_text(record.query, record.tools)
     if record.input_token_length is None:
         return text
-    return CallText(text.text, float(record.input_token_length))
+    return replace(text, input_tokens=float(record.input_token_length))
 
 
 def split_tools(text: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from eccos_aios.predict.embed import Embedder, GuardedEmbedder, TfidfEmbedder, V
 from eccos_aios.predict.estimate import Estimates, FloatArray
 from eccos_aios.predict.features import ShapeScale, embed_calls
 from eccos_aios.predict.forest import LEAST_IN_LEAF, Forest, grow_forest
+from eccos_aios.predict.hashed import fitted_embedder
 from eccos_aios.predict.heads import KernelHeads, apply_heads
 from eccos_aios.predict.outcomes import Outcomes, core_positions, core_priors, outcomes_of, query_groups
 from eccos_aios.predict.predictor import Predictor
@@ -50,7 +51,7 @@ class TrainedPredictor(Predictor):
     Parameters
     ----------
     embedder : Embedder, optional
-        Default: `TfidfEmbedder`.
+        Default: `TfidfEmbedder`. A history that left texts out takes `HashedEmbedder` in its place.
     """
 
     def __init__(self, embedder: Embedder | None = None) -> None:
@@ -59,8 +60,8 @@ class TrainedPredictor(Predictor):
     def fit(self, history: Sequence[Record]) -> TrainedPredictor:
         outcomes = outcomes_of(sample_of(history))
         with one_blas_thread():
-            self.embedder.fit([call.text for call in outcomes.calls])
-            return self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder))
+            self.embedder_ = fitted_embedder(self.embedder, outcomes.calls)
+            return self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder_))
 
     def fit_outcomes(self, outcomes: Outcomes, vectors: Vectors) -> TrainedPredictor:
         """Learn from outcomes whose calls are embedded already.
@@ -92,7 +93,7 @@ class TrainedPredictor(Predictor):
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
-        quality, input_tokens, output_tokens = self.estimate(calls, embed_calls(calls, self.embedder))
+        quality, input_tokens, output_tokens = self.estimate(calls, embed_calls(calls, self.embedder_))
         columns = core_positions(self.cores_, cores)
         return Estimates(
             quality=np.clip(quality[:, columns], 0.0, 1.0),

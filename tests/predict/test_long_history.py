@@ -77,8 +77,10 @@ def narrow() -> RetrievalPredictor:
 
 
 def exact(predictor: RetrievalPredictor, history: Sequence[Record], count: int) -> np.ndarray:
-    vectors = embed_calls([record_text(record) for record in history], predictor.embedder)
-    return np.argsort(-(embed_calls(CALLS, predictor.embedder) @ vectors.T), axis=1, kind="stable")[:, :count]
+    vectors = embed_calls([record_text(record) for record in history], predictor.embedder_)
+    return np.argsort(-(embed_calls(CALLS, predictor.embedder_) @ vectors.T), axis=1, kind="stable")[
+        :, :count
+    ]
 
 
 def test_the_lists_find_what_a_search_through_all_finds() -> None:
@@ -103,8 +105,8 @@ def test_a_walk_in_chunks_gives_what_a_fit_on_all_gives(
 ) -> None:
     monkeypatch.setattr("eccos_aios.predict.retrieval.EXACT_UP_TO", exact_up_to)
     walked, whole = narrow().fit(ALL), narrow()
-    outcomes, whole.embedder = outcomes_of(ALL), walked.embedder
-    whole.fit_outcomes(outcomes, embed_calls(outcomes.calls, walked.embedder))
+    outcomes, whole.embedder_ = outcomes_of(ALL), walked.embedder_
+    whole.fit_outcomes(outcomes, embed_calls(outcomes.calls, walked.embedder_))
     one, other = walked.predict(CALLS, CORES), whole.predict(CALLS, CORES)
     assert np.abs(one.quality - other.quality).mean() < 0.02
     assert np.abs(np.log(one.output_tokens / other.output_tokens)).mean() < 0.05

@@ -41,7 +41,7 @@ def history() -> None:
     "--store-text/--no-store-text",
     default=True,
     show_default=True,
-    help="Keep what was asked and answered, or only hash and lengths.",
+    help="Keep what was asked and answered, or only hash, lengths and an embedding to learn from.",
 )
 @click.option("--skip-bad-records", is_flag=True, help="Count and report bad records; go on.")
 @as_json_option
@@ -61,10 +61,11 @@ def import_(
       eccos-aios history import history.db history.jsonl --no-store-text
     """
     from eccos_aios.history import Added, HistoryStore, ReadReport, import_history
+    from eccos_aios.predict import embedding_of
 
     report = ReadReport()
     added = Added()
-    with HistoryStore(store, store_text=store_text) as kept:
+    with HistoryStore(store, store_text=store_text, embed=embedding_of) as kept:
         for file in files:
             with _progress(f"importing {file.name}") as on_progress:
                 added += import_history(
