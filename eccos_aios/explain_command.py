@@ -12,9 +12,12 @@ import click
 
 if TYPE_CHECKING:
     from eccos_aios.explain import CoreEstimate, Explanation, Neighbour
+    from eccos_aios.history import Record
+    from eccos_aios.predict import HybridPredictor
 
 FILE = click.Path(path_type=Path)
 SHOWN_QUERY_LENGTH = 60  # characters of a past query in the table
+LEFT_OUT = "(text left out)"
 GOOD = 0.5  # quality from which an answer counts as good in the table
 
 
@@ -39,17 +42,38 @@ def explain(
     """
     from eccos_aios.core import read_manifest
     from eccos_aios.explain import explain as explanation_of
-    from eccos_aios.history import read_history
 
+    if not query.strip():
+        raise click.BadParameter("is empty: write what is to be asked", param_hint="QUERY")
     manifest = read_manifest(cores)
-    records = read_history(history)
+    records, predictor = _learned(history)
     explanation = explanation_of(
-        records, manifest.cores, query, quality_target=quality_target, neighbours=neighbours
+        records,
+        manifest.cores,
+        query,
+        quality_target=quality_target,
+        neighbours=neighbours,
+        predictor=predictor,
     )
     if as_json:
         click.echo(json.dumps(asdict(explanation)))
     else:
         _print(explanation)
+
+
+def _learned(history: Path) -> tuple[Sequence[Record], HybridPredictor | None]:
+    """The records of a history and, of a store, what was fitted on them, from its cache where that holds."""
+    from eccos_aios.history import HistoryStore, read_history
+    from eccos_aios.history.schema import is_store
+    from eccos_aios.predict import HybridPredictor, fitted_predictor
+
+    if not is_store(history):
+        return read_history(history), None
+    fitted = fitted_predictor(history)
+    with HistoryStore(history, read_only=True) as store:
+        if fitted.mark is None or not isinstance(fitted.predictor, HybridPredictor):
+            return list(store.records()), None
+        return store.records_until(fitted.mark), fitted.predictor
 
 
 def _print(explanation: Explanation) -> None:
@@ -91,7 +115,7 @@ def _neighbours(neighbours: Sequence[Neighbour], cores: Sequence[str]) -> object
 
     table = Table("alike", "past call", "answered well by", box=None)
     for neighbour in neighbours:
-        text = " ".join(neighbour.query.split())
+        text = " ".join(neighbour.query.split()) or LEFT_OUT
         known = [core for core in cores if core in neighbour.quality]
         good = [core for core in known if neighbour.quality[core] >= GOOD]
         table.add_row(

@@ -63,6 +63,9 @@ def import_(
     from eccos_aios.history import Added, HistoryStore, ReadReport, import_history
     from eccos_aios.predict import embedding_of
 
+    # a store that is made for nothing would stay behind, empty
+    for file in () if store.exists() else files:
+        _require_readable(file)
     report = ReadReport()
     added = Added()
     with HistoryStore(store, store_text=store_text, embed=embedding_of) as kept:
@@ -129,6 +132,15 @@ def stats(store: Path, as_json: bool) -> None:
         click.echo(json.dumps({"store": str(store), **asdict(figures)}))
     else:
         _print_stats(store, figures)
+
+
+def _require_readable(file: Path) -> None:
+    from eccos_aios.errors import ABSENT, HistoryError
+
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise HistoryError(str(file), "", ABSENT, f"cannot be read: {error.strerror}") from error
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """What a history keeps of a call whose text it leaves out, as ``kind:base64``.
 
 The bytes are counts of the query's word classes, the call's shape as half-precision numbers, and counts of
-the tools' word classes where there are any; two counts (0 to 15) share a byte. That is 227 characters for a query, 399 with tools. Whoever changes
-what the counts or the shape mean gives it another `KIND`.
+the tools' word classes where there are any; two counts (0 to 15) share a byte. That is 227 characters for a
+query, 399 with tools. Whoever changes what the counts or the shape mean gives it another `KIND`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import pytest
 
 from eccos_aios.cli import main
 from eccos_aios.history import CallOutcome, HistoryStore, read_history
+from eccos_aios.predict import embedding_of
 
 LINE = {"id": "a", "query": "q", "outputs": [{"model_name": "small", "quality": 0.5, "latency_s": 2.0}]}
 
@@ -127,6 +128,20 @@ def test_arguments_in_the_wrong_order_harm_nothing(run: Run, source: Path, store
     assert (ran.code, source.read_bytes()) == (2, content)
     assert "is not a history store" in ran.err
     assert not store.exists()
+
+
+def test_a_file_that_cannot_be_read_leaves_no_store_behind(run: Run, store: Path, source: Path) -> None:
+    ran = run("import", store, source, source.with_name("missing.jsonl"))
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.endswith("missing.jsonl: cannot be read: No such file or directory\n")
+    assert not store.exists()
+
+
+def test_an_import_without_text_keeps_an_embedding(run: Run, source: Path, store: Path) -> None:
+    assert run("import", store, source, "--no-store-text").code == 0
+    assert [(kept.query, kept.embedding) for kept in HistoryStore(store, read_only=True).records()] == [
+        ("", embedding_of(given)) for given in read_history(source)
+    ]
 
 
 def test_help_shows_how_to_call_each(run: Run) -> None:

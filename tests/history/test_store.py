@@ -168,7 +168,7 @@ def test_an_outcome_refuses_what_cannot_be(field: str, value: Any) -> None:
 def test_text_that_is_to_be_left_out_never_reaches_the_disk(path: Path) -> None:
     answer = Outcome(model_name="small", quality=0.5, output_token_length=3, prediction={"said": SECRET})
     asked = Record(id="r", query=SECRET, outputs=(answer,), tools=[{"name": SECRET}], category="sums")
-    with HistoryStore(path, store_text=False) as store:
+    with HistoryStore(path, store_text=False, embed=lambda record: f"length:{len(record.query):04}") as store:
         assert store.append(asked)
         assert not store.append(asked)
         assert not store.append(record("r", query="other"))
@@ -185,6 +185,7 @@ def test_text_that_is_to_be_left_out_never_reaches_the_disk(path: Path) -> None:
     ] * 2
     assert (found[0].category, found[0].outputs[0].output_token_length) == ("sums", 3)
     assert found[0].outputs[0].prediction is None
+    assert [one.embedding for one in found] == [f"length:{len(SECRET):04}"] * 2
 
 
 def test_stats_sum_up_records_and_calls(store: HistoryStore) -> None:

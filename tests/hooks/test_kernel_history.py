@@ -18,7 +18,7 @@ from eccos_aios.history import CallOutcome, HistoryStore, OutcomeRecorder, Recor
 from eccos_aios.hooks import EccosScheduler
 from eccos_aios.hooks.endpoints import _feedback_fault
 from eccos_aios.hooks.learner import Learner
-from eccos_aios.predict import query_text
+from eccos_aios.predict import embedding_of, query_text
 from eccos_aios.sandbox import EmbeddedKernel, LLMQuery, SandboxCore, error_response
 
 WAIT_S = 20.0
@@ -149,6 +149,7 @@ def test_texts_are_left_out_where_the_config_says_so(
         kernel.scheduler.give_quality(0.5, agent="agent")  # type: ignore[attr-defined]
     (outcome,) = stored(config)
     assert (outcome.query, outcome.query_length, outcome.quality) == ("", len("my secret question"), 0.5)
+    assert outcome.embedding == embedding_of(Record(query="my secret question", outputs=()))
     assert all(b"secret" not in file.read_bytes() for file in tmp_path.glob("history.db*"))
 
 
