@@ -336,6 +336,8 @@ def test_a_store_of_version_1_is_brought_to_this_version_with_all_it_holds(
             ("q", 0.25),
         ]
         assert store.latest_call("x") == "b"
+        store.append_outcome(call("c", query_hash="00", embedding="kind:AAAA", quality=1.0))
+        assert [found.embedding for found in store.records()] == [None, None, None, "kind:AAAA"]
 
 
 def test_an_upgraded_store_has_the_tables_of_a_new_one(path: Path, tmp_path: Path) -> None:
