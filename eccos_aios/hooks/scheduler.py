@@ -337,7 +337,13 @@ class EccosScheduler:
         )
 
     def _execute(self, call: Call, core: str) -> Executed:
-        index = self.llm.available_llm_names.index(core)
+        try:
+            index = self.llm.available_llm_names.index(core)
+        except ValueError:
+            logger.warning("AIOS no longer has core %r: it gets no more calls", core)
+            self.clockwork.remove_core(core)
+            gone = self._error_response(f"AIOS no longer has core {core!r}", 503)
+            return Executed(Answer(gone, None), failed=True, retryable=True)
         with provider_reports() as reports:
             _, response = self.llm.execute_llm_syscall(index, call.payload.syscall)
         told = Answer(response, reports.last)

@@ -164,6 +164,19 @@ def test_an_ollama_model_that_an_agent_names_is_registered(
     assert status["cores"]["qwen3:4b"]["completed"] == 1
 
 
+def test_a_core_that_aios_no_longer_has_leaves_and_its_call_goes_elsewhere(
+    kernel: EmbeddedKernel, cores: list[SandboxCore]
+) -> None:
+    for listed in (kernel.llm.available_llm_names, kernel.llm.llms, kernel.llm.llm_configs):
+        del listed[0]
+    del kernel.llm._connections[0]
+    assert ask(kernel, EASY).error is None
+    assert [core.requests for core in cores] == [0, 1]
+    status = kernel.scheduler.status()  # type: ignore[attr-defined]
+    assert list(status["cores"]) == ["large"]
+    assert status["totals"]["retries"] == 1
+
+
 def test_quotas_hold_under_load(kernel: EmbeddedKernel, cores: list[SandboxCore]) -> None:
     with ThreadPoolExecutor(32) as agents:
         answers = list(agents.map(lambda number: ask(kernel, (EASY, HARD)[number % 2]), range(100)))
