@@ -14,6 +14,7 @@ from eccos_aios.errors import EccosError, NoCoreError
 from eccos_aios.predict import Predictor
 from eccos_aios.schedule.affinity import Affinity
 from eccos_aios.schedule.call import Call, CallResult, CallState
+from eccos_aios.schedule.clock import next_moment_s
 from eccos_aios.schedule.debt import QualityDebt
 from eccos_aios.schedule.execute import CallTimeoutError, Execute, StoppedError
 from eccos_aios.schedule.histogram import Histogram
@@ -251,21 +252,10 @@ class Scheduler:
             self._dirty = self._gathering = False
 
     def _sleep_s(self) -> float | None:
-        """Seconds until the clock alone gives reason for a round; None: never. The lock is held.
-
-        A moment that passed while the last round was at work is a reason still: that round has not seen it.
-        """
-        settings = self._settings
-        moments_s = [moment for slots in self._table.slots if (moment := slots.probe_at_s) is not None]
-        for call in self._held:
-            moments_s.append(call.arrived_s + settings.call_timeout_s)
-            if call.state is CallState.RETRYING:
-                moments_s.append(call.not_before_s)
-            elif call.state is not CallState.IN_FLIGHT:
-                moments_s += [call.arrived_s + limit_s for limit_s in settings.waiting.limits_s]
+        """Seconds until the clock alone gives reason for a round or to end; None: never. The lock is held."""
+        next_s = next_moment_s(self._held, self._table.slots, self._settings, self._seen_s)
         if self._stopping:
-            moments_s.append(self._stop_at_s)
-        next_s = min((moment_s for moment_s in moments_s if moment_s > self._seen_s), default=None)
+            next_s = self._stop_at_s if next_s is None else min(next_s, self._stop_at_s)
         return None if next_s is None else max(0.0, next_s - time.monotonic())
 
     def _round(self) -> None:
