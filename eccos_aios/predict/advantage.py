@@ -40,8 +40,9 @@ def shrink_advantage(quality: FloatArray, means: FloatArray, keep: float) -> Flo
     """
     if not quality.shape[1]:
         return quality
-    best = quality[:, [int(np.argmax(means))]]
-    return np.asarray(np.minimum(quality, best) + keep * np.maximum(quality - best, 0.0), dtype=np.float64)
+    best = quality[:, int(means.argmax()), None]
+    beyond = np.maximum(quality - best, 0.0)
+    return np.asarray(np.minimum(quality, best) + keep * beyond, dtype=np.float64)
 
 
 def fit_keep(left_out: FloatArray, outcome: FloatArray, means: FloatArray) -> float:

@@ -47,10 +47,9 @@ class CategoryHead:
 
     def predict(self, features: Features) -> FloatArray:
         """Probability of each category, shape (calls, categories)."""
-        logits = (features @ self.weights_).astype(np.float64) + self.bias_
-        logits -= logits.max(axis=1, keepdims=True)
-        odds = np.exp(logits)
-        return np.asarray(odds / odds.sum(axis=1, keepdims=True), dtype=np.float64)
+        logits = np.matmul(features, self.weights_, dtype=np.float64) + self.bias_
+        odds = np.exp(logits - np.maximum.reduce(logits, axis=1, keepdims=True))
+        return np.asarray(odds / np.add.reduce(odds, axis=1, keepdims=True), dtype=np.float64)
 
 
 def category_labels(names: Sequence[str | None]) -> tuple[NDArray[np.int64], int]:

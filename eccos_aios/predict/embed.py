@@ -6,13 +6,14 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from eccos_aios.predict.terms import BUCKETS, count_terms, text_buckets
+from eccos_aios.predict.terms import BUCKETS, count_terms, few_buckets
 
 Vectors = NDArray[np.float32]
 EmbedderT = TypeVar("EmbedderT", bound="Embedder")
@@ -72,21 +73,27 @@ class TfidfEmbedder(Embedder):
     def _transform_few(self, texts: Sequence[str]) -> Vectors:
         """The same without a sparse matrix, whose making takes longer than the product with it."""
         vectors = np.zeros((len(texts), self.projection_.shape[1]), dtype=np.float32)
-        for row, text in enumerate(texts):
-            own = self._column.take(text_buckets(text))
-            own.sort()
-            own = own[own.searchsorted(0) :]  # the unknown are -1
-            if not own.size:
-                continue
-            ends = (own[1:] != own[:-1]).nonzero()[0] + 1
-            starts = np.concatenate([[0], ends])
-            counts = np.concatenate([ends, [len(own)]]) - starts
-            own = own.take(starts)
-            weights = (1 + np.log(counts, dtype=np.float32)) * self.idf_.take(own)
-            projected = np.einsum("k,kd->d", weights, self.projection_.take(own, axis=0))
+        rows, buckets = few_buckets(texts)
+        columns = self._column.take(buckets)
+        # a number for each term of each text, ascending by text; the unknown terms' are below 0
+        terms = np.where(columns < 0, -1, columns + rows * len(self.buckets_))
+        terms.sort()
+        terms = terms[terms.searchsorted(0) :]
+        if not terms.size:
+            return vectors
+        firsts = np.concatenate([[True], terms[1:] != terms[:-1]]).nonzero()[0]
+        counts = np.concatenate([firsts[1:], [len(terms)]]) - firsts
+        terms = terms.take(firsts)
+        ends = terms.searchsorted(np.arange(len(texts) + 1) * len(self.buckets_)).tolist()
+        own = terms % len(self.buckets_)
+        weights = (1 + np.log(counts, dtype=np.float32)) * self.idf_.take(own)
+        directions = self.projection_.take(own, axis=0)
+        for row, (start, end) in enumerate(pairwise(ends)):
+            weight = weights[start:end]
+            projected = np.einsum("k,kd->d", weight, directions[start:end])
             # Rows of the sparse matrix have length 1; only so is a length compared with what counts as 0.
             length = math.sqrt(np.einsum("d,d->", projected, projected))
-            if length > LEAST_LENGTH * math.sqrt(np.einsum("k,k->", weights, weights)):
+            if length > LEAST_LENGTH * math.sqrt(np.einsum("k,k->", weight, weight)):
                 vectors[row] = projected / length
         return vectors
 

@@ -20,6 +20,7 @@ Features = NDArray[np.float32]
 QUERY_SHARE = 2 / 3  # of the squared length of the embedding; the rest is the tools'
 QUERY_ROOT, TOOLS_ROOT = np.sqrt(np.array([QUERY_SHARE, 1 - QUERY_SHARE], dtype=np.float32))
 SHAPE_CLIP = 3.0  # standard deviations; one odd call must not dwarf the others
+ROOT_OF_SHAPES = np.float32(np.sqrt(SHAPES))
 _NUMBER = re.compile(r"\d+")
 _UPPER = re.compile(r"[A-Z]")
 _SIGN = re.compile(r"[^\w\s]")
@@ -78,9 +79,13 @@ class ShapeScale:
 
     def transform(self, calls: Sequence[CallText]) -> Features:
         """Shape (calls, `SHAPES`); of about the weight of the embedding in a distance."""
-        deviation = (shape_of(calls) - self.mean_) / self.spread_
-        deviation = np.minimum(np.maximum(deviation, -SHAPE_CLIP), SHAPE_CLIP)
-        return np.asarray(deviation / np.float32(np.sqrt(SHAPES)), dtype=np.float32)
+        deviation = shape_of(calls)
+        deviation -= self.mean_
+        deviation /= self.spread_
+        np.maximum(deviation, -SHAPE_CLIP, out=deviation)
+        np.minimum(deviation, SHAPE_CLIP, out=deviation)
+        deviation /= ROOT_OF_SHAPES
+        return deviation
 
 
 def _kept_shape(call: CallText) -> list[float]:

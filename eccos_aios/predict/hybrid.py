@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eccos_aios.history import Record
 from eccos_aios.predict.advantage import fit_keep, shrink_advantage
-from eccos_aios.predict.embed import Embedder, GuardedEmbedder, TfidfEmbedder
+from eccos_aios.predict.embed import Embedder, GuardedEmbedder, TfidfEmbedder, Vectors
 from eccos_aios.predict.estimate import Estimates, FloatArray
 from eccos_aios.predict.features import embed_calls
 from eccos_aios.predict.hashed import fitted_embedder
@@ -68,10 +70,15 @@ class HybridPredictor(Predictor):
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
-        vectors = embed_calls(calls, self.embedder_)
+        return self.predict_embedded(calls, embed_calls(calls, self.embedder_), cores)
+
+    def predict_embedded(
+        self, calls: Sequence[CallText], vectors: Vectors, cores: Sequence[str]
+    ) -> Estimates:
+        """Of calls that `embed_calls` has embedded already."""
         trained, input_tokens, output_tokens = self.trained.estimate(calls, vectors)
         retrieved, support = self.retrieval.quality_and_support(vectors)
-        columns = core_positions(self.trained.cores_, cores)
+        columns = _columns(self.trained.cores_, tuple(cores))
         quality = trained + self.weight_ * (retrieved - trained) + self.shift_
         quality = np.minimum(np.maximum(quality.take(columns, axis=1), 0.0), 1.0)
         return Estimates(
@@ -80,6 +87,11 @@ class HybridPredictor(Predictor):
             output_tokens=output_tokens.take(columns, axis=1),
             support=support.take(columns, axis=1),
         )
+
+
+@lru_cache(maxsize=16)
+def _columns(known: tuple[str, ...], asked: tuple[str, ...]) -> NDArray[np.int64]:
+    return core_positions(known, asked)
 
 
 def _weigh(trained: FloatArray, difference: FloatArray, quality: FloatArray) -> tuple[FloatArray, FloatArray]:

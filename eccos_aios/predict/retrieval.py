@@ -27,9 +27,10 @@ from eccos_aios.predict.outcomes import (
 from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.sample import drawn_rows, sample_of
 from eccos_aios.predict.text import CallText, record_text
-from eccos_aios.predict.threads import one_blas_thread
+from eccos_aios.predict.threads import FEW_ROWS, one_blas_thread
 
 CHUNK = 8_192  # records that are embedded, or searched for in a fit, at once
+LEAST_SEEN = 1e-300  # of a weight; keeps a division by nothing from a warning
 LONGEST = 60_000.0  # times a core's mean output; half precision ends there
 Cells = NDArray[Any]  # (records, cores), NaN where unknown
 
@@ -129,6 +130,7 @@ class RetrievalPredictor(Predictor):
             self._index.add(self.vectors_)
         else:
             self._index = self.approximate_
+        self._searched = self._index.ntotal
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         columns = core_positions(self.cores_, cores)
@@ -168,7 +170,7 @@ class RetrievalPredictor(Predictor):
 
     def nearest(self, call: CallText, count: int) -> list[tuple[int, float]]:
         """Positions in the history of the nearest past calls, and their similarities, best first."""
-        if not self._index.ntotal:
+        if not self._searched:
             return []
         similarity, found = self._search(embed_calls([call], self.embedder_), count)
         return [
@@ -195,28 +197,29 @@ class RetrievalPredictor(Predictor):
 
     def _neighbours(self, vectors: Vectors) -> tuple[FloatArray, NDArray[np.int64]]:
         """Weights and records of every call's neighbours, both of shape (calls, neighbours)."""
-        count = min(self.neighbours, self._index.ntotal)
+        count = min(self.neighbours, self._searched)
         if not count or not len(vectors):
             return np.zeros((len(vectors), 0)), np.zeros((len(vectors), 0), dtype=np.int64)
         similarity, found = self._search(vectors, count)
-        weights = np.where(found >= 0, np.minimum(np.maximum(similarity, 0.0), 1.0), 0.0) ** self.sharpness
-        return weights.astype(np.float64), np.maximum(found, 0)
+        # where there are fewer, FAISS gives -1 and the least of all similarities
+        weights = np.minimum(np.maximum(similarity, 0.0), 1.0, dtype=np.float64)
+        return weights**self.sharpness, np.maximum(found, 0)
 
     def _search(self, vectors: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        used = np.ascontiguousarray(vectors[:, self.used_])
-        similarity, found = self._index.search(used, min(count, self._index.ntotal))
+        used = vectors.take(self.used_, axis=1)
+        count = min(count, self._searched)
+        if len(used) == 1 or len(used) > FEW_ROWS:
+            similarity, found = self._index.search(used, count)
+            return similarity, found
+        # FAISS gives each of a few rows a thread, and waits for threads that slept: see `product`.
+        each = [self._index.search(used[row : row + 1], count) for row in range(len(used))]
+        similarity, found = (np.concatenate(parts) for parts in zip(*each, strict=True))
         return similarity, found
 
 
 def _asked(calls: Sequence[CallText]) -> NDArray[np.int64]:
     """As `query_groups`, but by a number that a query has in every chunk; those of neither share one."""
     return np.array([hash(asked_of(call)) for call in calls], dtype=np.int64)
-
-
-def _weighted_sums(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Sum over the neighbours of each call, shape (calls, cores); not by einsum, which is slow on few."""
-    sums: FloatArray = np.matmul(weights[:, None, :], values)[:, 0]
-    return sums
 
 
 def _local_means(
@@ -230,13 +233,14 @@ def _local_means(
 
     The last column stands for an unknown core.
     """
-    values = cells.take(found, axis=0).astype(np.float64, copy=False)
+    values = cells.take(found, axis=0)
     known = ~np.isnan(values)
-    total = _weighted_sums(np.where(known, values, 0.0), weights)
-    support = _weighted_sums(known.astype(np.float64), weights)
+    both = np.concatenate([np.where(known, values, 0.0), known], axis=2, dtype=np.float64)
+    sums = np.matmul(weights[:, None, :], both)[:, 0]  # not by einsum, which is slow on few calls
+    total, support = sums[:, : cells.shape[1]], sums[:, cells.shape[1] :]
     seen = support.sum(axis=1, keepdims=True)
     evidence = weights.sum(axis=1, keepdims=True)
-    mean = np.divide(total.sum(axis=1, keepdims=True), seen, out=np.full_like(seen, neutral), where=seen > 0)
+    mean = np.where(seen > 0, total.sum(axis=1, keepdims=True) / np.maximum(seen, LEAST_SEEN), neutral)
     common = neutral + (mean - neutral) * evidence / (evidence + caution)
     local = (total + caution * common) / (support + caution)
     return (

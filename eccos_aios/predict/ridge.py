@@ -49,18 +49,17 @@ class LandmarkKernel:
 
     def restore(self) -> None:
         """Rebuild from the fitted arrays what can be told from them."""
-        self._lengths = np.einsum("nd,nd->n", self.points_, self.points_)
+        self._lengths = np.einsum("nd,nd->n", self.points_, self.points_) * np.float32(self.width)
 
     def similarity(self, features: Matrix) -> Matrix:
         """Kernel values to the landmarks, shape (calls, landmarks)."""
-        lengths = np.einsum("nd,nd->n", features, features)
-        distance = product(features, self.points_)
-        distance *= -2
-        distance += lengths[:, None]
-        distance += self._lengths
-        np.maximum(distance, 0, out=distance)
-        distance *= np.float32(-self.width)
-        return np.asarray(np.exp(distance, out=distance), dtype=np.float32)
+        lengths = np.einsum("nd,nd->n", features, features) * np.float32(self.width)
+        exponent = product(features, self.points_)
+        exponent *= np.float32(2 * self.width)
+        exponent -= lengths[:, None]
+        exponent -= self._lengths
+        np.minimum(exponent, 0, out=exponent)
+        return np.asarray(np.exp(exponent, out=exponent), dtype=np.float32)
 
     def solve(self, coordinates: Matrix, targets: Matrix, known: Mask, penalty: float) -> Matrix:
         """Ridge weights per target, shape (rank, targets), by preconditioned conjugate gradients.

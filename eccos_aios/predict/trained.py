@@ -117,17 +117,15 @@ class TrainedPredictor(Predictor):
             found = (found + self.forest_.predict(features)) / 2
         if self.category_ is not None:
             found += self.category_.predict(features) @ self.category_means_
-        own = np.array([call.input_tokens for call in calls], dtype=np.float64).reshape(-1, 1)
-        return (
-            self.priors_.quality + found,
-            own * (self.input_scale_ * _stretch(told[:, width : 2 * width])),
-            self.output_scale_ * _stretch(told[:, 2 * width :]),
-        )
+        tokens = self._scales * _stretch(told[:, width:])
+        tokens[:, :width] *= np.array([[call.input_tokens] for call in calls]).reshape(-1, 1)
+        return self.priors_.quality + found, tokens[:, :width], tokens[:, width:]
 
     def restore(self) -> None:
         """Rebuild from the fitted arrays what can be told from them: all heads side by side."""
         heads = np.hstack([self.quality_heads_, self.input_heads_, self.output_heads_])
         self._heads = np.ascontiguousarray(heads.T)
+        self._scales = np.concatenate([self.input_scale_, self.output_scale_])
 
     def _fit_categories(
         self, features: Matrix, labels: Folds, count: int, deviation: FloatArray, fold: Folds

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from eccos_aios.history import Record
 from eccos_aios.predict import HybridPredictor, TfidfEmbedder, query_text
 from eccos_aios.predict.embed import FEW_TEXTS
-from eccos_aios.predict.terms import BUCKETS, count_terms, text_buckets
+from eccos_aios.predict.terms import BUCKETS, count_terms, few_buckets
 from eccos_aios.predict.threads import FEW_ROWS, product
 
 TOOL = {"function": {"name": "rhyme", "description": "Finds words for a poem", "parameters": {}}}
@@ -37,7 +37,7 @@ def test_a_few_calls_are_estimated_as_in_a_batch(hybrid: HybridPredictor, size: 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60) | st.text("aB1 7_.\n天气\0é²", max_size=60))
 def test_one_text_has_the_terms_that_it_has_in_a_batch(text: str) -> None:
-    counts = np.bincount(text_buckets(text), minlength=BUCKETS)
+    counts = np.bincount(few_buckets([text])[1], minlength=BUCKETS)
     np.testing.assert_array_equal(counts, count_terms([text]).toarray()[0])
 
 
