@@ -46,16 +46,19 @@ def choose_cores(
     calls, cores = cost.shape
     if cores**calls > MOST_ASSIGNMENTS:
         return None
-    each = _assignments(calls, cores)
     price = price_per_second or tie_break(cost, seconds)
-    value = np.where(allowed & (quota > 0), cost + price * seconds, np.inf)
+    value = cost + price * seconds
+    possible = allowed & (quota > 0)
     if calls == 1:
-        total, gained = value[0], quality[0]
-    else:
-        rows = np.arange(calls)[:, None]
-        total, gained = value[rows, each].sum(axis=0), quality[rows, each].sum(axis=0)
-        load = (each[:, None] == each).sum(axis=0)
-        total[(load > quota[each]).any(axis=0)] = np.inf
+        return _choose_core(
+            value[0].tolist(), quality[0].tolist(), possible[0].nonzero()[0].tolist(), required
+        )
+    each = _assignments(calls, cores)
+    rows = np.arange(calls)[:, None]
+    value = np.where(possible, value, np.inf)
+    total, gained = value[rows, each].sum(axis=0), quality[rows, each].sum(axis=0)
+    load = (each[:, None] == each).sum(axis=0)
+    total[(load > quota[each]).any(axis=0)] = np.inf
     possible = total < np.inf
     enough = possible & (gained >= required - calls * TOLERANCE)
     met = bool(enough.any())
@@ -65,6 +68,20 @@ def choose_cores(
         enough = possible & (gained >= gained[possible].max() - TOLERANCE)
     chosen = int(np.where(enough, total, np.inf).argmin())
     return each[:, chosen].tolist(), met
+
+
+def _choose_core(
+    value: list[float], quality: list[float], possible: list[int], required: float
+) -> tuple[list[int], bool] | None:
+    """For one call, whose few numbers arrays make no quicker."""
+    if not possible:
+        return None
+    enough = [core for core in possible if quality[core] >= required - TOLERANCE]
+    met = bool(enough)
+    if not met:
+        most = max(quality[core] for core in possible)
+        enough = [core for core in possible if quality[core] >= most - TOLERANCE]
+    return [min(enough, key=value.__getitem__)], met
 
 
 @lru_cache(maxsize=64)

@@ -113,17 +113,19 @@ def _problem(front: Front, capacity: Capacity, ahead: IntArray) -> AssignmentPro
     high or higher, waits 0.15 s shorter in both.
     """
     target, price = front.target, front.target.price_per_second
-    quota, seconds, copies = capacity.free + ahead, _seconds(capacity), 1
+    cost, quality, allowed = front.cost, front.quality, front.allowed
+    quota, seconds = capacity.free + ahead, _seconds(capacity)
     if price:
+        cost, quality, allowed = np.tile(cost, 2), np.tile(quality, 2), np.tile(allowed, 2)
         quota = np.concatenate([capacity.free, ahead])
-        seconds, copies = np.concatenate([capacity.service_s, 2 * capacity.service_s]), 2
+        seconds = np.concatenate([capacity.service_s, 2 * capacity.service_s])
     return AssignmentProblem(
-        cost=np.tile(front.cost, copies),
-        quality=np.tile(front.quality, copies),
+        cost=cost,
+        quality=quality,
         quota=quota,
         target=front.mean_target,
         target_deficit=target.owed(len(front.calls)),
-        allowed=np.tile(front.allowed, copies),
+        allowed=allowed,
         weight=front.weights,
         seconds=seconds,
         price_per_second=price,
@@ -159,10 +161,13 @@ def _use_what_is_idle(front: Front, capacity: Capacity, columns: IntArray) -> No
 
 def _waiting(columns: IntArray, free: IntArray) -> NDArray[np.intp]:
     """The calls that stand behind as many others at their core as it has free slots."""
-    waits = np.zeros(len(columns), dtype=np.bool_)
-    for core in range(len(free)):
-        waits[np.flatnonzero(columns == core)[free[core] :]] = True
-    return np.flatnonzero(waits)
+    left, waits = free.tolist(), []
+    for row, column in enumerate(columns.tolist()):
+        if column != WAITS:
+            left[column] -= 1
+            if left[column] < 0:
+                waits.append(row)
+    return np.array(waits, dtype=np.intp)
 
 
 def _stacked(rows: Sequence[NDArray[Scalar]]) -> NDArray[Scalar]:

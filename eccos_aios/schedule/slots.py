@@ -33,10 +33,6 @@ class Room(NamedTuple):
     slots: int
     service_s: float | None
 
-    def freed_within(self, horizon_s: float, service_s: float) -> int:
-        """Slots that come free within `horizon_s` seconds, each as often as it does, at so many a call."""
-        return min(int(self.slots * horizon_s / max(service_s, SHORTEST_SERVICE_S)), MOST_TURNS * self.slots)
-
 
 class CoreSlots:
     """The calls that one core may hold at once: `acquire` before sending one, `release` whatever came back.
@@ -53,6 +49,7 @@ class CoreSlots:
         self._failed = 0
         self._service_s: float | None = None
         self._breaker = CircuitBreaker()
+        self._room: Room | None = None  # as long as it holds at any time: while the breaker is closed
 
     def acquire(self) -> bool:
         """Take a slot; False where none is free or the breaker is open."""
@@ -62,6 +59,7 @@ class CoreSlots:
                 return False
             self._in_flight += 1
             self._breaker.sent(now_s)
+            self._room = None
             return True
 
     def release(self, *, failed: bool, at_fault: bool, service_s: float) -> None:
@@ -77,6 +75,7 @@ class CoreSlots:
             Seconds from `acquire`.
         """
         with self._lock:
+            self._room = None
             self._in_flight -= 1
             if at_fault:
                 self._breaker.failed(time.monotonic())
@@ -94,21 +93,28 @@ class CoreSlots:
     def blame(self) -> None:
         """Count a call that it holds and has not answered in time as its failure."""
         with self._lock:
+            self._room = None
             self._breaker.failed(time.monotonic())
 
     def resize(self, core: Core) -> None:
         """Take over a changed definition of the core; calls in flight stay counted."""
         with self._lock:
+            self._room = None
             self.core = core
 
     def room(self) -> Room:
         """What it can take now, all told of one moment."""
+        known = self._room
+        if known is not None:
+            return known
         with self._lock:
             state = self._breaker.state(now_s := time.monotonic())
-            free = max(0, self.core.slots - self._in_flight)
-            if state != "ok":
-                free = 0 if self._breaker.closed_to(now_s) else min(1, free)
-            return Room(free, self.core.slots if state == "ok" else 0, self._service_s)
+            slots = self.core.slots
+            free = max(0, slots - self._in_flight)
+            if state == "ok":
+                self._room = Room(free, slots, self._service_s)
+                return self._room
+            return Room(0 if self._breaker.closed_to(now_s) else min(1, free), 0, self._service_s)
 
     @property
     def probe_at_s(self) -> float | None:

@@ -56,6 +56,8 @@ class Stages:
             self._exploration = Exploration(settings.exploration)
         try:
             plan = plan_round(pending, capacity, target, time.monotonic(), settings.waiting)
+            if not settings.exploration:
+                return plan
             placements = self._exploration.redirected(plan.placements, capacity.free, target.of)
             return replace(plan, placements=placements)
         except Exception as error:  # noqa: BLE001 - whatever the optimiser raises

@@ -15,7 +15,7 @@ from eccos_aios.schedule.affinity import discounted
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.capacity import Capacity, Waiting
 from eccos_aios.schedule.limits import allowed_cores
-from eccos_aios.schedule.slots import CoreSlots
+from eccos_aios.schedule.slots import MOST_TURNS, SHORTEST_SERVICE_S, CoreSlots
 
 PRIOR_QUALITY = 0.5  # of every core when the predictor itself failed: no core is preferred for its quality
 PRIOR_OUTPUT_TOKENS = 256.0
@@ -49,6 +49,11 @@ class CoreTable:
         return tuple(slots.core.name for slots in self.slots)
 
     @cached_property
+    def columns(self) -> dict[str, int]:
+        """By name, where a core stands."""
+        return {name: column for column, name in enumerate(self.names)}
+
+    @cached_property
     def prices(self) -> NDArray[np.float64]:
         """As `prices_of` tells them; litellm's price map is asked once a configuration."""
         return prices_of(self.cores)
@@ -66,17 +71,11 @@ class CoreTable:
         known = [room.service_s for room in rooms if room.service_s is not None]
         # A core that nobody has tried is believed to be as fast as the others, lest it never is tried.
         guess_s = sum(known) / len(known) if known else FIRST_GUESS_S
-        service_s = [guess_s if room.service_s is None else room.service_s for room in rooms]
-        soon, later = (
-            [room.freed_within(wait_s, taken) for room, taken in zip(rooms, service_s, strict=True)]
-            for wait_s in waiting.limits_s
-        )
-        return Capacity(
-            free=np.array([room.free for room in rooms], dtype=np.int64),
-            soon=np.array(soon, dtype=np.int64),
-            later=np.array(later, dtype=np.int64),
-            service_s=np.array(service_s),
-        )
+        service_s = np.array([guess_s if room.service_s is None else room.service_s for room in rooms])
+        free, slots = np.array([(room.free, room.slots) for room in rooms], dtype=np.int64).reshape(-1, 2).T
+        turns = np.multiply.outer(waiting.limits_s, 1.0 / np.maximum(service_s, SHORTEST_SERVICE_S))
+        soon, later = (slots * np.minimum(turns, MOST_TURNS)).astype(np.int64)
+        return Capacity(free, soon, later, service_s)
 
     def predict(self, calls: Sequence[Call]) -> Estimates:
         """Stage 1 on a batch of calls."""
@@ -115,7 +114,7 @@ class CoreTable:
         cores = self.cores
         cost = estimates.cost_at(self.prices)
         allowed = allowed_cores([call.needs for call in calls], cores)
-        columns = {name: column for column, name in enumerate(self.names)}
+        columns = self.columns
         for position, call in enumerate(calls):
             permitted, prices = _untried(allowed[position], call, columns), cost[position]
             held = columns.get(call.pinned or "")
