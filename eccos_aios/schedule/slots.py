@@ -33,6 +33,10 @@ class Room(NamedTuple):
     slots: int
     service_s: float | None
 
+    def freed_within(self, horizon_s: float, service_s: float) -> int:
+        """Slots that come free within `horizon_s` seconds, each as often as it does, at so many a call."""
+        return min(int(self.slots * horizon_s / max(service_s, SHORTEST_SERVICE_S)), MOST_TURNS * self.slots)
+
 
 class CoreSlots:
     """The calls that one core may hold at once: `acquire` before sending one, `release` whatever came back.

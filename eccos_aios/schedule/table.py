@@ -15,7 +15,7 @@ from eccos_aios.schedule.affinity import discounted
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.capacity import Capacity, Waiting
 from eccos_aios.schedule.limits import allowed_cores
-from eccos_aios.schedule.slots import MOST_TURNS, SHORTEST_SERVICE_S, CoreSlots
+from eccos_aios.schedule.slots import CoreSlots
 
 PRIOR_QUALITY = 0.5  # of every core when the predictor itself failed: no core is preferred for its quality
 PRIOR_OUTPUT_TOKENS = 256.0
@@ -71,11 +71,13 @@ class CoreTable:
         known = [room.service_s for room in rooms if room.service_s is not None]
         # A core that nobody has tried is believed to be as fast as the others, lest it never is tried.
         guess_s = sum(known) / len(known) if known else FIRST_GUESS_S
-        service_s = np.array([guess_s if room.service_s is None else room.service_s for room in rooms])
-        free, slots = np.array([(room.free, room.slots) for room in rooms], dtype=np.int64).reshape(-1, 2).T
-        turns = np.multiply.outer(waiting.limits_s, 1.0 / np.maximum(service_s, SHORTEST_SERVICE_S))
-        soon, later = (slots * np.minimum(turns, MOST_TURNS)).astype(np.int64)
-        return Capacity(free, soon, later, service_s)
+        service_s = [guess_s if room.service_s is None else room.service_s for room in rooms]
+        soon, later = (
+            [room.freed_within(wait_s, taken) for room, taken in zip(rooms, service_s, strict=True)]
+            for wait_s in waiting.limits_s
+        )
+        counts = np.array([[room.free for room in rooms], soon, later], dtype=np.int64)
+        return Capacity(*counts, service_s=np.array(service_s))
 
     def predict(self, calls: Sequence[Call]) -> Estimates:
         """Stage 1 on a batch of calls."""
