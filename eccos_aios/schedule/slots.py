@@ -46,7 +46,7 @@ class CoreSlots:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        # Guards the core, every count below, and the breaker.
+        # Guards the core, every count below, and the breaker; `_room` may be read without.
         self._lock = threading.Lock()
         self._in_flight = 0
         self._completed = 0

@@ -76,8 +76,8 @@ class CoreTable:
             [room.freed_within(wait_s, taken) for room, taken in zip(rooms, service_s, strict=True)]
             for wait_s in waiting.limits_s
         )
-        counts = np.array([[room.free for room in rooms], soon, later], dtype=np.int64)
-        return Capacity(*counts, service_s=np.array(service_s))
+        free, soon, later = np.array([[room.free for room in rooms], soon, later], dtype=np.int64)
+        return Capacity(free, soon, later, np.array(service_s))
 
     def predict(self, calls: Sequence[Call]) -> Estimates:
         """Stage 1 on a batch of calls."""
