@@ -47,7 +47,7 @@ class CategoryHead:
 
     def predict(self, features: Features) -> FloatArray:
         """Probability of each category, shape (calls, categories)."""
-        logits = np.matmul(features, self.weights_, dtype=np.float64) + self.bias_
+        logits = (features @ self.weights_).astype(np.float64) + self.bias_
         odds = np.exp(logits - np.maximum.reduce(logits, axis=1, keepdims=True))
         return np.asarray(odds / np.add.reduce(odds, axis=1, keepdims=True), dtype=np.float64)
 
