@@ -390,11 +390,11 @@ class EccosScheduler:
         answer(syscall, response)
 
     def _answer_error(self, syscall: Syscall, error: BaseException, core: str | None = None) -> None:
-        told = str(error) if isinstance(error, EccosError) else f"{type(error).__name__}: {error}"
-        if core is not None:
-            told = f"Core {core!r} failed: {told}"
+        told = str(error)
         if not isinstance(error, EccosError):
+            told = f"{type(error).__name__}: {error}"
             logger.error("an LLM syscall of agent %s failed", syscall.agent_name, exc_info=error)
+        told = told if core is None else f"Core {core!r} failed: {told}"
         answer(syscall, self._error_response(told, status_code_of(error)))
 
     def _error_response(self, error: str, status_code: int, kind: str = "llm") -> Any:

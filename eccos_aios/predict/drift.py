@@ -95,8 +95,8 @@ class DriftDetector:
 
     @property
     def outcomes_since(self) -> int:
-        """Outcomes since the likeliest change; 0 where the core most likely has not changed."""
-        return int(self._count[int(np.argmax(self._log_weight))])
+        """Outcomes since the likeliest change; 0 where the core more likely has not changed."""
+        return int(self._count[1 + int(np.argmax(self._log_weight[1:]))]) if self._changed > 0.5 else 0
 
     @property
     def suspected(self) -> bool:

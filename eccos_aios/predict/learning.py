@@ -103,12 +103,13 @@ class LearningPredictor(Predictor):
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         learned = self._learned
-        estimates = learned.fitted.predict(calls, cores)
+        vectors = embed_calls(calls, learned.fitted.embedder_)
+        estimates = learned.fitted.predict_embedded(calls, vectors, cores)
         asked = [position for position, core in enumerate(cores) if core in learned.column]
         if not asked:
             return estimates
         columns = [learned.column[cores[position]] for position in asked]
-        residual = learned.like.expected(embed_calls(calls, learned.fitted.embedder_))
+        residual = learned.like.expected(vectors)
         quality = estimates.quality.copy()
         moved = changed(quality[:, asked], learned.lost[columns], learned.won[columns])
         quality[:, asked] = np.clip(moved + residual[:, columns], 0.0, 1.0)
@@ -148,12 +149,12 @@ class LearningPredictor(Predictor):
         names = list(dict.fromkeys([*learned.column, *outcomes.cores]))
         quality = np.full((len(records), len(names)), np.nan)
         quality[:, core_positions(names, outcomes.cores)] = outcomes.quality
-        predicted = learned.fitted.predict(outcomes.calls, names).quality
+        vectors = embed_calls(outcomes.calls, learned.fitted.embedder_)
+        predicted = learned.fitted.predict_embedded(outcomes.calls, vectors, names).quality
         for row, column in np.argwhere(~np.isnan(quality)).tolist():
             detector = self._detector(names[column], learned.fitted)
             detector.add(float(predicted[row, column]), float(quality[row, column]))
             self._ids[names[column]].append(records[row].id)
-        vectors = embed_calls(outcomes.calls, learned.fitted.embedder_)
         recent = learned.recent.with_rows(vectors, predicted, quality)
         self._learned = self._with(learned.fitted, recent, names)
         return self._news()

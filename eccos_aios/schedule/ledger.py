@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,6 +173,13 @@ class Ledger:
     def decisions(self) -> list[Decision]:
         """Those that are remembered, the newest first."""
         return list(reversed(self._decisions.values()))
+
+    def histograms(self) -> list[tuple[str, str, Histogram]]:
+        """Name, meaning and a copy of each histogram of seconds."""
+        return [
+            ("wait", "From a call's arrival to its slot.", deepcopy(self.wait)),
+            ("service", "From a call's slot to its core's answer.", deepcopy(self.service)),
+        ]
 
     def totals(self) -> dict[str, Any]:
         """The ``totals`` of ``/eccos/status``."""

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import replace
 
 from eccos_aios.core import Core
@@ -204,10 +204,7 @@ class Scheduler:
     def histograms(self) -> list[tuple[str, str, Histogram]]:
         """Name, meaning and a copy of each histogram of seconds."""
         with self._changed:
-            return [
-                ("wait", "From a call's arrival to its slot.", deepcopy(self._ledger.wait)),
-                ("service", "From a call's slot to its core's answer.", deepcopy(self._ledger.service)),
-            ]
+            return self._ledger.histograms()
 
     def _wake(self) -> None:
         """Tell the rounds' thread of a change; the lock is held."""
