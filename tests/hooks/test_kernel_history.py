@@ -26,11 +26,6 @@ CALLS = 80
 WRITER = "eccos-history-writer"
 
 
-@pytest.fixture(autouse=True)
-def _quick_queues(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eccos_aios.sandbox.syscall.GET_TIMEOUT_S", 0.01)  # what a stop waits, of each queue
-
-
 @pytest.fixture
 def cores() -> Iterator[list[SandboxCore]]:
     with SandboxCore("small") as small, SandboxCore("large") as large:
