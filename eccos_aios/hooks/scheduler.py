@@ -112,7 +112,7 @@ class EccosScheduler:
         self._response = response
         learner = None if predecessor is None else predecessor._learner_of(self.config.history)
         setup = prepare(self.config, llm.available_llm_names, learner)
-        self._learner = setup.learner
+        self._learner: Learner | None = setup.learner  # until a successor takes this one's place
         self.cores: tuple[Core, ...] = setup.cores
         self._open_cores = frozenset(core.name for core in setup.cores)
         self._prices = {core.name: core for core in setup.cores}
@@ -135,7 +135,7 @@ class EccosScheduler:
         self._clockwork = self._take_over(setup) or self._new_clockwork(setup)
         self._history.write_to(self._store)
         self._store = None
-        self._learner.start()
+        setup.learner.start()
         self._registration = ThreadPoolExecutor(REGISTRATION_THREADS, thread_name_prefix="eccos-register")
         self.active = True
         for process in (
@@ -164,7 +164,8 @@ class EccosScheduler:
             clockwork.stop()
             self.refuse_queued()
             self._history.close()
-        self._learner.stop()
+        if self._learner is not None:
+            self._learner.stop()
         if self._store is not None:
             self._store.close()
 
@@ -193,7 +194,7 @@ class EccosScheduler:
         return {
             **self.clockwork.status(),
             "history": current._history.status(),
-            "learning": current._learner.status(),
+            "learning": self._learning.status(),
         }
 
     def give_quality(self, quality: float, *, call: int | str | None = None, agent: str | None = None) -> str:
@@ -205,7 +206,7 @@ class EccosScheduler:
         current = self._current()
         graded = give_quality(current.clockwork, current._history, quality, call, agent)
         if graded.outcome is not None:
-            current._learner.learn(graded.outcome.record())
+            self._learning.learn(graded.outcome.record())
         return graded.call_id
 
     @property
@@ -245,6 +246,16 @@ class EccosScheduler:
         """Execute tool syscalls, one after the other."""
         self._read(self.get_tool_syscall, lambda syscall: self._address(syscall, self.tool_manager, "tool"))
 
+    @property
+    def _learning(self) -> Learner:
+        """What learns, also where a successor has taken this one's place; there it is let go of last."""
+        learner = self._learner
+        if self._successor is not None:
+            return self._successor._learning
+        if learner is None:
+            raise EccosError("the scheduler has no learner")
+        return learner
+
     def _learner_of(self, history: Path | None) -> Learner | None:
         """What learns, where it does from that very store: to fit a predictor takes long."""
         return self._learner if self.active and self._history.writes_to(history) else None
@@ -264,8 +275,9 @@ class EccosScheduler:
         predecessor._clockwork.reconfigure(
             setup.cores, setup.learner.predictor, self._execute, setup.settings
         )
-        if predecessor._learner is not self._learner:
-            predecessor._learner.stop()
+        learner, predecessor._learner = predecessor._learner, None
+        if learner is not None and learner is not self._learner:
+            learner.stop()
         return predecessor._clockwork
 
     def _stop_reading(self) -> None:

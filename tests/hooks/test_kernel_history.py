@@ -263,7 +263,7 @@ def test_feedback_is_learned_at_once(cores: list[SandboxCore], config: EccosConf
         for number in range(8):
             ask(kernel, f"question {number} of arithmetic", agent="asker", llms=[{"name": "small"}])
             scheduler.give_quality(0.0, agent="asker")
-        assert scheduler._learner.settle(WAIT_S)
+        assert scheduler._learning.settle(WAIT_S)
         assert (scheduler.clockwork.predictor.predict(calls, ["small"]).quality < before - 0.1).all()
         assert scheduler.status()["learning"]["learned"] == 8
     assert not any(thread.name == "eccos-learner" for thread in threading.enumerate())
