@@ -1,4 +1,8 @@
-"""EccosScheduler: takes the place of AIOS's FIFOScheduler and RRScheduler."""
+"""EccosScheduler: takes the place of AIOS's FIFOScheduler and RRScheduler.
+
+Above 400 lines because it is one class: AIOS asks all of this of one object, and what can stand apart does,
+in `setup`, `syscall`, `history`, `learner`, `feedback` and `outcome`.
+"""
 
 from __future__ import annotations
 

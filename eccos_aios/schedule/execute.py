@@ -6,11 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from eccos_aios.errors import EccosError
-from eccos_aios.schedule.call import Call
+from eccos_aios.schedule.call import Call, CallResult
 
 
 class StoppedError(EccosError):
     """The scheduler was stopped before the call was answered."""
+
+
+def stopped(reason: str) -> CallResult:
+    """The result of a call that a stopped scheduler does not serve."""
+    return CallResult(None, error=StoppedError(reason), failed=True)
 
 
 class CallTimeoutError(EccosError):

@@ -16,7 +16,7 @@ from eccos_aios.schedule.affinity import Affinity
 from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.clock import next_moment_s
 from eccos_aios.schedule.debt import QualityDebt
-from eccos_aios.schedule.execute import CallTimeoutError, Execute, StoppedError
+from eccos_aios.schedule.execute import CallTimeoutError, Execute, stopped
 from eccos_aios.schedule.histogram import Histogram
 from eccos_aios.schedule.ledger import LOG_LINE, Decision, Ledger, decision_of
 from eccos_aios.schedule.limits import why_none
@@ -116,7 +116,7 @@ class Scheduler:
                 self._gathering = True
                 self._wake()
         if not accepted:
-            self._finish(call, _refused("the scheduler is stopped and takes no more calls"))
+            self._finish(call, stopped("the scheduler is stopped and takes no more calls"))
 
     def reconfigure(
         self, cores: Sequence[Core], predictor: Predictor, execute: Execute, settings: SchedulerSettings
@@ -218,7 +218,7 @@ class Scheduler:
         with self._changed:
             left = list(self._held)
         for call in left:
-            self._finish(call, _refused("the scheduler was stopped before the call was answered"))
+            self._finish(call, stopped("the scheduler was stopped before the call was answered"))
 
     def _wait_for_change(self) -> bool:
         """Sleep until a round could decide something; False when it is time to end."""
@@ -396,7 +396,3 @@ class Scheduler:
             with self._changed:
                 self._telling -= 1
                 self._all_told.notify_all()
-
-
-def _refused(reason: str) -> CallResult:
-    return CallResult(None, error=StoppedError(reason), failed=True)
