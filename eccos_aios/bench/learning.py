@@ -112,10 +112,7 @@ class Learner:
         news = self.predictor.learn([record])
         new = len(self.history) - self.fitted
         if refit_is_due(new, self.fitted, suspecting=self.predictor.suspecting):
-            for drift in self.predictor.drifts:
-                if drift.since is not None:
-                    change = Change(drift.core, drift.since, drift.lost, drift.won)
-                    self.changes[drift.core, drift.since] = change
+            self.changes.update({(change.core, change.since): change for change in self.predictor.changes})
             self.fitted = len(self.history)
             taught = list(restated(self.history, list(self.changes.values())))
             self.predictor.rebase(HybridPredictor().fit(taught), ())

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from pathlib import Path
 
-from eccos_aios.history import Change, HistoryStore, Record
+from eccos_aios.history import HistoryStore, Record
 from eccos_aios.history.schema import is_store
 from eccos_aios.hooks.refit import Refit
 from eccos_aios.predict import (
@@ -153,11 +153,7 @@ class Learner:
 
     def _keep_changes(self, path: Path) -> None:
         """What is known by now of cores that changed, so that the fit reads their older outcomes by it."""
-        changes = [
-            Change(drift.core, drift.since, drift.lost, drift.won)
-            for drift in self.predictor.drifts
-            if drift.since is not None
-        ]
+        changes = self.predictor.changes
         if changes:
             with HistoryStore(path) as store:
                 store.note_changes(changes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eccos_aios.history import Record
+from eccos_aios.history import Change, Record
 from eccos_aios.predict.drift import Drift, DriftDetector
 from eccos_aios.predict.embed import Embedder
 from eccos_aios.predict.estimate import Estimates, FloatArray
@@ -86,10 +86,11 @@ class LearningPredictor(Predictor):
             return {core: detector.shift for core, detector in self._detectors.items()}
 
     @property
-    def drifts(self) -> list[Drift]:
-        """The cores that have changed since the fit, as far as is known by now."""
+    def changes(self) -> list[Change]:
+        """The cores that have changed since the fit, as far as is known by now, for the next fit."""
         with self._lock:
-            return [self._drift(name) for name in sorted(self._told)]
+            drifts = [self._drift(name) for name in sorted(self._told)]
+        return [Change(d.core, d.since, d.lost, d.won) for d in drifts if d.since is not None]
 
     @property
     def suspecting(self) -> bool:

@@ -41,16 +41,13 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "history.jsonl"
 
 
+def arguments(history: Path) -> list[str]:
+    cores = history.with_name("cores.yaml")
+    return ["bench", "learning", "--history", str(history), "--cores", str(cores)]
+
+
 def run(history: Path, *more: str) -> dict[str, list[dict[str, Any]]]:
-    arguments = [
-        "bench",
-        "learning",
-        "--history",
-        str(history),
-        "--cores",
-        str(history.with_name("cores.yaml")),
-    ]
-    done = CliRunner().invoke(main, [*arguments, "--json", *more])
+    done = CliRunner().invoke(main, [*arguments(history), "--json", *more])
     assert done.exit_code == 0, done.output
     found: dict[str, list[dict[str, Any]]] = json.loads(done.stdout)
     return found
@@ -70,14 +67,6 @@ def test_from_nothing_to_what_a_complete_history_gives(
 
 
 def test_too_short_a_history_is_refused(history: Path) -> None:
-    arguments = [
-        "bench",
-        "learning",
-        "--history",
-        str(history),
-        "--cores",
-        str(history.with_name("cores.yaml")),
-    ]
-    done = CliRunner().invoke(main, arguments)
+    done = CliRunner().invoke(main, arguments(history))
     assert done.exit_code == 2
     assert "420 records of these cores: 3200 are replayed" in done.stderr

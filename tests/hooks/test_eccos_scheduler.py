@@ -31,12 +31,6 @@ WAIT_S = 20.0
 
 
 @pytest.fixture
-def cores() -> Iterator[list[SandboxCore]]:
-    with SandboxCore("small") as small, SandboxCore("large") as large:
-        yield [small, large]
-
-
-@pytest.fixture
 def config(tmp_path: Path) -> EccosConfig:
     manifest = {
         "cores": [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,12 +24,6 @@ from eccos_aios.sandbox import EmbeddedKernel, LLMQuery, SandboxCore, error_resp
 WAIT_S = 20.0
 CALLS = 80
 WRITER = "eccos-history-writer"
-
-
-@pytest.fixture
-def cores() -> Iterator[list[SandboxCore]]:
-    with SandboxCore("small") as small, SandboxCore("large") as large:
-        yield [small, large]
 
 
 @pytest.fixture
