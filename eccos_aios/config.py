@@ -78,6 +78,15 @@ class EccosConfig(BaseModel):
     call_timeout_s : float
         Seconds after which an agent gets an error for a call that no core has answered; the core's slot
         stays taken until the core lets go of the call.
+    attempt_timeout_s : float or None
+        Seconds that one core gets for one attempt before the call is tried elsewhere, at most
+        `call_timeout_s`. None: from the core's own measured service times, three times the longest of its
+        last 100 and at least 10; before its first answer 120, or half of `call_timeout_s` if that is less.
+    unavailable_after_s : float
+        Seconds after which a call gets an error that names the cores, where every core that may take it
+        is down.
+    max_pending : int
+        Calls that may wait for a core; beyond it an agent is answered 503 with Retry-After.
     grace_s : float
         Seconds that `stop` gives the calls it holds before it answers the rest with an error.
     """
@@ -101,6 +110,9 @@ class EccosConfig(BaseModel):
     log_text: Annotated[bool, Field(strict=True)] = False
     gather_ms: Annotated[float, Field(strict=True, ge=0, le=1000)] = 2.0
     call_timeout_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 600.0
+    attempt_timeout_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+    unavailable_after_s: Seconds = 5.0
+    max_pending: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
     grace_s: Seconds = 10.0
 
     def read_manifest(self) -> Manifest:
