@@ -201,6 +201,11 @@ class EccosScheduler:
             "learning": self._learning.status(),
         }
 
+    def health(self) -> dict[str, object]:
+        """What ``GET /eccos/health`` answers: whether calls are served, and if not, why."""
+        reasons = ["the scheduler is stopped"] if self.stopped else []
+        return {"healthy": not reasons, "reasons": reasons}
+
     def give_quality(self, quality: float, *, call: int | str | None = None, agent: str | None = None) -> str:
         """Tell how good the answer to a finished call was, and return its id; what is told last counts.
 

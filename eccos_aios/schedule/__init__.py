@@ -1,7 +1,14 @@
 """The clockwork: calls wait, are estimated and planned in rounds, and leave through a core's slot."""
 
 from eccos_aios.schedule.call import TRANSITIONS, Call, CallResult, CallState
-from eccos_aios.schedule.execute import CallTimeoutError, Execute, Executed, StoppedError
+from eccos_aios.schedule.execute import (
+    AbandonedError,
+    CallTimeoutError,
+    Execute,
+    Executed,
+    OverloadedError,
+    StoppedError,
+)
 from eccos_aios.schedule.limits import Needs, allowed_cores, why_none
 from eccos_aios.schedule.retry import RetryPolicy
 from eccos_aios.schedule.scheduler import Scheduler
@@ -10,6 +17,7 @@ from eccos_aios.schedule.slots import CoreSlots
 
 __all__ = [
     "TRANSITIONS",
+    "AbandonedError",
     "Call",
     "CallResult",
     "CallState",
@@ -18,6 +26,7 @@ __all__ = [
     "Execute",
     "Executed",
     "Needs",
+    "OverloadedError",
     "RetryPolicy",
     "Scheduler",
     "SchedulerSettings",

@@ -22,6 +22,24 @@ class CallTimeoutError(EccosError):
     """No core answered the call in the time that a call may take."""
 
 
+class AbandonedError(EccosError):
+    """Whoever waited for the call has gone before it was sent."""
+
+
+class OverloadedError(EccosError):
+    """As many calls wait already as may wait.
+
+    Attributes
+    ----------
+    retry_after_s : float
+        Seconds after which there may be room.
+    """
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 @dataclass(frozen=True)
 class Executed:
     """What a core answered.

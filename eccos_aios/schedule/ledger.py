@@ -120,6 +120,8 @@ class Ledger:
         self.completed = 0
         self.failed = 0
         self.retries = 0
+        self.refused = 0  # calls for which there was no room
+        self.abandoned = 0  # calls whose agent had gone before they were sent
         self.degraded_rounds = 0
         self.wait = Histogram()
         self.service = Histogram()
@@ -189,6 +191,8 @@ class Ledger:
             "completed": self.completed,
             "failed": self.failed,
             "retries": self.retries,
+            "refused": self.refused,
+            "abandoned": self.abandoned,
             "predicted_quality": round(self._quality_sum / max(1, self._decided), 6),
             "cost_usd": round(self._cost_usd, 9),
             "decision_ms_p50": round(p50, 3),

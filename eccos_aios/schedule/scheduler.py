@@ -16,7 +16,7 @@ from eccos_aios.schedule.affinity import Affinity
 from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.clock import next_moment_s
 from eccos_aios.schedule.debt import QualityDebt
-from eccos_aios.schedule.execute import CallTimeoutError, Execute, stopped
+from eccos_aios.schedule.execute import AbandonedError, CallTimeoutError, Execute, stopped
 from eccos_aios.schedule.histogram import Histogram
 from eccos_aios.schedule.ledger import LOG_LINE, Decision, Ledger, decision_of
 from eccos_aios.schedule.limits import why_none
@@ -144,6 +144,30 @@ class Scheduler:
             if len(left) < len(self._table.cores):
                 self._table = self._table.successor(left, self._table.predictor)
                 self._wake()
+
+    def abandon(self, call: Call) -> bool:
+        """Drop a call whose agent has gone; False where it is with a core already, or answered.
+
+        Its `on_done` is called with an `AbandonedError`.
+        """
+        with self._changed:
+            waits = call in self._held and call.state is not CallState.IN_FLIGHT
+            self._ledger.abandoned += waits
+        if waits:
+            error = AbandonedError("the agent has gone before the call was sent")
+            self._finish(call, CallResult(None, error=error, failed=True))
+        return waits
+
+    @property
+    def pending(self) -> int:
+        """Calls that wait for a core."""
+        with self._changed:
+            return sum(call.state is not CallState.IN_FLIGHT for call in self._held)
+
+    def note_refusal(self) -> None:
+        """Count a call that was turned away for want of room before it was submitted."""
+        with self._changed:
+            self._ledger.refused += 1
 
     def give_quality(self, call: int | str, quality: float) -> bool:
         """Tell the quality, 0 to 1, that a call really had; what is told last counts.
