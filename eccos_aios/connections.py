@@ -30,9 +30,17 @@ class Connections:
         self._closed = False
 
     def post(
-        self, path: str, body: bytes, headers: Mapping[str, str]
+        self, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float | None = None
     ) -> tuple[http.client.HTTPResponse, bytes]:
         """Send a POST request.
+
+        Parameters
+        ----------
+        path : str
+        body : bytes
+        headers : mapping of str to str
+        timeout_s : float, optional
+            Seconds without a byte; default: the connection's own.
 
         Returns
         -------
@@ -49,8 +57,12 @@ class Connections:
         connection = self._taken()
         kept = False
         try:
+            if timeout_s is not None:
+                connection.timeout = timeout_s
             if connection.sock is None:
                 _open(connection)
+            elif timeout_s is not None:
+                connection.sock.settimeout(timeout_s)
             connection.request("POST", path, body, dict(headers))
             response = connection.getresponse()
             content = response.read()

@@ -104,5 +104,5 @@ class SupervisedThread:
     def _recover(self, on_restart: Callable[[BaseException], None], error: BaseException) -> None:
         try:
             on_restart(error)
-        except BaseException as fault:  # noqa: BLE001 - as above
+        except BaseException as fault:
             logger.error("thread %s: recovering raised", self.name, exc_info=fault)

@@ -10,14 +10,20 @@ from typing import Any
 from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Core
 from eccos_aios.history import CallOutcome
 from eccos_aios.hooks.syscall import Syscall
-from eccos_aios.hooks.usage import Usage
 from eccos_aios.predict import call_text
-from eccos_aios.schedule import Call, CallResult
+from eccos_aios.schedule import ANSWERED, Attempt, AttemptOutcome, Call, CallResult, OutcomeKind, Usage
 
 # How AIOS begins its error where a core has answered, but not in a form that AIOS can read.
 UNDECODED = ("Tool call decoding error", "Response processing error", "Unhandled processing exception")
 UNDECODED_WORD = "undecoded"
 FIRST_ERROR_STATUS = 400
+AIOS_STATUSES = {
+    400: OutcomeKind.CORE_UNFIT,
+    401: OutcomeKind.CORE_REFUSES,
+    404: OutcomeKind.CORE_REFUSES,
+    408: OutcomeKind.CORE_SILENT,
+    429: OutcomeKind.CORE_BUSY,
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,40 @@ class Answer:
 
     response: Any
     usage: Usage | None = None
+
+
+def attempt_outcome(attempt: Attempt, response: Any, *, with_tools: bool) -> AttemptOutcome:
+    """What an attempt's end means: by what its client saw, else by AIOS's words.
+
+    Parameters
+    ----------
+    attempt : Attempt
+    response : LLMResponse
+        What AIOS's adapter made of it.
+    with_tools : bool
+        Whether the call offers tools.
+    """
+    if attempt.answer is not None and attempt.answer.kind is not OutcomeKind.ANSWERED:
+        return attempt.answer
+    if response.error is None:
+        said = (response.response_message or "").strip() or response.tool_calls or with_tools
+        if attempt.answer is not None or said:
+            return ANSWERED
+        return AttemptOutcome(OutcomeKind.NO_ANSWER, "nothing said")
+    if attempt.answer is not None or is_undecoded(response):
+        return AttemptOutcome(OutcomeKind.CORE_UNFIT, UNDECODED_WORD, disputable=False)
+    if attempt.saw_anything:
+        return attempt.outcome()
+    return _by_aios(response, sent=attempt.requests > 0)
+
+
+def _by_aios(response: Any, *, sent: bool) -> AttemptOutcome:
+    """By the status that AIOS gives: 503 means no connection, 500 and 502 whatever it cannot name."""
+    status = response.status_code
+    kind = AIOS_STATUSES.get(status, OutcomeKind.CORE_FAILS)
+    if kind is OutcomeKind.CORE_UNFIT and not sent:
+        kind = OutcomeKind.CALL_AT_FAULT
+    return AttemptOutcome(kind, f"AIOS status {status}", disputable=status not in (401, 404, 503))
 
 
 def outcome_of(call: Call, result: CallResult, core: Core, finished_s: float) -> CallOutcome:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,8 @@ from eccos_aios.errors import EccosError
 from eccos_aios.hooks.feedback import give_quality
 from eccos_aios.hooks.history import KernelHistory, open_store
 from eccos_aios.hooks.learner import Learner
-from eccos_aios.hooks.outcome import Answer, Asked, is_undecoded, outcome_of
+from eccos_aios.hooks.outcome import Answer, Asked, attempt_outcome, outcome_of
+from eccos_aios.hooks.probe import CoreProber
 from eccos_aios.hooks.setup import Setup, kernel_config, prepare
 from eccos_aios.hooks.syscall import (
     MakeErrorResponse,
@@ -31,15 +31,23 @@ from eccos_aios.hooks.syscall import (
     answer,
     cerebrum_response,
     conversation_of,
-    is_retryable,
     named_cores,
     needs_of,
     quality_target_of,
     status_code_of,
     text_of,
 )
-from eccos_aios.hooks.usage import provider_reports
-from eccos_aios.schedule import Call, CallResult, Executed, Scheduler, StoppedError
+from eccos_aios.schedule import (
+    AttemptOutcome,
+    Call,
+    CallResult,
+    Executed,
+    OutcomeKind,
+    Scheduler,
+    StoppedError,
+    current_attempt,
+)
+from eccos_aios.supervised import SupervisedThread
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +135,7 @@ class EccosScheduler:
         self._predecessor = predecessor
         self._successor: EccosScheduler | None = None
         self._clockwork: Scheduler | None = None
-        self._readers: list[threading.Thread] = []
+        self._readers: list[SupervisedThread] = []
         self._registration: ThreadPoolExecutor | None = None
         self._suspended: SuspendedCalls = SuspendedCalls() if predecessor is None else predecessor._suspended
 
@@ -148,7 +156,7 @@ class EccosScheduler:
             self.process_storage_requests,
             self.process_tool_requests,
         ):
-            reader = threading.Thread(target=process, name=f"eccos-{process.__name__}", daemon=True)
+            reader = SupervisedThread(f"eccos-{process.__name__}", process)
             self._readers.append(reader)
             reader.start()
 
@@ -203,8 +211,12 @@ class EccosScheduler:
 
     def health(self) -> dict[str, object]:
         """What ``GET /eccos/health`` answers: whether calls are served, and if not, why."""
-        reasons = ["the scheduler is stopped"] if self.stopped else []
-        return {"healthy": not reasons, "reasons": reasons}
+        if self.stopped:
+            return {"healthy": False, "reasons": ["the scheduler is stopped"]}
+        clockwork = self.clockwork
+        reasons = clockwork.faults()
+        degraded = clockwork.restarts()
+        return {"healthy": not reasons, "reasons": reasons, "degraded": degraded}
 
     def give_quality(self, quality: float, *, call: int | str | None = None, agent: str | None = None) -> str:
         """Tell how good the answer to a finished call was, and return its id; what is told last counts.
@@ -270,7 +282,8 @@ class EccosScheduler:
         return self._learner if self.active and self._history.writes_to(history) else None
 
     def _new_clockwork(self, setup: Setup) -> Scheduler:
-        clockwork = Scheduler(setup.cores, setup.learner.predictor, self._execute, setup.settings)
+        prober = CoreProber(self.llm)
+        clockwork = Scheduler(setup.cores, setup.learner.predictor, self._execute, setup.settings, prober)
         clockwork.start()
         return clockwork
 
@@ -282,7 +295,7 @@ class EccosScheduler:
         predecessor._successor = self
         predecessor._stop_reading()
         predecessor._clockwork.reconfigure(
-            setup.cores, setup.learner.predictor, self._execute, setup.settings
+            setup.cores, setup.learner.predictor, self._execute, setup.settings, CoreProber(self.llm)
         )
         learner, predecessor._learner = predecessor._learner, None
         if learner is not None and learner is not self._learner:
@@ -292,6 +305,7 @@ class EccosScheduler:
     def _stop_reading(self) -> None:
         self.active = False
         for reader in self._readers:
+            reader.end()
             reader.join()
         self._readers.clear()
         if self._registration is not None:
@@ -364,18 +378,15 @@ class EccosScheduler:
             logger.warning("AIOS no longer has core %r: it gets no more calls", core)
             self.clockwork.remove_core(core)
             gone = self._error_response(f"AIOS no longer has core {core!r}", 503)
-            return Executed(Answer(gone, None), failed=True, retryable=True)
-        with provider_reports() as reports:
-            _, response = self.llm.execute_llm_syscall(index, call.payload.syscall)
-        told = Answer(response, reports.last)
-        if response.error is None:
-            return Executed(told)
-        return Executed(
-            told,
-            failed=True,
-            retryable=is_retryable(response.status_code),
-            core_is_well=is_undecoded(response),
-        )
+            return Executed(
+                Answer(gone, None), AttemptOutcome(OutcomeKind.CORE_REFUSES, "AIOS no longer has it")
+            )
+        attempt = current_attempt()
+        if attempt is None:
+            raise EccosError("a call is sent within an attempt")
+        _, response = self.llm.execute_llm_syscall(index, call.payload.syscall)
+        outcome = attempt_outcome(attempt, response, with_tools=bool(call.payload.tools))
+        return Executed(Answer(response, attempt.usage), outcome)
 
     def _complete(self, call: Call, result: CallResult) -> None:
         finished_s = time.time()
@@ -394,7 +405,7 @@ class EccosScheduler:
             return True
         told: Any = result.value
         if told.response.finished or result.core is None:
-            answer(syscall, told.response)
+            answer(syscall, _with_causes(told.response, result) if result.failed else told.response)
             return True
         self._suspended.suspend(syscall.get_pid(), result.core)
         answer(syscall, told.response, status="suspend")
@@ -420,3 +431,11 @@ class EccosScheduler:
 
     def _error_response(self, error: str, status_code: int, kind: str = "llm") -> Any:
         return (self._response or cerebrum_response)(kind, error, status_code)
+
+
+def _with_causes(response: Any, result: CallResult) -> Any:
+    """AIOS's error, and what became of the call at every core that it was tried on."""
+    if not response.error or not result.causes:
+        return response
+    causes = "; ".join(f"{core}: {cause}" for core, cause in result.causes.items())
+    return response.model_copy(update={"error": f"{response.error} ({causes})"})

@@ -11,7 +11,14 @@ from typing import Any, Protocol
 
 from eccos_aios.errors import NoCoreError, QueryError
 from eccos_aios.predict import CallText, call_text, has_images
-from eccos_aios.schedule import CallTimeoutError, Needs, StoppedError
+from eccos_aios.schedule import (
+    AbandonedError,
+    CallTimeoutError,
+    Needs,
+    OverloadedError,
+    StoppedError,
+    UnavailableError,
+)
 
 RESPONSE_CLASSES = {
     "llm": "LLMResponse",
@@ -19,6 +26,7 @@ RESPONSE_CLASSES = {
     "storage": "StorageResponse",
     "tool": "ToolResponse",
 }
+CLIENT_GONE = 499  # nginx's status of a request whose client has closed; nobody is there to read it
 
 
 class Syscall(Protocol):
@@ -127,15 +135,12 @@ def needs_of(query: Any, text_tokens: float, open_cores: frozenset[str]) -> Need
     )
 
 
-def is_retryable(status_code: int) -> bool:
-    """Whether another core may do better; AIOS gives 500 to whatever it cannot name."""
-    return status_code in (408, 429) or status_code >= 500
-
-
 def status_code_of(error: BaseException) -> int:
     """The status of the response to a call that ended with an error of ours."""
-    if isinstance(error, StoppedError):
+    if isinstance(error, StoppedError | UnavailableError | OverloadedError):
         return 503
+    if isinstance(error, AbandonedError):
+        return CLIENT_GONE
     if isinstance(error, CallTimeoutError):
         return 504
     return 400 if isinstance(error, NoCoreError | QueryError) else 500

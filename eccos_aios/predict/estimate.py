@@ -12,6 +12,9 @@ from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Core
 
 FloatArray = NDArray[np.float64]
 
+QUALITY_ROUNDING = 1e-6  # by which a sum of floats may miss its end
+MOST_TOKENS = 1e9  # of one call; more is a predictor's mistake, and would drown every price
+
 
 @dataclass(frozen=True)
 class Estimates:
@@ -31,6 +34,61 @@ class Estimates:
     input_tokens: FloatArray
     output_tokens: FloatArray
     support: FloatArray
+
+    def checked(self, calls: int, cores: Sequence[str]) -> tuple[Estimates, NDArray[np.bool_], str]:
+        """The same as arrays of floats, the calls whose estimates are sound, and what is wrong with others.
+
+        Parameters
+        ----------
+        calls : int
+        cores : sequence of str
+            Names, in the order of the columns.
+
+        Returns
+        -------
+        estimates : Estimates
+        sound : ndarray of bool, shape (calls,)
+        fault : str
+            The first fault, with its call and core; empty where there is none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An array is no array of numbers, or has another shape than (calls, cores).
+        """
+        shape, arrays = (calls, len(cores)), {}
+        sound, fault = np.ones(calls, dtype=np.bool_), ""
+        for name, highest in (
+            ("quality", 1.0 + QUALITY_ROUNDING),
+            ("input_tokens", MOST_TOKENS),
+            ("output_tokens", MOST_TOKENS),
+            ("support", np.inf),
+        ):
+            array = np.asarray(getattr(self, name), dtype=np.float64)
+            if array.shape != shape:
+                raise ValueError(f"{name}: shape {array.shape}, not {shape}")
+            arrays[name] = array
+            # a NaN makes both comparisons false
+            if not array.size or (array.min() >= -QUALITY_ROUNDING and array.max() <= highest):
+                continue
+            wrong = ~((array >= -QUALITY_ROUNDING) & (array <= highest))
+            row, column = np.argwhere(wrong)[0].tolist()
+            fault = (
+                fault
+                or f"{name} of call {row + 1} of {calls} on core {cores[column]!r}: {array[row, column]}"
+            )
+            sound &= ~wrong.any(axis=1)
+        return Estimates(**arrays), sound, fault
+
+    def with_rows_of(self, other: Estimates, rows: NDArray[np.bool_]) -> Estimates:
+        """These estimates, but for some calls those of `other`; `rows` has shape (calls,)."""
+        mask = rows[:, None]
+        return Estimates(
+            np.where(mask, other.quality, self.quality),
+            np.where(mask, other.input_tokens, self.input_tokens),
+            np.where(mask, other.output_tokens, self.output_tokens),
+            np.where(mask, other.support, self.support),
+        )
 
     def cost(self, cores: Sequence[Core], cached_share: FloatArray | None = None) -> FloatArray:
         """Expected US dollars of each call on each core, shape (calls, cores).

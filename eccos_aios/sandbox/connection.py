@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eccos_aios.connections import Connections, NotSentError
+from eccos_aios.schedule import Attempt, current_attempt
 
 TIMEOUT_S = 600.0  # seconds without a byte; the default of OpenAI's client
 
@@ -41,6 +42,7 @@ class CoreConnections:
     def __init__(self, base_url: str, timeout_s: float = TIMEOUT_S) -> None:
         parts = urlsplit(base_url)
         make = partial(http.client.HTTPConnection, parts.hostname or "", parts.port or 80, timeout=timeout_s)
+        self._timeout_s = timeout_s
         self._path = f"{parts.path.rstrip('/')}/chat/completions"
         self._connections = Connections(make)
 
@@ -56,18 +58,39 @@ class CoreConnections:
         ValueError
             The answer is not JSON.
         """
-        body = json.dumps(request).encode()
+        body, attempt = json.dumps(request).encode(), current_attempt() or Attempt(self._path)
+        attempt.note_request()
+        headers, timeout_s = {"Content-Type": "application/json"}, min(self._timeout_s, attempt.left_s())
         try:
-            response, content = self._connections.post(self._path, body, {"Content-Type": "application/json"})
-        except TimeoutError:
-            raise
+            response, content = self._connections.post(self._path, body, headers, timeout_s)
         except (NotSentError, OSError, http.client.HTTPException) as error:
+            attempt.note_error(error)
+            if isinstance(error, TimeoutError):
+                raise
             raise CoreError(f"Connection error: {type(error).__name__}") from error
+        attempt.note_response(response.status, dict(response.getheaders()), content)
         if response.status != 200:
             raise CoreError(f"Error code: {response.status}", response.status)
-        answer: dict[str, Any] = json.loads(content)
+        try:
+            answer: dict[str, Any] = json.loads(content)
+        except ValueError as error:
+            attempt.note_error(error)
+            raise
+        _note_answer(attempt, answer)
         return answer
 
     def close(self) -> None:
         """End every connection; requests under way fail, and later ones too."""
         self._connections.close()
+
+
+def _note_answer(attempt: Attempt, answer: Any) -> None:
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    if not choices:
+        return
+    message = choices[0].get("message") or {}
+    content = message.get("content")
+    said = bool(content.strip() if isinstance(content, str) else content) or bool(message.get("tool_calls"))
+    attempt.note_answer(said, choices[0].get("finish_reason"), refused=bool(message.get("refusal")))
+    usage = answer.get("usage") or {}
+    attempt.note_usage(usage.get("prompt_tokens"), usage.get("completion_tokens"))

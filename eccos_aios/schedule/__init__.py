@@ -1,24 +1,34 @@
 """The clockwork: calls wait, are estimated and planned in rounds, and leave through a core's slot."""
 
+from eccos_aios.schedule.attempt import Attempt, Usage, current_attempt
 from eccos_aios.schedule.call import TRANSITIONS, Call, CallResult, CallState
+from eccos_aios.schedule.classify import Observation, classify
 from eccos_aios.schedule.execute import (
     AbandonedError,
+    CallFailedError,
     CallTimeoutError,
     Execute,
     Executed,
     OverloadedError,
+    Prober,
     StoppedError,
+    UnavailableError,
 )
 from eccos_aios.schedule.limits import Needs, allowed_cores, why_none
+from eccos_aios.schedule.outcome_kinds import ANSWERED, AttemptOutcome, OutcomeKind
 from eccos_aios.schedule.retry import RetryPolicy
 from eccos_aios.schedule.scheduler import Scheduler
 from eccos_aios.schedule.settings import SchedulerSettings
 from eccos_aios.schedule.slots import CoreSlots
 
 __all__ = [
+    "ANSWERED",
     "TRANSITIONS",
     "AbandonedError",
+    "Attempt",
+    "AttemptOutcome",
     "Call",
+    "CallFailedError",
     "CallResult",
     "CallState",
     "CallTimeoutError",
@@ -26,11 +36,18 @@ __all__ = [
     "Execute",
     "Executed",
     "Needs",
+    "Observation",
+    "OutcomeKind",
     "OverloadedError",
+    "Prober",
     "RetryPolicy",
     "Scheduler",
     "SchedulerSettings",
     "StoppedError",
+    "UnavailableError",
+    "Usage",
     "allowed_cores",
+    "classify",
+    "current_attempt",
     "why_none",
 ]

@@ -7,53 +7,96 @@ from typing import Literal
 FAILURES_TO_OPEN = (
     5  # failures in a row; one bad answer in five by chance alone gives that once in 3,000 calls
 )
-FIRST_PAUSE_S = 2.0  # seconds until the first probe
-LONGEST_PAUSE_S = 60.0  # seconds; the pause doubles with every probe that fails, up to this
+FIRST_PAUSE_S = 0.1  # seconds until the first probe: a fault of one call only must not cost more
+LONGEST_PAUSE_S = 30.0  # seconds; the pause doubles with every probe that fails, up to this
+AWAITED_PAUSE_S = 0.5  # seconds between probes while calls wait that no other core may take
 
 BreakerState = Literal["ok", "open", "half-open"]
 
 
 class CircuitBreaker:
-    """Closed (``ok``) while calls succeed, open after some failures in a row, then half-open for one probe.
+    """Closed (``ok``) while calls succeed, open after failures in a row, half-open while it is probed.
 
-    Not thread-safe: its core's slots guard it.
+    Failures are kept by call, so that one which turns out to be the call's own is taken back. Not
+    thread-safe: its core's slots guard it.
     """
 
     def __init__(self) -> None:
-        self._failures = 0
+        self._failures: dict[object, float] = {}  # weights by call, since the last success
         self._pause_s = FIRST_PAUSE_S
         self._opened_s: float | None = None
+        self._probed_s = 0.0  # when it opened, or its last probe failed
+        self._refused = False  # opened by a refusal, which no call can have brought about
         self._probing = False
+        self.cause = ""
 
-    def state(self, now_s: float) -> BreakerState:
-        """Where it stands at `now_s` on the monotonic clock."""
+    @property
+    def state(self) -> BreakerState:
+        """Where it stands."""
         if self._opened_s is None:
             return "ok"
-        return "half-open" if now_s >= self._opened_s + self._pause_s else "open"
-
-    def closed_to(self, now_s: float) -> bool:
-        """Whether a further call may not be sent: it is open, or its one probe is under way."""
-        state = self.state(now_s)
-        return state == "open" or (state == "half-open" and self._probing)
+        return "half-open" if self._probing else "open"
 
     @property
     def probe_at_s(self) -> float | None:
-        """When it lets a probe through; None where it is closed, or waits for the probe's end."""
-        return None if self._opened_s is None or self._probing else self._opened_s + self._pause_s
+        """When the next probe is due; None where it is closed, or waits for the probe's end."""
+        return None if self._opened_s is None or self._probing else self._probed_s + self._pause_s
 
-    def sent(self, now_s: float) -> None:
-        """A call was sent."""
-        self._probing = self.state(now_s) == "half-open"
+    def probing(self) -> None:
+        """A probe is under way."""
+        self._probing = True
 
-    def succeeded(self) -> None:
-        """The core answered."""
-        self._failures, self._pause_s, self._opened_s, self._probing = 0, FIRST_PAUSE_S, None, False
+    def await_probe(self) -> None:
+        """Calls wait for this core: probe it soon, however often that failed before."""
+        self._pause_s = min(self._pause_s, AWAITED_PAUSE_S)
 
-    def failed(self, now_s: float) -> None:
-        """The core failed in a way that is its own fault."""
-        self._failures += 1
-        if self._opened_s is not None and self._probing:
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-            self._opened_s, self._probing = now_s, False
-        elif self._opened_s is None and self._failures >= FAILURES_TO_OPEN:
-            self._opened_s = now_s
+    def succeeded(self, started_s: float) -> None:
+        """The core answered what was sent at `started_s`; what was sent before it opened proves nothing."""
+        if self._opened_s is not None and started_s < self._opened_s:
+            return
+        self._close()
+
+    def failed(self, call: object, weight: float, cause: str, now_s: float) -> None:
+        """The core failed a call."""
+        self._failures[call] = self._failures.get(call, 0.0) + weight
+        if self._opened_s is None and sum(self._failures.values()) >= FAILURES_TO_OPEN:
+            self._open(cause, now_s)
+
+    def refused(self, cause: str, now_s: float, probe_after_s: float | None = None) -> None:
+        """The core takes no call of ours: open at once."""
+        if self._opened_s is None:
+            self._open(cause, now_s)
+        self._refused, self.cause = True, cause
+        if probe_after_s is not None:
+            self._pause_s = max(self._pause_s, probe_after_s)
+
+    def forgive(self, call: object) -> None:
+        """What was counted of a call was the call's own fault."""
+        if self._failures.pop(call, None) is None or self._opened_s is None or self._refused:
+            return
+        if sum(self._failures.values()) < FAILURES_TO_OPEN:
+            failures = self._failures
+            self._close()
+            self._failures = failures
+
+    def probe_failed(self, cause: str, now_s: float) -> None:
+        """The probe that was under way found it unwell."""
+        self._probing = False
+        if self._opened_s is None:
+            return
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self._probed_s, self.cause = now_s, cause
+
+    def probe_ended(self, now_s: float) -> None:
+        """The probe that was under way could not be made; the pause starts anew."""
+        self._probing, self._probed_s = False, now_s
+
+    def _open(self, cause: str, now_s: float) -> None:
+        self._opened_s = self._probed_s = now_s
+        self._pause_s, self.cause = FIRST_PAUSE_S, cause
+
+    def _close(self) -> None:
+        self._failures = {}
+        self._pause_s, self._opened_s = FIRST_PAUSE_S, None
+        self._refused = self._probing = False
+        self.cause = ""

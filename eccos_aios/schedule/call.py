@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.predict import CallText
+from eccos_aios.schedule.attempt import Attempt
 from eccos_aios.schedule.limits import Needs
+from eccos_aios.schedule.outcome_kinds import AttemptOutcome
 
 
 class CallState(Enum):
@@ -27,7 +29,7 @@ class CallState(Enum):
     IN_FLIGHT = "in flight"
     """Holds a slot of a core."""
     RETRYING = "retrying"
-    """Its core failed; waits until it may be tried again."""
+    """Cores failed it; it waits until one of them may be tried again."""
     DONE = "done"
     """Has its one final result."""
 
@@ -35,7 +37,7 @@ class CallState(Enum):
 TRANSITIONS: dict[CallState, frozenset[CallState]] = {
     CallState.PENDING: frozenset({CallState.PLANNED, CallState.IN_FLIGHT, CallState.DONE}),
     CallState.PLANNED: frozenset({CallState.PENDING, CallState.IN_FLIGHT, CallState.DONE}),
-    CallState.IN_FLIGHT: frozenset({CallState.RETRYING, CallState.DONE}),
+    CallState.IN_FLIGHT: frozenset({CallState.PENDING, CallState.RETRYING, CallState.DONE}),
     CallState.RETRYING: frozenset({CallState.PENDING, CallState.DONE}),
     CallState.DONE: frozenset(),
 }
@@ -57,6 +59,8 @@ class CallResult:
         Whether the agent gets an error, be it ours or one that the core answered with.
     service_s : float or None
         Seconds from its slot to the core's answer, of the last attempt; None where no answer came.
+    causes : mapping of str to str
+        By core, why it did not serve the call.
     """
 
     core: str | None
@@ -64,6 +68,7 @@ class CallResult:
     error: BaseException | None = None
     failed: bool = False
     service_s: float | None = None
+    causes: Mapping[str, str] = field(default_factory=dict)
 
 
 _numbers = count(1)
@@ -113,14 +118,30 @@ class Call:
     number: int = field(default_factory=lambda: next(_numbers))
     id: str = field(default_factory=lambda: str(uuid4()))
     arrived_s: float = field(default_factory=time.monotonic)
-    # What follows belongs to the scheduler that the call was submitted to, and is guarded by its lock.
+    # What follows belongs to the scheduler that the call was submitted to, and is guarded by its lock:
+    # `attempt` is the one under way, `failures` the last outcome at each core, `disputed` says that two
+    # cores failed it alike, `unreachable_s` since when every core that may take it is down.
     state: CallState = CallState.PENDING
     turn: float = 0.0
     row: EstimateRow | None = None
     core: str | None = None
+    attempt: Attempt | None = None
     attempts: int = 0
-    tried: set[str] = field(default_factory=set)
+    failures: dict[str, AttemptOutcome] = field(default_factory=dict)
+    disputed: bool = False
     not_before_s: float = 0.0
+    unreachable_s: float | None = None
+    crashes: int = 0
+
+    @property
+    def unfit(self) -> frozenset[str]:
+        """The cores that have said that they cannot take it."""
+        return frozenset(core for core, outcome in self.failures.items() if not outcome.consequence.again)
+
+    @property
+    def causes(self) -> dict[str, str]:
+        """By core, why it did not serve the call."""
+        return {core: str(outcome) for core, outcome in self.failures.items()}
 
     def enter(self, state: CallState) -> None:
         """Go on to another state.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from eccos_aios.errors import EccosError
 from eccos_aios.schedule.call import Call, CallResult
+from eccos_aios.schedule.outcome_kinds import ANSWERED, AttemptOutcome, OutcomeKind
 
 
 class StoppedError(EccosError):
@@ -40,6 +42,14 @@ class OverloadedError(EccosError):
         self.retry_after_s = retry_after_s
 
 
+class UnavailableError(EccosError):
+    """Every core that may take the call is down."""
+
+
+class CallFailedError(EccosError):
+    """The scheduler itself failed on a call."""
+
+
 @dataclass(frozen=True)
 class Executed:
     """What a core answered.
@@ -48,19 +58,29 @@ class Executed:
     ----------
     value : object
         The answer itself.
-    failed : bool
-        Whether it is an error.
-    retryable : bool
-        Whether another core may do better.
-    core_is_well : bool
-        Whether the core works all the same, so that its breaker has nothing to do with it.
+    outcome : AttemptOutcome
+        What that means.
     """
 
     value: object
-    failed: bool = False
-    retryable: bool = False
-    core_is_well: bool = False
+    outcome: AttemptOutcome = ANSWERED
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is no answer."""
+        return self.outcome.kind is not OutcomeKind.ANSWERED
 
 
 Execute = Callable[[Call, str], Executed]
-"""Sends a call to the core of that name and waits for its answer; what it raises counts as retryable."""
+"""Sends a call to the core of that name and waits for the answer, at most as long as `current_attempt` has
+left; what it raises is classified as `classify` does."""
+
+
+class Prober(Protocol):
+    """Finds out whether a core that is down is well again, with requests of its own."""
+
+    def look(self, core: str) -> AttemptOutcome | None:
+        """Ask for something that costs nothing and holds no slot; None: there is no such thing."""
+
+    def ping(self, core: str) -> AttemptOutcome:
+        """Send the smallest call that there is; within `current_attempt`, in a slot of the core."""

@@ -53,6 +53,8 @@ class Decision:
         Seconds since 1970 when the call had its final result.
     quality : float or None
         0 to 1, where feedback has told it.
+    failures : dict of str to str
+        By core, why it did not serve the call before this decision.
     """
 
     call: int
@@ -71,6 +73,7 @@ class Decision:
     outcome: str = "in flight"
     finished_at: float | None = None
     quality: float | None = None
+    failures: dict[str, str] = field(default_factory=dict)
 
     def log_values(self) -> tuple[object, ...]:
         """What `LOG_LINE` tells; never what the call says."""
@@ -109,6 +112,7 @@ def decision_of(placement: Placement, names: Sequence[str], decision_ms: float, 
             for name, quality, cost in zip(names, row.quality.tolist(), row.cost.tolist(), strict=True)
         },
         text=call.text.text if log_text else None,
+        failures=call.causes,
     )
 
 
@@ -123,6 +127,7 @@ class Ledger:
         self.refused = 0  # calls for which there was no room
         self.abandoned = 0  # calls whose agent had gone before they were sent
         self.degraded_rounds = 0
+        self.degraded_calls = 0  # whose estimates were wrong, so that the prior stood in
         self.wait = Histogram()
         self.service = Histogram()
         self._decided = 0
@@ -198,4 +203,5 @@ class Ledger:
             "decision_ms_p50": round(p50, 3),
             "decision_ms_p99": round(p99, 3),
             "degraded_rounds": self.degraded_rounds,
+            "degraded_calls": self.degraded_calls,
         }

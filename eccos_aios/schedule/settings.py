@@ -20,6 +20,9 @@ class SchedulerSettings:
     price_per_second: float = 0.0
     gather_s: float = 0.002
     call_timeout_s: float = 600.0
+    attempt_timeout_s: float | None = None
+    unavailable_after_s: float = 5.0
+    max_pending: int = 10_000
     grace_s: float = 10.0
     max_age_s: float = 60.0
     agent_weights: Mapping[str, float] = field(default_factory=dict)

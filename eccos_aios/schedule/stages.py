@@ -26,21 +26,29 @@ class Stages:
     Parameters
     ----------
     on_degraded : callable
-        Called for each failure that something stood in for.
+        Called for each failure that something stood in for, with the number of calls whose estimates it
+        cost.
     """
 
-    def __init__(self, on_degraded: Callable[[], None]) -> None:
+    def __init__(self, on_degraded: Callable[[int], None]) -> None:
         self._on_degraded = on_degraded
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._exploration = Exploration(0.0)
 
     def estimate(self, table: CoreTable, calls: Sequence[Call]) -> Estimates:
-        """Stage 1."""
+        """Stage 1, checked; what is wrong is replaced by the prior."""
         try:
-            return table.predict(calls)
-        except Exception as error:  # noqa: BLE001 - an embedder or a model may raise anything
-            self._degrade("stage 1 failed, every core counts as equally good", error)
+            estimates = table.predict(calls)
+            if not isinstance(estimates, Estimates):
+                raise TypeError(f"the predictor returned {type(estimates).__name__}, not Estimates")
+            estimates, sound, fault = estimates.checked(len(calls), table.names)
+        except BaseException as error:  # noqa: BLE001 - an embedder or a model may raise anything, SystemExit too
+            self._degrade("stage 1 failed, every core counts as equally good", error, len(calls))
             return table.prior(calls)
+        if sound.all():
+            return estimates
+        self._degrade("stage 1 is wrong, those calls get the prior", ValueError(fault), int((~sound).sum()))
+        return estimates.with_rows_of(table.prior(calls), ~sound)
 
     def plan(
         self,
@@ -60,13 +68,13 @@ class Stages:
                 return plan
             placements = self._exploration.redirected(plan.placements, capacity.free, target.of)
             return replace(plan, placements=placements)
-        except Exception as error:  # noqa: BLE001 - whatever the optimiser raises
+        except BaseException as error:  # noqa: BLE001 - whatever the optimiser raises
             self._degrade("stage 2 failed, calls go to their first free core", error)
             return first_free(pending, capacity.free)
 
-    def _degrade(self, what: str, error: Exception) -> None:
-        self._on_degraded()
+    def _degrade(self, what: str, error: BaseException, calls: int = 0) -> None:
+        self._on_degraded(calls)
         cause = f"{what}: {type(error).__name__}"
-        if cause not in self._told:
-            self._told.add(cause)
-            logger.warning("%s (told once)", cause, exc_info=error)
+        if cause not in self._reported:
+            self._reported.add(cause)
+            logger.warning("%s: %s (logged once)", cause, error, exc_info=error)

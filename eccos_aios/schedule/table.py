@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,7 +15,7 @@ from eccos_aios.schedule.affinity import discounted
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.capacity import Capacity, Waiting
 from eccos_aios.schedule.limits import allowed_cores
-from eccos_aios.schedule.slots import CoreSlots
+from eccos_aios.schedule.slots import CoreSlots, Room
 
 PRIOR_QUALITY = 0.5  # of every core when the predictor itself failed: no core is preferred for its quality
 PRIOR_OUTPUT_TOKENS = 256.0
@@ -34,11 +34,14 @@ class CoreTable:
         Fitted.
     known : mapping of str to CoreSlots
         The slots of every core that there ever was, so that one that comes back finds its calls in flight.
+    probed : bool
+        Whether somebody probes cores that are down.
     """
 
     slots: tuple[CoreSlots, ...]
     predictor: Predictor
     known: Mapping[str, CoreSlots] = field(default_factory=dict)
+    probed: bool = False
 
     @cached_property
     def cores(self) -> tuple[Core, ...]:
@@ -60,14 +63,30 @@ class CoreTable:
 
     def successor(self, cores: Sequence[Core], predictor: Predictor) -> CoreTable:
         """A table of other cores; those that stay keep their slots, and so their calls in flight."""
-        known = {core.name: self.known.get(core.name) or CoreSlots(core) for core in cores}
+        known = {
+            core.name: self.known.get(core.name) or CoreSlots(core, probed=self.probed) for core in cores
+        }
         for core in cores:
             known[core.name].resize(core)
-        return CoreTable(tuple(known.values()), predictor, {**self.known, **known})
+        return CoreTable(tuple(known.values()), predictor, {**self.known, **known}, self.probed)
+
+    def rooms(self) -> list[Room]:
+        """What each core can take now."""
+        return [slots.room() for slots in self.slots]
+
+    def permitted(self, call: Call) -> frozenset[str]:
+        """The cores that may take a call by what it needs."""
+        allowed = allowed_cores([call.needs], self.cores)[0]
+        names = frozenset(name for name, may in zip(self.names, allowed.tolist(), strict=True) if may)
+        return names if call.pinned is None else names & {call.pinned}
+
+    def down(self, until_s: float) -> frozenset[str]:
+        """The cores that a call which has time until then must not wait for."""
+        return frozenset(slots.core.name for slots in self.slots if slots.why_down(until_s))
 
     def capacity(self, waiting: Waiting) -> Capacity:
         """What the cores can take now and within the times that a call may wait."""
-        rooms = [slots.room() for slots in self.slots]
+        rooms = self.rooms()
         known = [room.service_s for room in rooms if room.service_s is not None]
         # A core that nobody has tried is believed to be as fast as the others, lest it never is tried.
         guess_s = sum(known) / len(known) if known else FIRST_GUESS_S
@@ -100,6 +119,7 @@ class CoreTable:
         estimates: Estimates,
         kept_to: Mapping[Call, str | None] | None = None,
         affinity: str = "off",
+        down: Collection[str] = (),
     ) -> None:
         """Give every call its row of estimates.
 
@@ -112,15 +132,18 @@ class CoreTable:
             The core that served a call's conversation last.
         affinity : {"off", "prefer", "strict"}
             What that core is worth.
+        down : collection of str
+            Cores that are known to be down.
         """
         cores = self.cores
         cost = estimates.cost_at(self.prices)
         allowed = allowed_cores([call.needs for call in calls], cores)
         columns = self.columns
         for position, call in enumerate(calls):
-            permitted, prices = _untried(allowed[position], call, columns), cost[position]
+            permitted, prices = _untried(allowed[position], call, columns, down), cost[position]
             held = columns.get(call.pinned or "")
-            kept = columns.get((kept_to or {}).get(call) or "")
+            kept_core = (kept_to or {}).get(call) or ""
+            kept = None if kept_core in down else columns.get(kept_core)
             if held is not None:
                 permitted = _only(held, len(cores))
             elif kept is not None and permitted[kept] and affinity == "strict":
@@ -132,13 +155,17 @@ class CoreTable:
             )
 
 
-def _untried(allowed: NDArray[np.bool_], call: Call, columns: Mapping[str, int]) -> NDArray[np.bool_]:
-    """Without the cores that failed the call already, unless there is no other."""
-    if not call.tried:
+def _untried(
+    allowed: NDArray[np.bool_], call: Call, columns: Mapping[str, int], down: Collection[str]
+) -> NDArray[np.bool_]:
+    """Without the cores that cannot take the call; of the others those that have not failed it and are up."""
+    if not call.failures:
         return allowed
-    untried = allowed.copy()
-    untried[[columns[name] for name in call.tried if name in columns]] = False
-    return untried if untried.any() else allowed
+    fit = allowed.copy()
+    fit[[columns[name] for name in call.unfit if name in columns]] = False
+    untried = fit.copy()
+    untried[[columns[name] for name in {*call.failures, *down} if name in columns]] = False
+    return untried if untried.any() else fit
 
 
 def _only(column: int, cores: int) -> NDArray[np.bool_]:

@@ -1,0 +1,144 @@
+"""FairQueue: the order in which waiting calls are served, fair among agents."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+from eccos_aios.schedule.call import Call
+
+REMEMBERED_AGENTS = 10_000  # agents whose turns are kept; those that are behind the clock are forgotten first
+LOOKED_AT = 8  # times the calls that are wanted; those behind are left for a later round
+SPARE_ENTRIES = 64  # of a heap that nobody waits for any more, beside as many as do
+
+Entry: TypeAlias = tuple[tuple[float, ...], int, Call]
+
+
+class FairQueue:
+    """Weighted fair queueing among agents, priorities above it, and an age at which every call goes first.
+
+    Each call gets a turn on a virtual clock: an agent's next call comes 1 / weight after its last one, but
+    never before the clock, which stands at the turn of the last call served (start-time fair queueing,
+    Goyal, Vin and Cheng, SIGCOMM 1996). So an agent that queues 500 calls at once delays the next agent's
+    one call by at most one turn.
+
+    To look at the front costs time that grows with how much of it is asked for, not with what waits. Not
+    thread-safe: the scheduler's lock guards it.
+
+    Parameters
+    ----------
+    weights : mapping of str to float
+        Shares of agents, above 0; 1 for those that are not listed.
+    max_age_s : float
+        Seconds after which a call goes before all younger ones, whatever their priority.
+    """
+
+    def __init__(self, weights: Mapping[str, float] | None = None, max_age_s: float = 60.0) -> None:
+        self.weights = dict(weights or {})
+        self.max_age_s = max_age_s
+        self._clock = 0.0
+        self._next_turn: dict[str, float] = {}
+        self._tickets: dict[Call, int] = {}  # of those that wait; an entry with another ticket is void
+        self._ticket = 0
+        self._by_turn: list[Entry] = []
+        self._by_age: list[Entry] = []
+        self._waiting: Counter[str] = Counter()  # by agent
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def __contains__(self, call: object) -> bool:
+        return call in self._tickets
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(list(self._tickets))
+
+    def join(self, call: Call) -> None:
+        """Give a call its turn and let it wait."""
+        call.turn = max(self._clock, self._next_turn.get(call.agent, 0.0))
+        self._next_turn[call.agent] = call.turn + 1.0 / self.weights.get(call.agent, 1.0)
+        if len(self._next_turn) > REMEMBERED_AGENTS:
+            self._next_turn = {agent: turn for agent, turn in self._next_turn.items() if turn > self._clock}
+        self.rejoin(call)
+
+    def rejoin(self, call: Call) -> None:
+        """Let a call wait again at the turn that it had."""
+        if call in self._tickets:
+            return
+        self._ticket += 1
+        self._tickets[call] = self._ticket
+        self._waiting[call.agent] += 1
+        heapq.heappush(self._by_turn, ((-call.priority, call.turn, call.arrived_s), self._ticket, call))
+        heapq.heappush(self._by_age, ((call.arrived_s,), self._ticket, call))
+
+    def leave(self, call: Call) -> None:
+        """Let a call wait no more; one that does not wait is left alone."""
+        if self._tickets.pop(call, None) is None:
+            return
+        self._waiting[call.agent] -= 1
+        if not self._waiting[call.agent]:
+            del self._waiting[call.agent]
+        for heap in (self._by_turn, self._by_age):
+            if len(heap) > 2 * len(self._tickets) + SPARE_ENTRIES:
+                heap[:] = [entry for entry in heap if self._is_valid(entry)]
+                heapq.heapify(heap)
+
+    def served(self, call: Call) -> None:
+        """Let the clock follow a call that got its slot."""
+        self._clock = max(self._clock, call.turn)
+
+    def front(
+        self, wanted: int, now_s: float, is_served: Callable[[Call], bool] = lambda call: True
+    ) -> list[Call]:
+        """The first calls, who goes first at the front.
+
+        Parameters
+        ----------
+        wanted : int
+            How many, at most.
+        now_s : float
+            Seconds on the monotonic clock.
+        is_served : callable
+            Whether a round could do anything for a call; others are passed over and keep their turn.
+        """
+        aged_s = now_s - self.max_age_s
+        front = self._first(self._by_age, wanted, is_served, lambda entry: entry[0][0] <= aged_s)
+        taken = set(front)
+        rest = self._first(self._by_turn, wanted, lambda call: call not in taken and is_served(call))
+        return (front + rest)[:wanted]
+
+    def waiting_of(self, agent: str) -> int:
+        """How many calls of an agent wait."""
+        return self._waiting[agent]
+
+    def last_of_busiest(self) -> Call | None:
+        """The last call of the agent that has most waiting; None where nobody waits. Looks at all."""
+        if not self._waiting:
+            return None
+        (agent, _), *_ = self._waiting.most_common(1)
+        return max((call for call in self._tickets if call.agent == agent), key=lambda call: call.turn)
+
+    def _first(
+        self,
+        heap: list[Entry],
+        wanted: int,
+        is_served: Callable[[Call], bool],
+        is_due: Callable[[Entry], bool] = lambda entry: True,
+    ) -> list[Call]:
+        looked_at: list[Entry] = []
+        found: list[Call] = []
+        while heap and len(found) < wanted and len(looked_at) < LOOKED_AT * wanted and is_due(heap[0]):
+            entry = heapq.heappop(heap)
+            if not self._is_valid(entry):
+                continue
+            looked_at.append(entry)
+            if is_served(entry[2]):
+                found.append(entry[2])
+        for entry in looked_at:
+            heapq.heappush(heap, entry)
+        return found
+
+    def _is_valid(self, entry: Entry) -> bool:
+        return self._tickets.get(entry[2]) == entry[1]
