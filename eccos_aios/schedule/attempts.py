@@ -11,7 +11,7 @@ from functools import partial
 from eccos_aios.schedule.attempt import Attempt
 from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.call_threads import CallThreads
-from eccos_aios.schedule.execute import CallFailedError, Executed
+from eccos_aios.schedule.execute import CallFailedError, CallTimeoutError, Executed
 from eccos_aios.schedule.ledger import Decision
 from eccos_aios.schedule.next_step import NextStep, next_step
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
@@ -236,7 +236,9 @@ class Attempts:
                 return
         result = CallResult(name, executed.value, error, failed=True, service_s=service_s, causes=call.causes)
         if result.value is None and error is None:
-            result = replace(result, error=CallFailedError(f"core {name!r}: {outcome}"))
+            silent = outcome.kind is OutcomeKind.CORE_SILENT
+            fault = CallTimeoutError if silent else CallFailedError
+            result = replace(result, error=fault(f"core {name!r}: {outcome}"))
         state.finish(call, result)
 
     def _answer(self, call: Call, slots: CoreSlots, executed: Executed, service_s: float | None) -> None:

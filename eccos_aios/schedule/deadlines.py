@@ -71,8 +71,8 @@ class Deadlines:
         return None if next_s == float("inf") else max(0.0, next_s - now_s)
 
     def _look(self) -> None:
-        self._attempts.give_up_silent(time.monotonic())
         self._time_out(time.monotonic())
+        self._attempts.give_up_silent(time.monotonic())
         self._give_up_unreachable(time.monotonic())
         self._probe()
 

@@ -135,6 +135,8 @@ class SchedulerState:
                 self.ledger.finish(call, result)
                 self._receiving += 1
             self.wake()
+            if self.stopping and not self.held:
+                self.watched.notify_all()
         if first:
             self._deliver(call, result)
         return first

@@ -14,12 +14,12 @@ from test_scheduler import Answers, Backend, TableOfQualities, call
 from eccos_aios.core import Core, Price
 from eccos_aios.schedule import Call, Executed, Scheduler, SchedulerSettings
 from eccos_aios.schedule.debt import CREDIT_LIMIT, QualityDebt
-from eccos_aios.schedule.line import Line
+from eccos_aios.schedule.fair_queue import FairQueue
 
 ONE_SLOT = Core(name="only", quota=1)
 
 
-def joined(line: Line, agent: str, count: int, arrived_s: float = 0.0, priority: int = 0) -> list[Call]:
+def joined(line: FairQueue, agent: str, count: int, arrived_s: float = 0.0, priority: int = 0) -> list[Call]:
     calls = [call(lambda *_: None, agent=agent, arrived_s=arrived_s, priority=priority) for _ in range(count)]
     for each in calls:
         line.join(each)
@@ -27,40 +27,68 @@ def joined(line: Line, agent: str, count: int, arrived_s: float = 0.0, priority:
 
 
 def test_one_agent_with_many_calls_does_not_delay_another_with_one() -> None:
-    line = Line()
+    line = FairQueue()
     many = joined(line, "many", 500)
     for served in many[:100]:
+        line.leave(served)
         line.served(served)
     one = joined(line, "one", 1)
-    order = line.order([*many[100:], *one], now_s=1.0)
-    assert order.index(one[0]) <= 1
+    assert one[0] in line.front(2, now_s=1.0)
 
 
 def test_shares_follow_the_weights() -> None:
-    line = Line({"heavy": 3.0})
-    waiting = [*joined(line, "heavy", 40), *joined(line, "light", 40)]
+    line = FairQueue({"heavy": 3.0})
+    joined(line, "heavy", 40)
+    joined(line, "light", 40)
     served = []
     for _ in range(40):
-        first = line.order(waiting, now_s=1.0)[0]
-        waiting.remove(first)
+        (first,) = line.front(1, now_s=1.0)
+        line.leave(first)
         line.served(first)
         served.append(first.agent)
     assert served.count("heavy") == pytest.approx(30, abs=1)
 
 
 def test_a_higher_priority_goes_first_until_age_tells() -> None:
-    line = Line(max_age_s=10.0)
+    line = FairQueue(max_age_s=10.0)
     old = joined(line, "a", 1, arrived_s=0.0)
     urgent = joined(line, "b", 1, arrived_s=5.0, priority=1)
-    assert line.order([*old, *urgent], now_s=9.0) == [*urgent, *old]
-    assert line.order([*old, *urgent], now_s=10.0) == [*old, *urgent]
+    assert line.front(2, now_s=9.0) == [*urgent, *old]
+    assert line.front(2, now_s=10.0) == [*old, *urgent]
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.floats(0, 100)), max_size=40))
-def test_no_call_is_lost_or_doubled_in_line(joining: list[tuple[str, int, float]]) -> None:
-    line = Line({"a": 2.0})
+@given(
+    joining=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.floats(0, 100)), max_size=40),
+    leaving=st.sets(st.integers(0, 39)),
+    wanted=st.integers(1, 50),
+)
+def test_the_front_is_the_first_of_those_that_wait(
+    joining: list[tuple[str, int, float]], leaving: set[int], wanted: int
+) -> None:
+    line, now_s = FairQueue({"a": 2.0}), 70.0
     calls = [joined(line, agent, 1, arrived_s, priority)[0] for agent, priority, arrived_s in joining]
-    assert {id(each) for each in line.order(calls, now_s=70.0)} == {id(each) for each in calls}
+    for position in leaving & set(range(len(calls))):
+        line.leave(calls[position])
+        if position % 2:
+            line.rejoin(calls[position])
+    waiting = [each for position, each in enumerate(calls) if position not in leaving or position % 2]
+    aged = sorted((c for c in waiting if c.arrived_s <= now_s - line.max_age_s), key=lambda c: c.arrived_s)
+    young = sorted(set(waiting) - set(aged), key=lambda c: (-c.priority, c.turn, c.arrived_s))
+    front = line.front(wanted, now_s)
+    assert len(line) == len(waiting)
+    assert len(front) == min(wanted, len(waiting)) == len(set(front))
+    assert [c.arrived_s for c in front[: len(aged)]] == [c.arrived_s for c in aged[:wanted]]
+    assert [(c.priority, c.turn) for c in front[len(aged) :]] == [
+        (c.priority, c.turn) for c in young[: max(0, wanted - len(aged))]
+    ]
+
+
+def test_what_cannot_be_served_is_passed_over_and_keeps_its_turn() -> None:
+    line = FairQueue()
+    blocked = joined(line, "a", 50)
+    (free,) = joined(line, "b", 1, arrived_s=1.0, priority=-1)
+    assert line.front(10, 2.0, lambda each: each is free) == [free]
+    assert line.front(1, 2.0) == blocked[:1]
 
 
 def test_the_scheduler_serves_agents_in_turn() -> None:

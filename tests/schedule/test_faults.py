@@ -15,29 +15,34 @@ from test_scheduler import WAIT_S, Answers, TableOfQualities, call
 from eccos_aios.core import Core, Price
 from eccos_aios.predict import CallText
 from eccos_aios.schedule import (
+    ANSWERED,
     TRANSITIONS,
+    AttemptOutcome,
     Call,
     CallResult,
     CallState,
     Executed,
     Needs,
+    OutcomeKind,
     RetryPolicy,
     Scheduler,
     SchedulerSettings,
 )
-from eccos_aios.schedule.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S, LONGEST_PAUSE_S, CircuitBreaker
+from eccos_aios.schedule.breaker import FAILURES_TO_OPEN
 
 CHEAP = Core(name="cheap", quota=2, price=Price(input=1, output=1))
 DEAR = Core(name="dear", quota=2, price=Price(input=9, output=9))
+FAILS = AttemptOutcome(OutcomeKind.CORE_FAILS, "HTTP 500")
+AT_FAULT = AttemptOutcome(OutcomeKind.CALL_AT_FAULT)
 AT_ONCE = RetryPolicy(max_attempts=3, first_backoff_s=0.0)
 
 
 class Failing:
     """Cores that fail as told."""
 
-    def __init__(self, retryable: bool = True, **failures: int) -> None:
+    def __init__(self, outcome: AttemptOutcome = FAILS, **failures: int) -> None:
         self.left = Counter(failures)
-        self.retryable = retryable
+        self.outcome = outcome
         self.served: list[str] = []
         self._lock = threading.Lock()  # guards both
 
@@ -46,7 +51,7 @@ class Failing:
             self.served.append(core)
             self.left[core] -= 1
             failed = self.left[core] >= 0
-        return Executed(f"{core} answered", failed=failed, retryable=failed and self.retryable)
+        return Executed(f"{core} answered", self.outcome if failed else ANSWERED)
 
 
 def run(backend: Any, cores: tuple[Core, ...] = (CHEAP, DEAR), **options: Any) -> tuple[Scheduler, Answers]:
@@ -84,7 +89,7 @@ def test_a_core_that_raises_is_retried_too() -> None:
 
 
 def test_what_is_the_calls_own_fault_is_not_retried() -> None:
-    backend = Failing(retryable=False, cheap=1)
+    backend = Failing(AT_FAULT, cheap=1)
     scheduler, answers = run(backend)
     scheduler.submit(call(answers))
     assert answers.wait(1)[0].failed
@@ -143,7 +148,7 @@ def test_a_backoff_that_ends_while_a_round_is_at_work_is_not_forgotten() -> None
             return super().predict(calls, cores)
 
     class DuringTheNextRound(RetryPolicy):
-        def backoff_s(self, failed: Call) -> float | None:
+        def backoff_s(self, attempts: int) -> float:
             held = Call(CallText("slow", 1), Needs(1, cores=frozenset({"dear"})), "hold", answers)
             scheduler.submit(held)
             return 0.05
@@ -152,7 +157,7 @@ def test_a_backoff_that_ends_while_a_round_is_at_work_is_not_forgotten() -> None
         if each.payload == "hold":
             assert release.wait(WAIT_S)
         first = each.attempts == 1 and each.payload is None
-        return Executed(core, failed=first, retryable=first)
+        return Executed(core, FAILS if first else ANSWERED)
 
     release, answers = threading.Event(), Answers()
     scheduler = Scheduler(
@@ -170,38 +175,6 @@ def test_a_backoff_that_ends_while_a_round_is_at_work_is_not_forgotten() -> None
         scheduler.stop()
 
 
-def test_a_breaker_opens_probes_and_closes() -> None:
-    breaker = CircuitBreaker()
-    for _ in range(FAILURES_TO_OPEN - 1):
-        breaker.failed(0.0)
-    assert breaker.state(0.0) == "ok"
-    breaker.failed(0.0)
-    assert breaker.state(0.0) == "open"
-    assert breaker.probe_at_s == FIRST_PAUSE_S
-    assert breaker.state(FIRST_PAUSE_S) == "half-open"
-    assert not breaker.closed_to(FIRST_PAUSE_S)
-    breaker.sent(FIRST_PAUSE_S)
-    assert breaker.closed_to(FIRST_PAUSE_S)  # one probe, not two
-    breaker.succeeded()
-    assert breaker.state(FIRST_PAUSE_S) == "ok"
-
-
-def test_a_breaker_waits_longer_after_each_probe_that_fails() -> None:
-    breaker, now_s = CircuitBreaker(), 0.0
-    for _ in range(FAILURES_TO_OPEN):
-        breaker.failed(now_s)
-    pauses = []
-    for _ in range(8):
-        moment_s = breaker.probe_at_s
-        assert moment_s is not None
-        pauses.append(moment_s - now_s)
-        now_s = moment_s
-        breaker.sent(now_s)
-        breaker.failed(now_s)
-    assert pauses[:3] == pytest.approx([FIRST_PAUSE_S, 2 * FIRST_PAUSE_S, 4 * FIRST_PAUSE_S])
-    assert pauses[-1] == pytest.approx(LONGEST_PAUSE_S)
-
-
 def test_no_state_is_left_but_by_the_ways_written_down() -> None:
     for state, ways in TRANSITIONS.items():
         for other in CallState:
@@ -213,6 +186,17 @@ def test_no_state_is_left_but_by_the_ways_written_down() -> None:
             else:
                 with pytest.raises(ValueError, match="cannot become"):
                     fresh.enter(other)
+
+
+OUTCOMES = {
+    "answer": ANSWERED,
+    "at fault": AT_FAULT,
+    "fails": FAILS,
+    "refuses": AttemptOutcome(OutcomeKind.CORE_REFUSES, "HTTP 401"),
+    "busy": AttemptOutcome(OutcomeKind.CORE_BUSY, "HTTP 429", retry_after_s=0.005),
+    "unfit": AttemptOutcome(OutcomeKind.CORE_UNFIT, "window", disputable=False),
+    "says nothing": AttemptOutcome(OutcomeKind.NO_ANSWER),
+}
 
 
 class Clockwork(RuleBasedStateMachine):
@@ -253,7 +237,7 @@ class Clockwork(RuleBasedStateMachine):
         released.wait(WAIT_S)
         if verdict[0] == "raise":
             raise ConnectionResetError("cut")
-        return Executed(core, failed=verdict[0] != "answer", retryable=verdict[0] == "retryable")
+        return Executed(core, OUTCOMES[verdict[0]])
 
     def on_done(self, call: Call, _: CallResult) -> None:
         with self.all_answered:
@@ -278,7 +262,7 @@ class Clockwork(RuleBasedStateMachine):
 
     @rule(
         core=st.sampled_from(["cheap", "dear"]),
-        verdict=st.sampled_from(["answer", "refuse", "retryable", "raise"]),
+        verdict=st.sampled_from([*OUTCOMES, "raise"]),
     )
     def core_ends_its_oldest_call(self, core: str, verdict: str) -> None:
         with self._lock:

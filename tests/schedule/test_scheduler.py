@@ -16,11 +16,14 @@ from eccos_aios.core import Core, Price
 from eccos_aios.errors import NoCoreError
 from eccos_aios.predict import CallText, Estimates, Predictor
 from eccos_aios.schedule import (
+    ANSWERED,
+    AttemptOutcome,
     Call,
     CallResult,
     CallTimeoutError,
     Executed,
     Needs,
+    OutcomeKind,
     RetryPolicy,
     Scheduler,
     SchedulerSettings,
@@ -28,6 +31,7 @@ from eccos_aios.schedule import (
 )
 
 WAIT_S = 10.0  # seconds; what takes this long in a test hangs
+AT_FAULT = AttemptOutcome(OutcomeKind.CALL_AT_FAULT)
 
 
 class TableOfQualities(Predictor):
@@ -88,7 +92,7 @@ class Backend:
             assert self.gate.wait(WAIT_S)
             if call.payload == "raise":
                 raise ConnectionResetError("cut")
-            return Executed(f"{core} answered", failed=call.payload == "fail")
+            return Executed(f"{core} answered", AT_FAULT if call.payload == "fail" else ANSWERED)
         finally:
             with self._lock:
                 self.in_flight[core] -= 1
