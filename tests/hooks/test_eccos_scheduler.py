@@ -85,11 +85,26 @@ def test_calls_go_where_history_says(kernel: EmbeddedKernel, cores: list[Sandbox
 def test_a_failing_core_answers_with_an_error_and_counts_as_failed(
     kernel: EmbeddedKernel, cores: list[SandboxCore]
 ) -> None:
-    cores[0].fail("400")
-    assert ask(kernel, EASY).status_code == 400
+    cores[0].fail("500")
+    failed = ask(kernel, EASY, llms=[{"name": "small"}])
+    assert failed.status_code == 502
+    assert "small: HTTP 500 server_error" in failed.error
     status = kernel.scheduler.status()  # type: ignore[attr-defined]
     assert status["totals"]["failed"] == 1
+    assert status["cores"]["small"]["failed"] == 3
     assert status["cores"]["small"]["in_flight"] == 0
+
+
+def test_what_every_core_refuses_alike_is_the_calls_own_and_held_against_none(
+    kernel: EmbeddedKernel, cores: list[SandboxCore]
+) -> None:
+    for core in cores:
+        core.fail("400")
+    for _ in range(8):
+        assert ask(kernel, EASY).status_code == 400
+    status = kernel.scheduler.status()  # type: ignore[attr-defined]
+    assert {core["state"] for core in status["cores"].values()} == {"ok"}
+    assert [core.requests for core in cores] == [8, 8]
 
 
 def test_an_adapter_that_raises_still_answers(

@@ -91,10 +91,10 @@ def test_a_finished_call_is_in_the_store(cores: list[SandboxCore], config: Eccos
     first, second = stored(config)
     assert [second.call_id, first.call_id] == decisions
     assert (first.core, first.agent, first.query, first.error) == ("small", "asker", "how many cores?", None)
-    assert first.input_token_length == 4  # 15 characters
+    assert first.input_token_length == 3  # as the core counts 15 characters
     assert first.output_token_length
-    assert first.token_source == "counted"
-    assert first.cost_usd == pytest.approx((4 + first.output_token_length) / 1e6)
+    assert first.token_source == "provider"
+    assert first.cost_usd == pytest.approx((3 + first.output_token_length) / 1e6)
     assert first.latency_s is not None
     assert 0 < first.latency_s < WAIT_S
     assert (second.core, second.agent) == ("large", "other")

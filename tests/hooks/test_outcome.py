@@ -11,12 +11,21 @@ import pytest
 from eccos_aios.core import Core, Price
 from eccos_aios.history import CallOutcome
 from eccos_aios.hooks import usage
-from eccos_aios.hooks.outcome import Answer, Asked, outcome_of
+from eccos_aios.hooks.outcome import Answer, Asked, attempt_outcome, outcome_of
 from eccos_aios.hooks.syscall import text_of
-from eccos_aios.hooks.usage import Usage, listen_to_providers, provider_reports
+from eccos_aios.hooks.usage import listen_to_providers
 from eccos_aios.predict import query_text
 from eccos_aios.sandbox import LLMQuery, LLMResponse
-from eccos_aios.schedule import Call, CallResult, CallTimeoutError, Needs
+from eccos_aios.schedule import (
+    ANSWERED,
+    Attempt,
+    Call,
+    CallResult,
+    CallTimeoutError,
+    Needs,
+    OutcomeKind,
+    Usage,
+)
 
 CORE = Core(name="small", price=Price(input=1, output=10))
 
@@ -131,35 +140,87 @@ def test_an_error_is_kept_as_one_word_and_its_cost_is_unknown(result: CallResult
     assert "secret" not in repr(kept)
 
 
-def client(monkeypatch: pytest.MonkeyPatch, answer: Any) -> Any:
+def client(monkeypatch: pytest.MonkeyPatch, completion: Any) -> Any:
     """Stands where AIOS has litellm."""
     module: Any = ModuleType("litellm")
-    module.completion = lambda **_: answer
+    module.completion = completion
     monkeypatch.setitem(sys.modules, "litellm", module)
-    monkeypatch.setitem(sys.modules, "openai", None)
+    for absent in ("openai", "httpx"):
+        monkeypatch.setitem(sys.modules, absent, None)
     monkeypatch.setattr(usage, "_wrapped", set())
     listen_to_providers()
     listen_to_providers()
     return module
 
 
+def message(content: Any = None, finish_reason: str = "stop", **fields: Any) -> SimpleNamespace:
+    choice = SimpleNamespace(message=SimpleNamespace(content=content, **fields), finish_reason=finish_reason)
+    return SimpleNamespace(choices=[choice], usage=None)
+
+
 def test_what_a_provider_reports_is_heard_while_a_call_is_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    reported = SimpleNamespace(usage=SimpleNamespace(prompt_tokens=93, completion_tokens=21))
-    litellm = client(monkeypatch, reported)
-    assert litellm.completion(model="m") is reported  # nobody listens
-    with provider_reports() as reports:
-        assert litellm.completion(model="m") is reported
-    assert reports.last == Usage(93, 21)
-    with provider_reports() as reports:
-        pass
-    assert reports.last is None
+    answer = message("yes")
+    answer.usage = SimpleNamespace(prompt_tokens=93, completion_tokens=21)
+    litellm = client(monkeypatch, lambda **_: answer)
+    assert litellm.completion(model="m") is answer  # nobody listens
+    attempt = Attempt("core")
+    with attempt.current():
+        assert litellm.completion(model="m") is answer
+    assert attempt.usage == Usage(93, 21)
+    assert attempt.answer == ANSWERED
 
 
 @pytest.mark.parametrize(
-    "odd", [None, SimpleNamespace(prompt_tokens=5), SimpleNamespace(prompt_tokens="5", completion_tokens=-1)]
+    ("answer", "kind"),
+    [
+        (message("yes"), OutcomeKind.ANSWERED),
+        (message(None, tool_calls=["a call"]), OutcomeKind.ANSWERED),
+        (message(None, "length"), OutcomeKind.NO_ANSWER),
+        (message("  \n"), OutcomeKind.NO_ANSWER),
+        (message(None, "length", reasoning_content="hm"), OutcomeKind.NO_ANSWER),
+        (SimpleNamespace(choices=[], usage=None), OutcomeKind.NO_ANSWER),
+        (message("", "content_filter"), OutcomeKind.CORE_UNFIT),
+        (message(None, refusal="I will not"), OutcomeKind.CORE_UNFIT),
+    ],
 )
-def test_a_report_that_makes_no_sense_is_none(monkeypatch: pytest.MonkeyPatch, odd: Any) -> None:
-    litellm = client(monkeypatch, SimpleNamespace(usage=odd))
-    with provider_reports() as reports:
+def test_an_answer_with_nothing_in_it_is_none(
+    monkeypatch: pytest.MonkeyPatch, answer: Any, kind: OutcomeKind
+) -> None:
+    litellm, attempt = client(monkeypatch, lambda **_: answer), Attempt("core")
+    with attempt.current():
         litellm.completion()
-    assert reports.last is None
+    as_aios_reads = LLMResponse(
+        response_message=str(answer), error=None if kind is ANSWERED.kind else "Warning"
+    )
+    assert attempt_outcome(attempt, as_aios_reads, with_tools=False).kind is kind
+
+
+def test_what_a_client_raises_tells_more_than_what_aios_says_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def completion(**_: Any) -> Any:
+        try:
+            "\ud83c".encode()
+        except UnicodeEncodeError as error:
+            raise ConnectionError("litellm has its own words") from error
+
+    litellm, attempt = client(monkeypatch, completion), Attempt("core")
+    with attempt.current(), pytest.raises(ConnectionError):
+        litellm.completion()
+    as_aios_says = LLMResponse(error="API Error from model 'core'.", status_code=502)
+    assert attempt_outcome(attempt, as_aios_says, with_tools=False).kind is OutcomeKind.CALL_AT_FAULT
+
+
+@pytest.mark.parametrize(
+    ("response", "kind"),
+    [
+        (LLMResponse(response_message="yes"), OutcomeKind.ANSWERED),
+        (LLMResponse(response_message=" "), OutcomeKind.NO_ANSWER),
+        (LLMResponse(error="Authentication Error", status_code=401), OutcomeKind.CORE_REFUSES),
+        (LLMResponse(error="Rate Limit Exceeded", status_code=429), OutcomeKind.CORE_BUSY),
+        (LLMResponse(error="Request Timed Out", status_code=408), OutcomeKind.CORE_SILENT),
+        (LLMResponse(error="Connection Error", status_code=503), OutcomeKind.CORE_FAILS),
+        (LLMResponse(error="must contain messages", status_code=400), OutcomeKind.CALL_AT_FAULT),
+        (LLMResponse(error="Tool call decoding error: x", status_code=500), OutcomeKind.CORE_UNFIT),
+    ],
+)
+def test_where_no_client_was_seen_aios_words_have_to_do(response: Any, kind: OutcomeKind) -> None:
+    assert attempt_outcome(Attempt("core"), response, with_tools=False).kind is kind
