@@ -48,7 +48,12 @@ def test_a_process_without_threads_is_noticed_before_anything_is_held(
 ) -> None:
     release, begun = threading.Event(), threading.Event()
     assert threads.reserve()
-    threads.run(lambda: (begun.set(), release.wait(WAIT_S)) and None)
+
+    def hold() -> None:
+        begun.set()
+        release.wait(WAIT_S)
+
+    threads.run(hold)
     assert begun.wait(WAIT_S)
 
     def exhausted(_: threading.Thread) -> None:
