@@ -16,6 +16,7 @@ from eccos_aios.schedule.slots import CoreSlots
 from eccos_aios.schedule.state import SchedulerState
 
 LOOK_S = 0.1  # seconds between looks while a core is down
+LONGEST_SLEEP_S = 5.0  # seconds: a call whose deadline is later than that need not wake the thread as it comes
 SHARE_OF_WAIT = 0.9  # of unavailable_after_s, so that the agent has its error within it
 LEAST_PING_S = 2.0  # seconds that a core gets for the smallest call there is
 PING_FACTOR = 3.0  # on the core's usual service time
@@ -47,28 +48,27 @@ class Deadlines:
                 if state.stopping and not state.held:
                     return
                 sleep_s = self._sleep_s()
-                state.watching_until_s = float("inf") if sleep_s is None else time.monotonic() + sleep_s
+                state.watching_until_s = time.monotonic() + sleep_s
                 state.watched.wait(sleep_s)
                 state.watching_until_s = float("-inf")
                 if state.stopping and time.monotonic() >= state.stop_at_s:
                     return
             self._look()
 
-    def _sleep_s(self) -> float | None:
-        """Seconds until something is due; None: nothing ever is. The lock is held."""
+    def _sleep_s(self) -> float:
+        """Seconds until something is due, at most. The lock is held."""
         state = self._state
-        moments_s = [self._attempts.next_deadline_s()]
+        now_s = time.monotonic()
+        moments_s = [now_s + LONGEST_SLEEP_S, self._attempts.next_deadline_s()]
         if (first_s := state.first_arrived_s) is not None:
             moments_s.append(first_s + state.settings.call_timeout_s)
         if state.stopping:
             moments_s.append(state.stop_at_s)
-        now_s = time.monotonic()
         moments_s += [at_s for slots in state.table.slots if (at_s := slots.probe_at_s()) is not None]
         state.some_down = bool(state.table.down(now_s + state.settings.call_timeout_s))
         if state.pending and state.some_down:
             moments_s.append(now_s + LOOK_S)
-        next_s = min(moments_s)
-        return None if next_s == float("inf") else max(0.0, next_s - now_s)
+        return max(0.0, min(moments_s) - now_s)
 
     def _look(self) -> None:
         self._time_out(time.monotonic())

@@ -251,6 +251,8 @@ class CoreSlots:
 
     def why_down(self, until_s: float) -> str:
         """Why a call that has time until then must not wait for it; empty where it may."""
+        if self._room is not None:
+            return ""  # known only while it is well
         with self._lock:
             if self._breaker.state != "ok":
                 return self._breaker.cause or "open"
