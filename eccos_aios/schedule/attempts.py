@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 SILENT = AttemptOutcome(OutcomeKind.CORE_SILENT, "no answer in time")
 UNFINISHED = AttemptOutcome(OutcomeKind.CORE_UNFIT, "the call's own time was over")
+LETTING_GO_S = (
+    0.25  # seconds until a core has noticed that its client has hung up, and holds the call no more
+)
 SHARE_OF_CALL = 0.5  # of the call's time that one core gets at most, where there is another
 
 
@@ -88,7 +91,7 @@ class Attempts:
             ]
             for attempt, call, slots in over:
                 self._forget(attempt)
-                slots.give_up(call.number, SILENT, attempt.timeout_s)
+                slots.give_up(call.number, SILENT, attempt.timeout_s, trial=attempt.trial)
         for attempt, call, slots in over:
             self._draw(call, slots, attempt, Executed(None, SILENT), None)
 
@@ -102,7 +105,7 @@ class Attempts:
             self._forget(attempt)
             patience_s = min(slots.attempt_timeout_s(), self._state.settings.call_timeout_s)
             outcome = SILENT if time.monotonic() - attempt.started_s >= 0.9 * patience_s else UNFINISHED
-            slots.give_up(call.number, outcome, attempt.timeout_s)
+            slots.give_up(call.number, outcome, attempt.timeout_s, trial=attempt.trial)
             call.failures[slots.core.name] = outcome
 
     def _within_budget(self, call: Call) -> bool:
@@ -179,12 +182,14 @@ class Attempts:
         error: BaseException | None,
     ) -> None:
         service_s = time.monotonic() - attempt.started_s
+        silent = executed.outcome.kind is OutcomeKind.CORE_SILENT
         with self._state.changed:
             late = attempt not in self._under_way
             self._forget(attempt)
             self._state.ledger.service.add(service_s)
-            slots.release(silent=late)
-            if not late or not executed.failed:
+            if silent and not late:
+                slots.give_up(call.number, executed.outcome, attempt.timeout_s, trial=attempt.trial)
+            elif not late or not executed.failed:
                 # in the same breath, so that no round sees the slot of a core that has just failed
                 slots.note(
                     call.number,
@@ -193,6 +198,8 @@ class Attempts:
                     started_s=attempt.started_s,
                     trial=attempt.trial,
                 )
+            if not silent:
+                slots.release(silent=late)
             self._state.wake()
             if executed.failed:
                 self._state.watch_by(time.monotonic())
@@ -200,6 +207,11 @@ class Attempts:
             self._draw(call, slots, attempt, executed, error, service_s)
         elif not executed.failed:
             self._answer(call, slots, executed, service_s)
+        if silent:
+            time.sleep(LETTING_GO_S)
+            slots.release(silent=True)
+            with self._state.changed:
+                self._state.wake()
 
     def _forget(self, attempt: Attempt) -> None:
         """The attempt is no longer waited for; the lock is held."""

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from functools import partial
 
 from eccos_aios.schedule.attempt import Attempt
-from eccos_aios.schedule.attempts import Attempts
+from eccos_aios.schedule.attempts import LETTING_GO_S, Attempts
 from eccos_aios.schedule.call import Call, CallResult
 from eccos_aios.schedule.call_threads import CallThreads
 from eccos_aios.schedule.execute import CallTimeoutError, Prober, UnavailableError
@@ -16,7 +16,9 @@ from eccos_aios.schedule.slots import CoreSlots
 from eccos_aios.schedule.state import SchedulerState
 
 LOOK_S = 0.1  # seconds between looks while a core is down
-LONGEST_SLEEP_S = 5.0  # seconds: a call whose deadline is later than that need not wake the thread as it comes
+LONGEST_SLEEP_S = (
+    5.0  # seconds: a call whose deadline is later than that need not wake the thread as it comes
+)
 SHARE_OF_WAIT = 0.9  # of unavailable_after_s, so that the agent has its error within it
 LEAST_PING_S = 2.0  # seconds that a core gets for the smallest call there is
 PING_FACTOR = 3.0  # on the core's usual service time
@@ -158,6 +160,8 @@ class Deadlines:
                     try:
                         outcome = prober.ping(name)
                     finally:
+                        if outcome is None or outcome.kind is OutcomeKind.CORE_SILENT:
+                            time.sleep(LETTING_GO_S)
                         slots.release()
                 elif outcome is not None and outcome.kind is OutcomeKind.ANSWERED:
                     outcome = None  # it may be well, but calls hold every slot

@@ -133,12 +133,14 @@ class CoreSlots:
             self._in_flight -= 1
             self._silent -= silent
 
-    def give_up(self, call: object, outcome: AttemptOutcome, timeout_s: float) -> None:
-        """An attempt was silent for all its time; its slot stays taken until the client lets go."""
+    def give_up(
+        self, call: object, outcome: AttemptOutcome, timeout_s: float, *, trial: bool = False
+    ) -> None:
+        """An attempt was silent for all its time; its slot stays taken until the core has let go."""
         with self._lock:
             self._silent += 1
             self._patience_s = max(self._patience_s, 2 * timeout_s)
-        self.note(call, outcome, trial=False)
+        self.note(call, outcome, trial=trial)
 
     def note(
         self,
