@@ -1,105 +1,121 @@
-"""Puts the hooks in place when AIOS is imported; they stay idle unless AIOS's config asks for ECCOS."""
+"""Puts the hooks in place when AIOS is imported; they stay idle unless AIOS's config asks for ECCOS.
+
+Each touches AIOS under the one guard, and in the places of the one list of targets.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-from eccos_aios.errors import ConfigError, EccosError
-from eccos_aios.hooks.kernel_app import extend, kernel_module
+from eccos_aios.errors import EccosError
+from eccos_aios.hooks import targets
+from eccos_aios.hooks.guard import Refusal, check_shape, guarded
+from eccos_aios.hooks.launcher import checkout_of_process, kernel_module
 from eccos_aios.hooks.seat import SEAT
+from eccos_aios.hooks.switch import asks_for_router, needs_of_process
+from eccos_aios.hooks.targets import ROUTER, SCHEDULER, SHADOW
 
 if TYPE_CHECKING:
     from eccos_aios.config import EccosConfig
+    from eccos_aios.hooks.scheduler import EccosScheduler
+    from eccos_aios.hooks.shadow import ShadowRouting
 
-SCHEDULER_TYPES = ("fifo", "rr", "eccos")
-ROUTER_STRATEGY = "eccos"
+LOADED_FOR = {
+    SCHEDULER: ("modules", "kernel_app"),
+    SHADOW: ("shadow", "kernel_app"),
+    ROUTER: ("llm_core",),
+}
+
 _registered: list[str] = []
 
 
-def activate() -> None:
-    """Register the import hooks; once is enough."""
-    if _registered:
-        return
-    for name, hook in (
-        ("aios.hooks.modules.scheduler", _wrap_scheduler_module),
-        ("aios.hooks.stores.queue", _wrap_queue_module),
-        ("aios.llm_core.adapter", _wrap_adapter_module),
-    ):
-        _registered.append(name)
-        wrapt.register_post_import_hook(hook, name)
+def activate(kernel: Path | None = None) -> str | None:
+    """Register the import hooks; once is enough.
 
+    Parameters
+    ----------
+    kernel : Path, optional
+        The checkout whose kernel this process is about to start. Default: found out.
 
-def asks_for_scheduler(scheduler_section: Any, config_file: Path) -> bool:
-    """Whether AIOS's ``scheduler`` section names ECCOS.
-
-    Raises
-    ------
-    ConfigError
-        ``scheduler_type`` is none of the known ones although there is a ``scheduler.eccos`` section.
+    Returns
+    -------
+    str or None
+        The line to end with, where this process is a kernel whose config asks for ECCOS and whose AIOS is
+        not of the shape that ECCOS needs; None: go on.
     """
-    section = scheduler_section if isinstance(scheduler_section, dict) else {}
-    scheduler_type = section.get("scheduler_type")
-    if scheduler_type is None:
-        return False
-    if str(scheduler_type).lower() in SCHEDULER_TYPES:
-        return str(scheduler_type).lower() == "eccos"
-    if "eccos" in section:
-        raise ConfigError(
-            str(config_file),
-            "scheduler.scheduler_type",
-            scheduler_type,
-            f"must be one of {', '.join(SCHEDULER_TYPES)}",
-        )
-    return False
+    if not _registered:
+        for module, hook in (
+            (targets.FACTORIES, _hook_factories),
+            (targets.QUEUE, _hook_queue),
+            (targets.ADAPTER, _hook_adapter),
+            (targets.OWN_SCHEDULERS, _hook_own_schedulers),
+        ):
+            _registered.append(module)
+            wrapt.register_post_import_hook(_after_import(hook), module)
+    try:
+        check_shape(kernel)
+    except Refusal as refusal:
+        return str(refusal)
+    return None
 
 
-def asks_for_router(llms_section: Any) -> bool:
-    """Whether AIOS's ``llms`` section names ECCOS as its router strategy."""
-    router = llms_section.get("router") if isinstance(llms_section, dict) else None
-    return isinstance(router, dict) and router.get("strategy") == ROUTER_STRATEGY
+def _after_import(hook: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    def after_import(module: ModuleType) -> None:
+        check_shape()  # of a kernel that begins after AIOS was first imported
+        hook(module)
+
+    return after_import
 
 
-def _scheduler_asked() -> bool:
-    from aios.config.config_manager import config
-
-    return asks_for_scheduler(config.get_scheduler_config(), Path(config.config_path))
-
-
-def _router_asked() -> bool:
-    from aios.config.config_manager import config
-
-    return asks_for_router(config.get_llms_config())
+def _wrap(module: ModuleType, path: str, wrapper: Callable[..., Any], *needed_for: str) -> None:
+    with guarded(needed_for, importing=True):
+        wrapt.wrap_function_wrapper(module, path, wrapper)
 
 
-def _wrap_scheduler_module(module: ModuleType) -> None:
-    for name in ("fifo_scheduler_nonblock", "rr_scheduler_nonblock"):
-        wrapt.wrap_function_wrapper(module, name, _make_scheduler)
-    _check_before_start()
+def _hook_factories(module: ModuleType) -> None:
+    for name in targets.FACTORY_NAMES:
+        _wrap(module, name, _make_scheduler, SCHEDULER, SHADOW)
+    with guarded(importing=True):
+        _check_before_start()
+
+
+def _hook_queue(module: ModuleType) -> None:
+    _wrap(module, targets.ADD_MESSAGE, _add_message, SCHEDULER)
+
+
+def _hook_adapter(module: ModuleType) -> None:
+    _wrap(module, targets.MAKE_ADAPTER, _make_adapter, ROUTER)
+
+
+def _hook_own_schedulers(module: ModuleType) -> None:
+    # Not a place that ECCOS needs: an AIOS that starts its schedulers otherwise loses a check, no more.
+    if targets.attribute(module, targets.START_THREADS) is not None:
+        _wrap(module, targets.START_THREADS, _start_own_scheduler)
 
 
 def _check_before_start() -> None:
     """Refuse a wrong config before AIOS has loaded models and started threads and servers."""
     if kernel_module() is None:
         return
-    try:
-        if _scheduler_asked() or _router_asked():
-            from eccos_aios.hooks.setup import check, kernel_config, kernel_model_names
+    needs = needs_of_process()
+    if not needs:
+        return
+    from eccos_aios.hooks.setup import check, kernel_config, kernel_model_names
 
-            config = kernel_config()
-            check(config, kernel_model_names())
-            if _schedules(config):
-                _try_store(config)
-    except EccosError as error:
-        _refuse(error)
-
-
-def _schedules(config: EccosConfig) -> bool:
-    """Whether ECCOS's own scheduler runs, which asks no router."""
-    return _scheduler_asked() and config.mode == "schedule"
+    config = kernel_config()
+    check(config, kernel_model_names())
+    for need in needs:
+        for module in LOADED_FOR[need]:  # what of ours cannot be imported is found out here
+            import_module(f"eccos_aios.hooks.{module}")
+    if SCHEDULER in needs:
+        _try_store(config)
 
 
 def _try_store(config: EccosConfig) -> None:
@@ -111,39 +127,73 @@ def _try_store(config: EccosConfig) -> None:
 
 
 def _make_scheduler(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
-    try:
-        if not _scheduler_asked():
-            scheduler = wrapped(*args, **kwargs)
-            SEAT.leave(scheduler)
-            return scheduler
-        from eccos_aios.hooks.setup import kernel_config
+    scheduler: EccosScheduler | None = None
+    shadow: ShadowRouting | None = None
+    with guarded((SCHEDULER, SHADOW)):
+        needs = needs_of_process()
+        if SCHEDULER in needs:
+            scheduler = _eccos_scheduler(kwargs)
+        elif SHADOW in needs:
+            shadow = _shadow(kwargs["llm"])
+    if scheduler is not None:
+        return scheduler
+    theirs = wrapped(*args, **kwargs)
+    with guarded((SHADOW,)):
+        SEAT.leave(theirs, shadow)
+        if shadow is not None:
+            _extend(None)
+    return theirs
 
-        config = kernel_config()
-        if config.mode == "shadow":
-            return _watch(wrapped, config, args, kwargs)
-        from eccos_aios.hooks.modules import eccos_scheduler_nonblock
 
-        scheduler = eccos_scheduler_nonblock(*args, **kwargs)
-    except EccosError as error:
-        _refuse(error)
-    extend(scheduler)
+def _eccos_scheduler(parameters: dict[str, Any]) -> EccosScheduler:
+    from eccos_aios.hooks.setup import kernel_config
+
+    kernel_config()  # what the user wrote is judged before what AIOS is made of
+    _require_targets(SCHEDULER)
+    from eccos_aios.hooks.modules import eccos_scheduler_nonblock
+
+    scheduler = eccos_scheduler_nonblock(**parameters)
+    _extend(scheduler)
     return scheduler
 
 
-def _watch(wrapped: Any, config: EccosConfig, args: Any, kwargs: Any) -> Any:
-    """AIOS's own scheduler, with ECCOS looking on."""
+def _shadow(llm: Any) -> ShadowRouting:
+    """ECCOS looking on at what AIOS's own scheduler and router do."""
+    from eccos_aios.hooks.setup import kernel_config
+
+    config = kernel_config()
+    _require_targets(SHADOW)
     from eccos_aios.hooks.shadow import ShadowRouting
 
-    llm = kwargs["llm"]
     llm.router = shadow = ShadowRouting(llm.router, config)
-    scheduler = wrapped(*args, **kwargs)
-    SEAT.leave(scheduler, shadow)
-    extend(None)
-    return scheduler
+    return shadow
 
 
-def _wrap_queue_module(module: ModuleType) -> None:
-    wrapt.wrap_function_wrapper(module, "addMessage", _add_message)
+def _require_targets(need: str) -> None:
+    from eccos_aios.hooks.shape import faults_in_process, require_none
+
+    require_none(faults_in_process(targets.targets_for((need,))), checkout_of_process())
+
+
+def _extend(scheduler: EccosScheduler | None) -> None:
+    from eccos_aios.hooks.kernel_app import extend
+
+    extend(scheduler)
+
+
+def _start_own_scheduler(wrapped: Any, scheduler: Any, args: Any, kwargs: Any) -> Any:
+    """AIOS starts a scheduler of its own: right where the config names one, or has it watched."""
+    with guarded((SCHEDULER,)):
+        if kernel_module() is not None and SCHEDULER in needs_of_process():
+            made = " or ".join(targets.FACTORY_NAMES)
+            raise EccosError(
+                f"AIOS starts its {type(scheduler).__name__} although scheduler_type is eccos: it makes its "
+                f"scheduler by something else than {targets.FACTORIES}.{made}; this was written for AIOS "
+                f"{targets.WRITTEN_FOR}"
+            )
+    if not SEAT.taken:  # made past the hooks: from now on a refusal fails a refresh, and ends no kernel
+        SEAT.leave(scheduler)
+    return wrapped(*args, **kwargs)
 
 
 def _add_message(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
@@ -155,41 +205,44 @@ def _add_message(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     return added
 
 
-def _wrap_adapter_module(module: ModuleType) -> None:
-    module.config = _SequentialWhereEccos(module.config)  # type: ignore[attr-defined]
-    wrapt.wrap_function_wrapper(module, "LLMAdapter.__init__", _init_adapter)
-
-
-def _init_adapter(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> None:
+def _make_adapter(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> None:
+    needs: frozenset[str] = frozenset()
+    with guarded((ROUTER,)):
+        if _router_is_asked():
+            needs = needs_of_process()
+            _know_own_strategies(sys.modules[targets.ADAPTER])
     wrapped(*args, **kwargs)
-    if not _router_asked():
-        return
-    try:
-        from eccos_aios.hooks.setup import kernel_config
+    # The scheduler names the core of each call: a router would only learn the history twice.
+    if ROUTER in needs and SCHEDULER not in needs:
+        with guarded((ROUTER,)):
+            _give_router(adapter)
 
-        config = kernel_config()
-        if _schedules(config):
-            return  # the scheduler names the core of each call: a router would only learn the history twice
-        from eccos_aios.hooks.llm_core import EccosRouting
 
-        adapter.router = EccosRouting(adapter.llm_configs, config)
-    except EccosError as error:
-        _refuse(error)
+def _give_router(adapter: Any) -> None:
+    from eccos_aios.hooks.setup import kernel_config
+
+    config = kernel_config()
+    _require_targets(ROUTER)
+    from eccos_aios.hooks.llm_core import EccosRouting
+
+    adapter.router = EccosRouting(adapter.llm_configs, config)
+
+
+def _router_is_asked() -> bool:
+    from aios.config.config_manager import config
+
+    return asks_for_router(config.get_llms_config())
+
+
+def _know_own_strategies(module: Any) -> None:
+    """Show AIOS's adapter a config that names no strategy but AIOS's own: it refuses all others."""
+    if not isinstance(module.config, _SequentialWhereEccos):
+        module.config = _SequentialWhereEccos(module.config)
 
 
 class _SequentialWhereEccos(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
-    """AIOS's config as its adapter sees it: the adapter refuses a strategy that it does not know.
-
-    It is told the default, and given the ECCOS router once it stands.
-    """
+    """AIOS's config with the default in the place of ECCOS's router, which is given once it stands."""
 
     def get_router_config(self) -> dict[str, Any]:
         section: dict[str, Any] = self.__wrapped__.get_router_config()
-        return {**section, "strategy": "sequential"} if _router_asked() else section
-
-
-def _refuse(error: EccosError) -> NoReturn:
-    """Stop a kernel that starts with one line; fail a refresh, and leave what runs as it is."""
-    if SEAT.taken:
-        raise error
-    raise SystemExit(f"eccos-aios: {error}")
+        return {**section, "strategy": "sequential"} if _router_is_asked() else section

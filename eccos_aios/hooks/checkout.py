@@ -10,6 +10,7 @@ from eccos_aios.core import read_yaml
 from eccos_aios.errors import ABSENT, AiosError
 
 LAUNCHER = Path("runtime") / "launch.py"
+REVISION_DIGITS = 7
 
 
 def require_checkout(aios: Path) -> Path:
@@ -47,3 +48,37 @@ def read_checkout_config(aios: Path) -> dict[str, Any]:
         The folder is no checkout, or its config is not YAML.
     """
     return read_yaml(require_checkout(aios) / CONFIG_IN_CHECKOUT)
+
+
+def revision_of(checkout: Path) -> str | None:
+    """The commit that a checkout is at, its first seven digits; None where it has no git history."""
+    try:
+        folder = _git_folder(checkout)
+        head = (folder / "HEAD").read_text(encoding="utf-8").strip()
+        if head.startswith("ref: "):
+            head = _commit_of(folder, head.removeprefix("ref: "))
+    except (OSError, ValueError):
+        return None
+    return head[:REVISION_DIGITS] if set(head) <= set("0123456789abcdef") and head else None
+
+
+def _git_folder(checkout: Path) -> Path:
+    """Where its history is kept: a worktree's or a submodule's ``.git`` is a file that names the place."""
+    git = checkout / ".git"
+    if git.is_file():
+        return checkout / git.read_text(encoding="utf-8").strip().removeprefix("gitdir: ")
+    return git
+
+
+def _commit_of(folder: Path, reference: str) -> str:
+    """The commit that a branch is at; a worktree's branches are kept in the folder that it shares."""
+    common = folder / "commondir"
+    if common.is_file():
+        folder = folder / common.read_text(encoding="utf-8").strip()
+    if (folder / reference).is_file():
+        return (folder / reference).read_text(encoding="utf-8").strip()
+    for line in (folder / "packed-refs").read_text(encoding="utf-8").splitlines():
+        commit, _, name = line.partition(" ")
+        if name == reference:
+            return commit
+    return ""

@@ -19,10 +19,12 @@ from eccos_aios.core import Manifest
 from eccos_aios.errors import EccosError
 from eccos_aios.history import Record, read_history
 from eccos_aios.history.schema import is_store
-from eccos_aios.hooks.activate import asks_for_router, asks_for_scheduler
-from eccos_aios.hooks.checkout import read_checkout_config, require_checkout
+from eccos_aios.hooks.checkout import read_checkout_config, require_checkout, revision_of
 from eccos_aios.hooks.serve import NEEDED
 from eccos_aios.hooks.setup import check
+from eccos_aios.hooks.shape import faults_on_disk
+from eccos_aios.hooks.switch import asks_for_router, asks_for_scheduler, needs_of
+from eccos_aios.hooks.targets import ANY_NEED, TARGETS, WRITTEN_FOR
 
 REACH_TIMEOUT_S = 3.0  # seconds; a core that needs longer to list its models will not serve calls well either
 FEW_RECORDS = 50  # below this many outcomes a core's estimates lean on the prior
@@ -58,7 +60,7 @@ class Finding:
 
 
 def diagnose(aios: Path) -> list[Finding]:
-    """Look at the checkout, its config, the manifest, the history, this environment and the cores.
+    """Look at the checkout and its shape, its config, the manifest, the history, this environment and the cores.
 
     Nothing is changed, and nothing is sent to a core but the question which models it has.
     """
@@ -68,10 +70,45 @@ def diagnose(aios: Path) -> list[Finding]:
     except EccosError as error:
         return [Finding("fail", "AIOS", str(error), "pass the AIOS checkout with --aios DIR")]
     findings = [Finding("ok", "AIOS", f"checkout at {aios}")]
+    findings += _shape(aios, content)
     findings += _environment()
     findings += _section(aios / CONFIG_IN_CHECKOUT, content)
     findings += [_reach(model, content) for model in _models(content)]
     return findings
+
+
+def _shape(aios: Path, content: Mapping[str, Any]) -> Iterator[Finding]:
+    """AIOS's revision, and the places that ECCOS hooks into, as its source has them."""
+    revision = revision_of(aios)
+    if revision is not None and revision != WRITTEN_FOR:
+        yield Finding(
+            "warn",
+            "revision",
+            f"AIOS is at {revision}, ECCOS was written for {WRITTEN_FOR}",
+            f"where something is amiss, try git -C {quote(str(aios))} checkout {WRITTEN_FOR}",
+        )
+    if not (aios / "aios" / "hooks").is_dir():
+        yield Finding("warn", "hooks", "not looked at: the checkout has no aios/hooks", "clone AIOS anew")
+        return
+    faults = faults_on_disk(aios, TARGETS)
+    needs = _needs(aios, content)
+    for fault in faults:
+        asked = needs.intersection(fault.target.needed_for)
+        yield Finding(
+            "fail" if asked else "warn",
+            "hooks",
+            f"{fault}: needed for {', '.join(sorted(asked) or fault.target.needed_for) or 'a check at start'}",
+            f"check out AIOS at {WRITTEN_FOR}, or update eccos-aios",
+        )
+    if not faults:
+        yield Finding("ok", "hooks", f"AIOS has all {len(TARGETS)} places that ECCOS relies on")
+
+
+def _needs(aios: Path, content: Mapping[str, Any]) -> frozenset[str]:
+    try:
+        return needs_of(content.get("scheduler"), content.get("llms"), aios / CONFIG_IN_CHECKOUT)
+    except EccosError:
+        return frozenset(ANY_NEED)  # it asks, in wrong words, of which the config's finding tells
 
 
 def _environment() -> Iterator[Finding]:

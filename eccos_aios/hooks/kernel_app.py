@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from eccos_aios.hooks.endpoints import add_endpoints
+from eccos_aios.hooks.launcher import kernel_module
 from eccos_aios.hooks.seat import SEAT
 
 if TYPE_CHECKING:
@@ -18,16 +17,6 @@ if TYPE_CHECKING:
 
 LEAST_QUERY_THREADS = 64
 QUERY_THREADS_PER_SLOT = 4  # a call holds its thread while it waits too, and what waits is what a plan needs
-
-
-def kernel_module() -> ModuleType | None:
-    """``runtime.launch``, also while it runs as ``python -m runtime.launch``; None in any other process."""
-    imported = sys.modules.get("runtime.launch")
-    if imported is not None:
-        return imported
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    return main if spec is not None and spec.name == "runtime.launch" else None
 
 
 def extend(scheduler: EccosScheduler | None) -> None:

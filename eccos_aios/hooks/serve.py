@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from eccos_aios.errors import ABSENT, AiosError
+from eccos_aios.errors import ABSENT, AiosError, EccosError
 from eccos_aios.hooks.checkout import read_checkout_config, require_checkout
 
 DEFAULT_HOST = "localhost"
@@ -29,7 +29,8 @@ def serve(aios: Path, host: str | None = None, port: int | None = None) -> None:
     Raises
     ------
     AiosError
-        The folder is no checkout, or AIOS's packages are not installed beside this one.
+        The folder is no checkout, AIOS's packages are not installed beside this one, or the config asks for
+        ECCOS and this AIOS is not of the shape that it needs.
     """
     aios = require_checkout(aios)
     server = read_checkout_config(aios).get("server") or {}
@@ -44,9 +45,7 @@ def serve(aios: Path, host: str | None = None, port: int | None = None) -> None:
         )
     os.chdir(aios)
     sys.path.insert(0, str(aios))
-    from eccos_aios.hooks.activate import activate
-
-    activate()
+    _activate(aios)
     uvicorn = importlib.import_module("uvicorn")
     kernel = importlib.import_module("runtime.launch")
     uvicorn.run(
@@ -54,3 +53,13 @@ def serve(aios: Path, host: str | None = None, port: int | None = None) -> None:
         host=host or server.get("host", DEFAULT_HOST),
         port=port or server.get("port", DEFAULT_PORT),
     )
+
+
+def _activate(aios: Path) -> None:
+    try:
+        from eccos_aios.hooks.activate import activate
+    except ImportError as error:
+        raise AiosError(sys.executable, "", ABSENT, f"{error}; install eccos-aios anew") from error
+    refusal = activate(aios)
+    if refusal is not None:
+        raise EccosError(refusal.removeprefix("eccos-aios: "))

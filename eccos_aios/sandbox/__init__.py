@@ -1,7 +1,7 @@
 """Cores that replay recorded answers on the loopback interface, and the embedded kernel."""
 
 from eccos_aios.sandbox.adapter import EmbeddedAdapter, LLMConfig
-from eccos_aios.sandbox.fault import FAULT_KINDS, Fault, FaultKind
+from eccos_aios.sandbox.fault import FAULT_KINDS, RETRY_HEADERS, Fault, FaultKind, RetryHeader
 from eccos_aios.sandbox.fifo import FifoScheduler
 from eccos_aios.sandbox.kernel import EmbeddedKernel, StandIn
 from eccos_aios.sandbox.query import (
@@ -21,6 +21,7 @@ from eccos_aios.sandbox.syscall import Syscall, SyscallExecutor
 
 __all__ = [
     "FAULT_KINDS",
+    "RETRY_HEADERS",
     "EmbeddedAdapter",
     "EmbeddedKernel",
     "Fault",
@@ -34,6 +35,7 @@ __all__ = [
     "Replay",
     "Reply",
     "Response",
+    "RetryHeader",
     "SandboxCore",
     "StandIn",
     "StorageQuery",

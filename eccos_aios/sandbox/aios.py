@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,7 @@ def aios_kernel(
     command: Sequence[str],
     files: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
+    change: Callable[[Path], None] | None = None,
 ) -> Iterator[AiosKernel]:
     """Run a kernel from a copy of a checkout, so that the checkout's own config stays as it is.
 
@@ -173,6 +174,8 @@ def aios_kernel(
         More files beside the config: a manifest, a history.
     environment : mapping of str to str, optional
         In addition to this process's.
+    change : callable, optional
+        Given the copy before the kernel starts.
 
     Raises
     ------
@@ -183,6 +186,8 @@ def aios_kernel(
         shutil.copytree(checkout / name, folder / name)
     for name, content in {"config.yaml": yaml.safe_dump(dict(config)), **(files or {})}.items():
         (folder / CONFIG_FOLDER / name).write_text(content, encoding="utf-8")
+    if change is not None:
+        change(folder)
     kernel = AiosKernel(folder, command, config["server"]["port"], environment or {})
     try:
         kernel.wait_until_settled()

@@ -27,6 +27,8 @@ class Reply:
         The usage to report. Default: counted, four characters a token.
     latency_s : float, optional
         Seconds until the answer, before the core's ``time_scale``. Default: the core's own.
+    cut_short : bool
+        The tokens ran out before a word was said: content null, finish_reason ``length``.
     """
 
     text: str | None
@@ -34,6 +36,7 @@ class Reply:
     output_tokens: int | None = None
     input_tokens: int | None = None
     latency_s: float | None = None
+    cut_short: bool = False
 
 
 def canned_reply(request: dict[str, Any]) -> Reply:
@@ -106,6 +109,8 @@ def _head(request: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _message(request: dict[str, Any], reply: Reply) -> tuple[dict[str, Any], str]:
+    if reply.cut_short:
+        return {"role": "assistant", "content": None}, "length"
     calls = [_openai_tool_call(call) for call in reply.tool_calls or ()]
     if calls and request.get("tools"):
         return {"role": "assistant", "content": reply.text, "tool_calls": calls}, "tool_calls"

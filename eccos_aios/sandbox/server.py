@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-import select
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from eccos_aios.connections import shut
-from eccos_aios.sandbox.fault import STATUS_ERRORS, Fault, FaultKind
-from eccos_aios.sandbox.reply import Reply, canned_reply, completion, completion_chunks, error_body, usage
+from eccos_aios.sandbox.answer import Answer, completion_answer, fault_answer, json_answer
+from eccos_aios.sandbox.fault import Fault, FaultKind, RetryHeader
+from eccos_aios.sandbox.reply import Reply, canned_reply, error_body, last_user_text, usage
 
 LOOPBACK = "127.0.0.1"
 PEER_CHECK_S = 0.1  # seconds between looks whether the client of a waiting request is still there
 JOIN_S = 5.0  # seconds that `stop` gives each of its threads
+TRICKLE_S = 0.2  # seconds from one byte of a trickle to the next
+REMEMBERED_TEXTS = 10_000  # texts whose requests are counted each; those of all others count as one
+TEXT_LENGTH = 200  # characters that tell a text from another
 
 ReplyFunction = Callable[[dict[str, Any]], Reply]
 
@@ -59,15 +61,17 @@ class SandboxCore:
         self.time_scale = time_scale
         self.reply: ReplyFunction = reply or canned_reply
         self._port = port
-        self._server: _Server | None = None
-        self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
+        # Guards the change of what is at the port, and is held until the connections of before have ended;
+        # no thread that serves one takes it.
+        self._switching = threading.Lock()
+        self._server: _Server | _Refusing | None = None
         self._fault: Fault | None = None  # replaced as a whole, so reading it needs no lock
         self._lock = threading.Lock()  # guards the counters below
-        self._in_flight = 0
+        self._in_flight: set[socket.socket] = set()
         self._max_in_flight = 0
         self._requests = 0
         self._by_status: Counter[str] = Counter()
+        self._by_text: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
 
     @property
@@ -83,20 +87,23 @@ class SandboxCore:
 
     @property
     def port(self) -> int:
-        """The port that it listens on; RuntimeError where the core is not started."""
+        """The port that it listens on, or refuses; RuntimeError where the core is not started."""
         if self._server is None:
             raise RuntimeError(f"sandbox core {self.name!r} is not started")
-        return int(self._server.server_address[1])
+        return self._server.port
 
     @property
     def in_flight(self) -> int:
         """Requests that are read and not yet answered."""
         with self._lock:
-            return self._in_flight
+            return len(self._in_flight)
 
     @property
     def max_in_flight(self) -> int:
-        """The most requests that were in flight at once since the start or `reset_counts`."""
+        """The most requests that were in flight at once since the start or `reset_counts`.
+
+        A request whose client has gone by the time that another comes is in flight no more.
+        """
         with self._lock:
             return self._max_in_flight
 
@@ -107,12 +114,22 @@ class SandboxCore:
             return self._requests
 
     @property
+    def requests_by_text(self) -> dict[str, int]:
+        """Completion requests since the start or `reset_counts`, by the beginning of what the user said.
+
+        Calls whose texts differ are so told apart, and a call that came more than once is seen. Texts
+        beyond the first `REMEMBERED_TEXTS` count as the empty one.
+        """
+        with self._lock:
+            return dict(self._by_text)
+
+    @property
     def stats(self) -> dict[str, Any]:
         """What ``GET /stats`` tells; ``by_status`` counts requests without an answer as ``gone``."""
         with self._lock:
             return {
                 "name": self.name,
-                "in_flight": self._in_flight,
+                "in_flight": len(self._in_flight),
                 "max_in_flight": self._max_in_flight,
                 "requests": self._requests,
                 "by_status": dict(self._by_status),
@@ -123,50 +140,62 @@ class SandboxCore:
     def reset_counts(self) -> None:
         """Count from zero again; requests in flight stay counted."""
         with self._lock:
-            self._max_in_flight = self._in_flight
+            self._max_in_flight = len(self._in_flight)
             self._requests = 0
             self._by_status.clear()
+            self._by_text.clear()
             self._tokens.clear()
 
-    def fail(self, kind: FaultKind, share: float = 1.0, seed: int = 0) -> None:
-        """Have a fault from now on, in the place of an earlier one; see `Fault`."""
-        fault, earlier = Fault(kind, share, seed), self._fault
-        self._fault = fault
-        if earlier is not None:
-            earlier.healed.set()
+    def fail(
+        self,
+        kind: FaultKind,
+        share: float = 1.0,
+        seed: int = 0,
+        *,
+        everywhere: bool = False,
+        retry_after_s: float | None = None,
+        retry_header: RetryHeader = "Retry-After",
+    ) -> None:
+        """Have a fault from now on, in the place of an earlier one; parameters and errors as `Fault`."""
+        self._have(
+            Fault(
+                kind,
+                share,
+                seed,
+                everywhere=everywhere,
+                retry_after_s=retry_after_s,
+                retry_header=retry_header,
+            )
+        )
 
     def heal(self) -> None:
         """End the fault; requests that hang are answered as if it had not been."""
-        fault, self._fault = self._fault, None
-        if fault is not None:
-            fault.healed.set()
+        self._have(None)
+
+    def _have(self, fault: Fault | None) -> None:
+        earlier, self._fault = self._fault, fault
+        if earlier is not None:
+            earlier.healed.set()
+        with self._switching:
+            server = self._server
+            refuses = fault is not None and fault.kind == "refused"
+            if server is not None and refuses != isinstance(server, _Refusing):
+                self._server = _Refusing(server.close()) if refuses else _Server(server.close(), self)
 
     def start(self) -> SandboxCore:
         """Listen; returns itself. RuntimeError where the core is started already."""
         if self._server is not None:
             raise RuntimeError(f"sandbox core {self.name!r} is started already")
-        self._stopping.clear()
         self._server = _Server((LOOPBACK, self._port), self)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever,
-            kwargs={"poll_interval": 0.05},
-            name=f"sandbox-core-{self.name}",
-            daemon=True,
-        )
-        self._thread.start()
         return self
 
     def stop(self) -> None:
         """End every request without an answer, every connection and every thread; may be repeated."""
-        server, self._server = self._server, None
-        if server is None or self._thread is None:
-            return
-        self._stopping.set()
-        self.heal()
-        server.shutdown()
-        self._thread.join(JOIN_S)
-        server.end_connections()
-        server.server_close()
+        with self._switching:
+            server, self._server = self._server, None
+            if server is not None:
+                server.close()
+        self._have(None)
 
     def __enter__(self) -> SandboxCore:
         return self.start()
@@ -174,33 +203,60 @@ class SandboxCore:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _enter_request(self) -> None:
+    def _enter_request(self, connection: socket.socket, text: str) -> None:
+        text = text[:TEXT_LENGTH]
         with self._lock:
             self._requests += 1
-            self._in_flight += 1
-            self._max_in_flight = max(self._max_in_flight, self._in_flight)
+            self._by_text[text if text in self._by_text or len(self._by_text) < REMEMBERED_TEXTS else ""] += 1
+            self._in_flight.add(connection)
+            waiting = sum(not _is_gone(each) for each in self._in_flight)
+            self._max_in_flight = max(self._max_in_flight, waiting)
 
     def _count_tokens(self, usage: dict[str, int]) -> None:
         with self._lock:
             self._tokens.update(usage)
 
-    def _leave_request(self, status: str) -> None:
+    def _leave_request(self, connection: socket.socket, status: str) -> None:
         with self._lock:
-            self._in_flight -= 1
+            self._in_flight.discard(connection)
             self._by_status[status] += 1
 
 
+class _Refusing:
+    """Holds an address without listening there, so that connections are refused and nobody else takes it."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(address)
+        self.port = int(address[1])
+
+    def close(self) -> tuple[str, int]:
+        """Let go of the address, and return it."""
+        self._socket.close()
+        return LOOPBACK, self.port
+
+
 class _Server(ThreadingHTTPServer):
-    """Knows its connections and their threads, so that they can be ended."""
+    """Listens from the beginning; knows its connections and their threads, so that they can be ended."""
 
     request_queue_size = 256  # connections that may wait for accept; the default 5 resets bursts
     daemon_threads = True
 
     def __init__(self, address: tuple[str, int], core: SandboxCore) -> None:
         self.core = core
+        self.ending = threading.Event()
         self._lock = threading.Lock()  # guards _connections
         self._connections: dict[threading.Thread, socket.socket] = {}
         super().__init__(address, _Handler)
+        self.port = int(self.server_address[1])
+        self._thread = threading.Thread(
+            target=self.serve_forever,
+            kwargs={"poll_interval": 0.05},
+            name=f"sandbox-core-{core.name}",
+            daemon=True,
+        )
+        self._thread.start()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(
@@ -220,13 +276,19 @@ class _Server(ThreadingHTTPServer):
             with self._lock:
                 del self._connections[threading.current_thread()]
 
-    def end_connections(self) -> None:
+    def close(self) -> tuple[str, int]:
+        """End every connection and thread and let go of the address, which is returned."""
+        self.ending.set()
+        self.shutdown()
+        self._thread.join(JOIN_S)
         with self._lock:
             connections = list(self._connections.items())
         for _, connection in connections:
             shut(connection)
         for thread, _ in connections:
             thread.join(JOIN_S)
+        self.server_close()
+        return LOOPBACK, self.port
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -234,6 +296,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1  # headers and body leave in one packet
     server: _Server
+    _trickling = False  # whether an answer has begun that is not yet to end
 
     def handle(self) -> None:
         try:
@@ -250,106 +313,111 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         core = self.server.core
         if self.path == "/v1/models":
-            model = {"id": core.name, "object": "model", "created": 0, "owned_by": "sandbox"}
-            self._send_json(200, {"object": "list", "data": [model]})
+            fault = core._fault
+            self._end(self._under(fault if fault and fault.everywhere else None, None, self._models))
         elif self.path == "/stats":
-            self._send_json(200, core.stats)
+            self._end(json_answer(200, core.stats))
         else:
-            self._send_json(404, error_body("not_found", f"no such path: {self.path}"))
+            self._end(json_answer(404, error_body("not_found", f"no such path: {self.path}")))
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path != "/v1/chat/completions":
-            self._send_json(404, error_body("not_found", f"no such path: {self.path}"))
+            self._end(json_answer(404, error_body("not_found", f"no such path: {self.path}")))
             return
         core = self.server.core
-        answer: _Answer | None = None
-        core._enter_request()
+        request = _parsed(body)
+        answer: Answer | None = None
+        core._enter_request(self.connection, "" if request is None else last_user_text(request["messages"]))
         try:
-            answer = self._answer(body)
+            answer = self._completion(request)
         finally:
             # Before the answer leaves: a client that reacts to it at once would else be counted twice.
-            core._leave_request("gone" if answer is None else str(answer.status))
-        if answer is None:
-            self.close_connection = True
-            shut(self.connection)
-        else:
-            self._send(answer)
+            core._leave_request(self.connection, "gone" if answer is None else str(answer.status))
+        self._end(answer)
 
-    def _answer(self, body: bytes) -> _Answer | None:
+    def _models(self) -> Answer:
+        model = {"id": self.server.core.name, "object": "model", "created": 0, "owned_by": "sandbox"}
+        return json_answer(200, {"object": "list", "data": [model]})
+
+    def _completion(self, request: dict[str, Any] | None) -> Answer | None:
         """What answers a completion request; None where the connection is to end without an answer."""
-        core = self.server.core
-        request = _parsed(body)
         if request is None:
-            return _json_answer(400, error_body("invalid_request_error", "needs a JSON object with messages"))
-        fault = core._fault
-        if fault is not None and fault.strikes():
-            if fault.kind != "hang":
-                return _fault_answer(fault.kind)
-            if not self._wait(fault.healed, None):
-                return None
+            return json_answer(400, error_body("invalid_request_error", "needs a JSON object with messages"))
+        return self._under(self.server.core._fault, request, lambda: self._reply(request))
+
+    def _reply(self, request: dict[str, Any]) -> Answer | None:
+        core = self.server.core
         try:
             reply = core.reply(request)
         except LookupError as error:
-            return _json_answer(404, error_body("not_found", str(error)))
+            return json_answer(404, error_body("not_found", str(error)))
         latency_s = core.latency_s if reply.latency_s is None else reply.latency_s
-        if not self._wait(core._stopping, latency_s * core.time_scale):
+        if not self._wait(self.server.ending, latency_s * core.time_scale):
             return None
         core._count_tokens(usage(request, reply))
-        if request.get("stream"):
-            return _stream_answer(completion_chunks(request, reply))
-        return _json_answer(200, completion(request, reply))
+        return completion_answer(request, reply)
+
+    def _under(
+        self, fault: Fault | None, request: dict[str, Any] | None, answer: Callable[[], Answer | None]
+    ) -> Answer | None:
+        """`answer`, or what a fault that strikes makes of it."""
+        if fault is None or not fault.strikes():
+            return answer()
+        if fault.kind == "hang":
+            return answer() if self._wait(fault.healed, None) else None
+        if fault.kind == "trickle":
+            return answer() if self._trickle(fault.healed) else None
+        return fault_answer(fault, self.path, request)
 
     def _wait(self, event: threading.Event, seconds: float | None) -> bool:
         """Wait for `event`, at most `seconds`; False where nobody waits for the answer any more."""
-        core = self.server.core
         end = None if seconds is None else time.monotonic() + seconds
         while True:
             left = PEER_CHECK_S if end is None else min(PEER_CHECK_S, end - time.monotonic())
             if left <= 0 or event.wait(left):
-                return not core._stopping.is_set()
+                return not self.server.ending.is_set()
             if _is_gone(self.connection):
                 return False
 
-    def _send_json(self, status: int, body: dict[str, Any]) -> None:
-        self._send(_json_answer(status, body))
-
-    def _send(self, answer: _Answer) -> None:
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.content_type)
-        self.send_header("Content-Length", str(len(answer.body)))
+    def _trickle(self, healed: threading.Event) -> bool:
+        """Begin an answer and send a blank now and then; False where nobody reads any more."""
+        self._trickling = True
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        self.wfile.write(answer.body)
+        while True:
+            self._chunk(b" ")  # which JSON may begin with
+            if self._wait(healed, TRICKLE_S) and healed.is_set():
+                return True
+            if self.server.ending.is_set() or _is_gone(self.connection):
+                return False
+
+    def _chunk(self, content: bytes) -> None:
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(content), content))
+        self.wfile.flush()
+
+    def _end(self, answer: Answer | None) -> None:
+        """Send the answer, or end the connection without one."""
+        if answer is None:
+            self.close_connection = True
+            shut(self.connection)
+        elif self._trickling:
+            self._trickling = False
+            self._chunk(answer.body)
+            self._chunk(b"")
+        else:
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.content_type)
+            self.send_header("Content-Length", str(len(answer.body)))
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer.body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: the counters tell what happened, and requests hold texts of users."""
-
-
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    body: bytes
-    content_type: str = "application/json"
-
-
-def _json_answer(status: int, body: dict[str, Any]) -> _Answer:
-    return _Answer(status, json.dumps(body).encode())
-
-
-def _stream_answer(chunks: Iterator[dict[str, Any]]) -> _Answer:
-    """Server-sent events, all at once: recorded answers have no time per token."""
-    events = [json.dumps(chunk) for chunk in chunks] + ["[DONE]"]
-    return _Answer(200, "".join(f"data: {event}\n\n" for event in events).encode(), "text/event-stream")
-
-
-def _fault_answer(kind: FaultKind) -> _Answer | None:
-    if kind == "cut":
-        return None
-    if kind == "malformed":
-        return _Answer(200, b'{"choices": [{"mess')
-    if kind == "empty":
-        return _Answer(200, b"")
-    return _json_answer(int(kind), error_body(*STATUS_ERRORS[kind]))
 
 
 def _parsed(body: bytes) -> dict[str, Any] | None:
@@ -365,7 +433,8 @@ def _parsed(body: bytes) -> dict[str, Any] | None:
 def _is_gone(connection: socket.socket) -> bool:
     """Whether the client has closed its end; nothing else arrives while it waits for an answer."""
     try:
-        readable, _, _ = select.select([connection], [], [], 0)
-        return bool(readable) and connection.recv(1, socket.MSG_PEEK) == b""
-    except (OSError, ValueError):
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
         return True

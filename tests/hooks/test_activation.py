@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eccos_aios.errors import ConfigError
-from eccos_aios.hooks.activate import asks_for_router, asks_for_scheduler
+from eccos_aios.hooks.switch import asks_for_router, asks_for_scheduler
 
 PTH = Path(__file__).parents[2] / "eccos_aios" / "hooks" / "eccos-aios.pth"
 CONFIG = Path("config.yaml")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from eccos_aios.sandbox import FaultKind, Reply, SandboxCore
+from eccos_aios.sandbox import FaultKind, Reply, RetryHeader, SandboxCore
 
 MESSAGES = [{"role": "user", "content": "What is six times seven?"}]
 TOOL = {"type": "function", "function": {"name": "multiply", "parameters": {"type": "object"}}}
@@ -135,7 +135,7 @@ def test_one_caller_is_never_counted_twice(core: SandboxCore) -> None:
     assert core.max_in_flight == 1
 
 
-@pytest.mark.parametrize("status", ["500", "429", "400", "401"])
+@pytest.mark.parametrize("status", ["500", "429", "400", "401", "402", "403", "404", "413", "503", "529"])
 def test_a_failing_core_answers_its_status_until_healed(core: SandboxCore, status: FaultKind) -> None:
     core.fail(status)
     assert post(core)[0] == int(status)
@@ -189,11 +189,157 @@ def test_a_share_of_faults_strikes_that_share_and_the_same_requests_again(core: 
     assert statuses() == first
 
 
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("filter", "content_filter"), ("window", "context_length_exceeded"), ("404", "model_not_found")],
+)
+def test_a_refusal_says_why_as_providers_do(core: SandboxCore, kind: FaultKind, code: str) -> None:
+    core.fail(kind)
+    status, content = post(core)
+    assert (status, json.loads(content)["error"]["code"]) == (404 if kind == "404" else 400, code)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_without_a_word(core: SandboxCore, stream: bool) -> None:
+    core.fail("null")
+    if stream:
+        _, content = post(core, stream=True)
+        events = [
+            json.loads(line[6:]) for line in content.decode().split("\n\n") if line and "DONE" not in line
+        ]
+        assert not any(event["choices"][0]["delta"].get("content") for event in events)
+        assert events[-1]["choices"][0]["finish_reason"] == "length"
+    else:
+        choice = completion(core)["choices"][0]
+        assert (choice["message"]["content"], choice["finish_reason"]) == (None, "length")
+
+
+def test_a_redirect_leads_to_itself(core: SandboxCore) -> None:
+    core.fail("redirect")
+    connection = http.client.HTTPConnection("127.0.0.1", core.port, timeout=10)
+    for _ in range(2):
+        connection.request("POST", "/v1/chat/completions", json.dumps({"messages": MESSAGES}))
+        response = connection.getresponse()
+        response.read()
+        assert (response.status, response.getheader("Location")) == (307, "/v1/chat/completions")
+    connection.close()
+
+
+def test_a_trickle_ends_when_it_is_healed(core: SandboxCore) -> None:
+    core.fail("trickle")
+    connection = http.client.HTTPConnection("127.0.0.1", core.port, timeout=10)
+    connection.request("POST", "/v1/chat/completions", json.dumps({"messages": MESSAGES}))
+    response = connection.getresponse()
+    assert (response.status, response.read(2), core.in_flight) == (200, b"  ", 1)
+    core.heal()
+    assert json.loads(response.read())["choices"][0]["message"]["content"] == "It is 42."
+    connection.request("GET", "/v1/models")  # over the same connection
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_a_trickle_whose_client_hangs_up_is_over(core: SandboxCore) -> None:
+    core.fail("trickle")
+    connection = http.client.HTTPConnection("127.0.0.1", core.port, timeout=10)
+    connection.request("POST", "/v1/chat/completions", json.dumps({"messages": MESSAGES}))
+    connection.getresponse().close()
+    connection.close()
+    until(lambda: core.in_flight == 0)
+    assert core.stats["by_status"] == {"gone": 1}
+
+
+def test_connections_are_refused_until_healed_at_the_same_port(core: SandboxCore) -> None:
+    kept = http.client.HTTPConnection("127.0.0.1", core.port, timeout=10)
+    kept.request("GET", "/v1/models")
+    kept.getresponse().read()
+    port = core.port
+    core.fail("refused", everywhere=True)
+    with pytest.raises(ConnectionRefusedError):
+        post(core)
+    with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
+        kept.request("GET", "/v1/models")
+        kept.getresponse()
+    core.fail("500")
+    assert (post(core)[0], core.port) == (500, port)
+    core.fail("refused")
+    core.stop()
+    assert sandbox_threads() == []
+    core.start()
+    assert post(core)[0] == 200
+
+
+@pytest.mark.parametrize("kind", ["500", "401", "hang", "empty", "null", "redirect", "malformed", "cut"])
+def test_the_list_of_models_fails_where_it_is_told_to(core: SandboxCore, kind: FaultKind) -> None:
+    def models() -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", core.port, timeout=0.5)
+        try:
+            connection.request("GET", "/v1/models")
+            response = connection.getresponse()
+            return b"%d %b" % (response.status, response.read())
+        except (OSError, http.client.HTTPException):
+            return b"nothing"
+        finally:
+            connection.close()
+
+    well = models()
+    core.fail(kind)
+    assert models() == well
+    core.fail(kind, everywhere=True)
+    assert models() != well
+    core.heal()
+    assert models() == well
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [("Retry-After", "2"), ("retry-after-ms", "1500"), ("x-ratelimit-reset-requests", "1.5s")],
+)
+def test_a_busy_core_says_when_to_come_back(core: SandboxCore, header: RetryHeader, value: str) -> None:
+    core.fail("429", retry_after_s=1.5, retry_header=header)
+    connection = http.client.HTTPConnection("127.0.0.1", core.port, timeout=10)
+    connection.request("POST", "/v1/chat/completions", json.dumps({"messages": MESSAGES}))
+    response = connection.getresponse()
+    assert (response.status, response.getheader(header)) == (429, value)
+    connection.close()
+
+
+def test_the_requests_of_each_call_are_counted(core: SandboxCore) -> None:
+    for text, times in (("first", 1), ("second", 3)):
+        for _ in range(times):
+            post(core, messages=[{"role": "user", "content": text}])
+    assert core.requests_by_text == {"first": 1, "second": 3}
+    core.reset_counts()
+    assert core.requests_by_text == {}
+
+
+def test_the_texts_that_are_told_apart_are_bounded(
+    core: SandboxCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eccos_aios.sandbox.server.REMEMBERED_TEXTS", 2)
+    for text in ("a", "b", "c", "d", "a"):
+        post(core, messages=[{"role": "user", "content": text}])
+    assert core.requests_by_text == {"a": 2, "b": 1, "": 2}
+
+
+def test_a_request_whose_client_is_gone_is_not_held_against_a_quota(core: SandboxCore) -> None:
+    core.fail("hang")
+    for _ in range(20):
+        connection = http.client.HTTPConnection("127.0.0.1", core.port, timeout=10)
+        connection.request("POST", "/v1/chat/completions", json.dumps({"messages": MESSAGES}))
+        until(lambda: core.in_flight > 0)
+        connection.close()
+    assert core.max_in_flight == 1
+
+
 def test_a_fault_that_does_not_exist_is_refused(core: SandboxCore) -> None:
     with pytest.raises(ValueError, match="kind: '418': must be one of 500"):
         core.fail("418")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="share: 2"):
         core.fail("500", share=2)
+    with pytest.raises(ValueError, match="retry_after_s: -1"):
+        core.fail("429", retry_after_s=-1)
+    with pytest.raises(ValueError, match="retry_header: 'Later': must be one of Retry-After"):
+        core.fail("429", retry_header="Later")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("hangs", [True, False], ids=["hung", "waiting"])
