@@ -60,7 +60,7 @@ class Finding:
 
 
 def diagnose(aios: Path) -> list[Finding]:
-    """Look at the checkout and its shape, its config, the manifest, the history, this environment and the cores.
+    """Look at the checkout and its shape, its config, manifest and history, this environment, the cores.
 
     Nothing is changed, and nothing is sent to a core but the question which models it has.
     """
@@ -97,7 +97,8 @@ def _shape(aios: Path, content: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "fail" if asked else "warn",
             "hooks",
-            f"{fault}: needed for {', '.join(sorted(asked) or fault.target.needed_for) or 'a check at start'}",
+            f"{fault}: needed for "
+            f"{', '.join(sorted(asked) or fault.target.needed_for) or 'a check at start'}",
             f"check out AIOS at {WRITTEN_FOR}, or update eccos-aios",
         )
     if not faults:
