@@ -1,6 +1,6 @@
 """Puts the hooks in place when AIOS is imported; they stay idle unless AIOS's config asks for ECCOS.
 
-Each touches AIOS under the one guard, and in the places of the one list of targets.
+Each touches AIOS behind the one shield, and in the places of the one list of targets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import wrapt
 
 from eccos_aios.errors import EccosError
 from eccos_aios.hooks import targets
-from eccos_aios.hooks.guard import Refusal, check_shape, guarded
+from eccos_aios.hooks.shield import Refusal, check_shape, shielded
 from eccos_aios.hooks.launcher import checkout_of_process, kernel_module
 from eccos_aios.hooks.seat import SEAT
 from eccos_aios.hooks.switch import asks_for_router, needs_of_process
@@ -75,14 +75,14 @@ def _after_import(hook: Callable[[ModuleType], None]) -> Callable[[ModuleType], 
 
 
 def _wrap(module: ModuleType, path: str, wrapper: Callable[..., Any], *needed_for: str) -> None:
-    with guarded(needed_for, importing=True):
+    with shielded(needed_for, importing=True):
         wrapt.wrap_function_wrapper(module, path, wrapper)
 
 
 def _hook_factories(module: ModuleType) -> None:
     for name in targets.FACTORY_NAMES:
         _wrap(module, name, _make_scheduler, SCHEDULER, SHADOW)
-    with guarded(importing=True):
+    with shielded(importing=True):
         _check_before_start()
 
 
@@ -129,7 +129,7 @@ def _try_store(config: EccosConfig) -> None:
 def _make_scheduler(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     scheduler: EccosScheduler | None = None
     shadow: ShadowRouting | None = None
-    with guarded((SCHEDULER, SHADOW)):
+    with shielded((SCHEDULER, SHADOW)):
         needs = needs_of_process()
         if SCHEDULER in needs:
             scheduler = _eccos_scheduler(kwargs)
@@ -138,7 +138,7 @@ def _make_scheduler(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any
     if scheduler is not None:
         return scheduler
     theirs = wrapped(*args, **kwargs)
-    with guarded((SHADOW,)):
+    with shielded((SHADOW,)):
         SEAT.leave(theirs, shadow)
         if shadow is not None:
             _extend(None)
@@ -183,7 +183,7 @@ def _extend(scheduler: EccosScheduler | None) -> None:
 
 def _start_own_scheduler(wrapped: Any, scheduler: Any, args: Any, kwargs: Any) -> Any:
     """AIOS starts a scheduler of its own: right where the config names one, or has it watched."""
-    with guarded((SCHEDULER,)):
+    with shielded((SCHEDULER,)):
         if kernel_module() is not None and SCHEDULER in needs_of_process():
             made = " or ".join(targets.FACTORY_NAMES)
             raise EccosError(
@@ -207,14 +207,14 @@ def _add_message(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
 
 def _make_adapter(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> None:
     needs: frozenset[str] = frozenset()
-    with guarded((ROUTER,)):
+    with shielded((ROUTER,)):
         if _router_is_asked():
             needs = needs_of_process()
             _know_own_strategies(sys.modules[targets.ADAPTER])
     wrapped(*args, **kwargs)
     # The scheduler names the core of each call: a router would only learn the history twice.
     if ROUTER in needs and SCHEDULER not in needs:
-        with guarded((ROUTER,)):
+        with shielded((ROUTER,)):
             _give_router(adapter)
 
 

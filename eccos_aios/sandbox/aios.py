@@ -98,11 +98,13 @@ class AiosKernel:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             return json.load(response)
 
-    def query(self, text: str, agent: str = "agent", **query: Any) -> dict[str, Any]:
+    def query(
+        self, text: str, agent: str = "agent", *, timeout_s: float = ANSWER_TIMEOUT_S, **query: Any
+    ) -> dict[str, Any]:
         """The response to one LLM call, sent as an agent without the SDK would."""
         data = {"messages": [{"role": "user", "content": text}], "action_type": "chat", **query}
         body = {"query_type": "llm", "agent_name": agent, "query_data": data}
-        response: dict[str, Any] = self.request("/query", body)["response"]
+        response: dict[str, Any] = self.request("/query", body, timeout_s)["response"]
         return response
 
     def stop(self) -> None:

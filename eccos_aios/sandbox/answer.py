@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eccos_aios.sandbox.fault import ERRORS, Fault, fault_error
+from eccos_aios.sandbox.fault import ERRORS, FaultKind, fault_error
 from eccos_aios.sandbox.reply import Reply, completion, completion_chunks
 
 
@@ -33,27 +33,31 @@ def completion_answer(request: dict[str, Any], reply: Reply) -> Answer:
     return json_answer(200, completion(request, reply))
 
 
-def fault_answer(fault: Fault, path: str, request: dict[str, Any] | None) -> Answer | None:
+def fault_answer(
+    kind: FaultKind, headers: Mapping[str, str], path: str, request: dict[str, Any] | None
+) -> Answer | None:
     """What a fault answers; None where it ends the connection.
 
     Parameters
     ----------
-    fault : Fault
+    kind : FaultKind
         None of those that make a request wait.
+    headers : mapping of str to str
+        That an error carries.
     path : str
         That was asked for.
     request : dict or None
         The completion request, where it is one.
     """
-    if fault.kind in ERRORS:
-        return json_answer(*fault_error(fault.kind), headers=fault.headers)
-    if fault.kind == "redirect":
+    if kind in ERRORS:
+        return json_answer(*fault_error(kind), headers=headers)
+    if kind == "redirect":
         return Answer(307, b"", headers={"Location": path})
-    if fault.kind == "empty":
+    if kind == "empty":
         return Answer(200, b"")
-    if fault.kind == "malformed":
+    if kind == "malformed":
         return Answer(200, b'{"choices": [{"mess')
-    if fault.kind == "null":
+    if kind == "null":
         return (
             Answer(200, b"null")
             if request is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 FaultKind = Literal[
@@ -73,17 +73,17 @@ ERRORS: dict[str, tuple[int, str | None, str | None, str | None, str]] = {
 
 
 class Fault:
-    """One fault that strikes a share of the requests until it is healed.
+    """A fault that strikes a share of the requests until it is healed.
 
     Parameters
     ----------
-    kind : FaultKind
-        An HTTP status; ``filter`` and ``window`` (status 400, for what the request says and for its
+    kind : FaultKind or sequence of FaultKind
+        Of several, each request that is struck has one at random. An HTTP status; ``filter`` and ``window`` (status 400, for what the request says and for its
         length); ``null`` (status 200, no content, finish_reason length), ``empty`` (status 200, no body),
         ``malformed`` (status 200, body not JSON), ``redirect`` (status 307, to the same address);
         ``cut`` (the connection ends without an answer), ``hang`` (no answer until healed), ``trickle``
         (the head of an answer, then a byte now and then until healed); or ``refused`` (nothing listens
-        until healed, whatever the share).
+        until healed, whatever the share; not one of several).
     share : float
         Part of the requests that it strikes, 0 to 1.
     seed : int
@@ -104,7 +104,7 @@ class Fault:
 
     def __init__(
         self,
-        kind: FaultKind,
+        kind: FaultKind | Sequence[FaultKind],
         share: float = 1.0,
         seed: int = 0,
         *,
@@ -112,28 +112,35 @@ class Fault:
         retry_after_s: float | None = None,
         retry_header: RetryHeader = "Retry-After",
     ) -> None:
-        if kind not in FAULT_KINDS:
-            raise ValueError(f"kind: {kind!r}: must be one of {', '.join(FAULT_KINDS)}")
+        kinds = (kind,) if isinstance(kind, str) else tuple(kind)
+        for each in kinds:
+            if each not in FAULT_KINDS:
+                raise ValueError(f"kind: {each!r}: must be one of {', '.join(FAULT_KINDS)}")
+        if not kinds or (len(kinds) > 1 and "refused" in kinds):
+            raise ValueError(f"kind: {kind!r}: must be one, or several of those that strike single requests")
         if not 0 <= share <= 1:
             raise ValueError(f"share: {share!r}: must be 0 to 1")
         if retry_header not in RETRY_HEADERS:
             raise ValueError(f"retry_header: {retry_header!r}: must be one of {', '.join(RETRY_HEADERS)}")
         if retry_after_s is not None and not 0 <= retry_after_s < math.inf:
             raise ValueError(f"retry_after_s: {retry_after_s!r}: must be 0 or more")
-        self.kind = kind
+        self.refuses = "refused" in kinds
         self.everywhere = everywhere
         self.headers: dict[str, str] = {}
         if retry_after_s is not None:
             self.headers[retry_header] = _RETRY_VALUES[retry_header](retry_after_s)
         self.healed = threading.Event()
+        self._kinds = kinds
         self._share = share
         self._random = random.Random(seed)
         self._lock = threading.Lock()  # guards _random, which every request draws from
 
-    def strikes(self) -> bool:
-        """Whether it strikes the request at hand."""
+    def strikes(self) -> FaultKind | None:
+        """The kind that strikes the request at hand; None: it is served as if there were no fault."""
         with self._lock:
-            return self._random.random() < self._share
+            if self._random.random() >= self._share:
+                return None
+            return self._kinds[0] if len(self._kinds) == 1 else self._random.choice(self._kinds)
 
 
 def fault_error(kind: str) -> tuple[int, dict[str, Any]]:

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -148,7 +148,7 @@ class SandboxCore:
 
     def fail(
         self,
-        kind: FaultKind,
+        kind: FaultKind | Sequence[FaultKind],
         share: float = 1.0,
         seed: int = 0,
         *,
@@ -178,7 +178,7 @@ class SandboxCore:
             earlier.healed.set()
         with self._switching:
             server = self._server
-            refuses = fault is not None and fault.kind == "refused"
+            refuses = fault is not None and fault.refuses
             if server is not None and refuses != isinstance(server, _Refusing):
                 self._server = _Refusing(server.close()) if refuses else _Server(server.close(), self)
 
@@ -362,13 +362,14 @@ class _Handler(BaseHTTPRequestHandler):
         self, fault: Fault | None, request: dict[str, Any] | None, answer: Callable[[], Answer | None]
     ) -> Answer | None:
         """`answer`, or what a fault that strikes makes of it."""
-        if fault is None or not fault.strikes():
+        kind = None if fault is None else fault.strikes()
+        if fault is None or kind is None:
             return answer()
-        if fault.kind == "hang":
+        if kind == "hang":
             return answer() if self._wait(fault.healed, None) else None
-        if fault.kind == "trickle":
+        if kind == "trickle":
             return answer() if self._trickle(fault.healed) else None
-        return fault_answer(fault, self.path, request)
+        return fault_answer(kind, fault.headers, self.path, request)
 
     def _wait(self, event: threading.Event, seconds: float | None) -> bool:
         """Wait for `event`, at most `seconds`; False where nobody waits for the answer any more."""

@@ -106,14 +106,12 @@ class Syscall(Thread):
         for kind in ("LLM", "Memory", "Storage", "Tool")
     },
     "runtime/launch.py": f"""
-from types import SimpleNamespace
+from unittest.mock import MagicMock
 from aios.llm_core.adapter import LLMAdapter
 from aios.hooks.stores.queue import addMessage
 from aios.hooks.modules.scheduler import fifo_scheduler_nonblock as fifo_scheduler
 from aios.config.config_manager import config
-app = SimpleNamespace(
-    state=SimpleNamespace(), router=SimpleNamespace(add_route=lambda *_, **__: None, lifespan_context=None)
-)
+app = MagicMock()
 llm = LLMAdapter(config.get_llms_config()["models"])
 addMessage([], "a message")
 scheduler = fifo_scheduler(**{{**dict.fromkeys({NAMES.split()!r}), "llm": llm, "log_mode": "console"}})

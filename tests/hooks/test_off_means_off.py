@@ -190,8 +190,8 @@ BROKEN: dict[str, tuple[Callable[[StandIn], None], str, str]] = {
         "",
         "SyntaxError: invalid syntax (activate.py, line 1)",
     ),
-    "broken: guard": (
-        lambda aios: aios.break_ours("hooks/guard.py", "raise OSError('gone')"),
+    "broken: shield": (
+        lambda aios: aios.break_ours("hooks/shield.py", "raise OSError('gone')"),
         "",
         "OSError: gone",
     ),

@@ -331,9 +331,18 @@ def test_a_request_whose_client_is_gone_is_not_held_against_a_quota(core: Sandbo
     assert core.max_in_flight == 1
 
 
+def test_several_faults_strike_one_request_each(core: SandboxCore) -> None:
+    core.fail(("500", "429", "empty"), share=0.5)
+    statuses = [post(core)[0] for _ in range(120)]
+    assert 30 <= 120 - statuses.count(200)
+    assert {500, 429, 200} == set(statuses)
+
+
 def test_a_fault_that_does_not_exist_is_refused(core: SandboxCore) -> None:
     with pytest.raises(ValueError, match="kind: '418': must be one of 500"):
         core.fail("418")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must be one, or several of those that strike single requests"):
+        core.fail(("500", "refused"))
     with pytest.raises(ValueError, match="share: 2"):
         core.fail("500", share=2)
     with pytest.raises(ValueError, match="retry_after_s: -1"):

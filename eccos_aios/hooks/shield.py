@@ -1,4 +1,4 @@
-"""The guard: where whatever goes wrong in a hook ends, so that AIOS never meets it while ECCOS is off."""
+"""The shield: where whatever goes wrong in a hook ends, so that AIOS never meets it while ECCOS is off."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Refusal(SystemExit):
 
 
 @contextmanager
-def guarded(needed_for: Iterable[str] = ANY_NEED, *, importing: bool = False) -> Iterator[None]:
+def shielded(needed_for: Iterable[str] = ANY_NEED, *, importing: bool = False) -> Iterator[None]:
     """Keep what goes wrong inside from AIOS.
 
     Where the config asks for something that needs the hook, it ends the start of the kernel, or fails its
@@ -69,7 +69,7 @@ def check_shape(kernel: Path | None = None) -> None:
         _done.add("shape")
     elif all(has_module(checkout, module) for module in WRAPPED_MODULES) or not has_config(checkout):
         return
-    with guarded(importing=kernel is None):
+    with shielded(importing=kernel is None):
         _require_shape(checkout, needs_on_disk(checkout) or ANY_NEED)
 
 
