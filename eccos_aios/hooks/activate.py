@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import wrapt
 
 from eccos_aios.errors import ConfigError, EccosError
+from eccos_aios.hooks.claim import claim
+from eccos_aios.hooks.clients import is_for_nobody
 from eccos_aios.hooks.kernel_app import extend, kernel_module
 from eccos_aios.hooks.seat import SEAT
 
@@ -92,6 +94,7 @@ def _check_before_start() -> None:
             config = kernel_config()
             check(config, kernel_model_names())
             if _schedules(config):
+                claim(config.manifest, may_wait=True)
                 _try_store(config)
     except EccosError as error:
         _refuse(error)
@@ -121,6 +124,7 @@ def _make_scheduler(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any
         config = kernel_config()
         if config.mode == "shadow":
             return _watch(wrapped, config, args, kwargs)
+        claim(config.manifest)
         from eccos_aios.hooks.modules import eccos_scheduler_nonblock
 
         scheduler = eccos_scheduler_nonblock(*args, **kwargs)
@@ -148,6 +152,8 @@ def _wrap_queue_module(module: ModuleType) -> None:
 
 def _add_message(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     """Queue a syscall; after ``/core/cleanup`` nobody would ever read it, so it is answered at once."""
+    if is_for_nobody(args[-1]):
+        return None
     added = wrapped(*args, **kwargs)
     ours = SEAT.ours
     if ours is not None and ours.stopped:
