@@ -67,6 +67,20 @@ class UnknownCallError(EccosError):
     """Feedback names a call, or an agent, that is not known or has not finished."""
 
 
+class FeedbackLimitError(EccosError):
+    """Feedback comes more often than it is taken from one agent or address.
+
+    Attributes
+    ----------
+    retry_after_s : float
+        Seconds after which it may be taken again.
+    """
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 ABSENT = object()
 """Stands for a value that is not there at all, as opposed to null."""
 

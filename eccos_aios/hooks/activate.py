@@ -16,9 +16,10 @@ import wrapt
 
 from eccos_aios.errors import EccosError
 from eccos_aios.hooks import targets
-from eccos_aios.hooks.shield import Refusal, check_shape, shielded
+from eccos_aios.hooks.clients import is_for_nobody
 from eccos_aios.hooks.launcher import checkout_of_process, kernel_module
 from eccos_aios.hooks.seat import SEAT
+from eccos_aios.hooks.shield import Refusal, check_shape, shielded
 from eccos_aios.hooks.switch import asks_for_router, needs_of_process
 from eccos_aios.hooks.targets import ROUTER, SCHEDULER, SHADOW
 
@@ -115,7 +116,14 @@ def _check_before_start() -> None:
         for module in LOADED_FOR[need]:  # what of ours cannot be imported is found out here
             import_module(f"eccos_aios.hooks.{module}")
     if SCHEDULER in needs:
+        _claim(config, may_wait=True)
         _try_store(config)
+
+
+def _claim(config: EccosConfig, *, may_wait: bool = False) -> None:
+    from eccos_aios.hooks.claim import claim
+
+    claim(config.manifest, may_wait=may_wait)
 
 
 def _try_store(config: EccosConfig) -> None:
@@ -148,8 +156,9 @@ def _make_scheduler(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any
 def _eccos_scheduler(parameters: dict[str, Any]) -> EccosScheduler:
     from eccos_aios.hooks.setup import kernel_config
 
-    kernel_config()  # what the user wrote is judged before what AIOS is made of
+    config = kernel_config()  # what the user wrote is judged before what AIOS is made of
     _require_targets(SCHEDULER)
+    _claim(config)
     from eccos_aios.hooks.modules import eccos_scheduler_nonblock
 
     scheduler = eccos_scheduler_nonblock(**parameters)
@@ -198,6 +207,8 @@ def _start_own_scheduler(wrapped: Any, scheduler: Any, args: Any, kwargs: Any) -
 
 def _add_message(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     """Queue a syscall; after ``/core/cleanup`` nobody would ever read it, so it is answered at once."""
+    if is_for_nobody(args[-1]):
+        return None
     added = wrapped(*args, **kwargs)
     ours = SEAT.ours
     if ours is not None and ours.stopped:

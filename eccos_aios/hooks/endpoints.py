@@ -2,114 +2,273 @@
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
+import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import logging
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
-from eccos_aios.errors import HistoryError, UnknownCallError
+from eccos_aios.errors import (
+    SHOWN_VALUE_LENGTH,
+    EccosError,
+    FeedbackLimitError,
+    HistoryError,
+    UnknownCallError,
+)
+from eccos_aios.hooks.asgi import (
+    App,
+    BodyError,
+    HttpAnswer,
+    Receive,
+    Scope,
+    Send,
+    headers_of,
+    read_body,
+    route_path,
+)
+from eccos_aios.hooks.guard import refusal
+from eccos_aios.hooks.query_pool import QueryPool
 from eccos_aios.hooks.seat import SEAT
 
-Endpoint = Callable[[Any], Awaitable[Any]]
+logger = logging.getLogger(__name__)
+
+ROOT = "eccos"
 MOST_DECISIONS = 1000
+MOST_PARAMETERS = 20  # of a query string
+THREADS = 4
+ANSWER_S = 10.0  # seconds that an endpoint may take; feedback waits for its store's disk
+LARGEST_NUMBER = 2**63 - 1  # of a call
 FEEDBACK = '{"call": id or number, "quality": 0 to 1}, or {"agent": name, "quality": 0 to 1}'
 SHADOW = "not in shadow mode, where AIOS decides"
+UNSEATED = "ECCOS does not schedule this kernel"
+
+# On every answer: nothing of it is kept, read as something else, or shown within another origin's page.
+ALWAYS = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+}
 
 
-def add_endpoints(app: Any) -> None:
-    """Add them to a FastAPI application."""
-    for path, methods, endpoint in (
-        ("/eccos/status", ["GET"], _status),
-        ("/eccos/decisions", ["GET"], _decisions),
-        ("/eccos/metrics", ["GET"], _metrics),
-        ("/eccos/feedback", ["POST"], _feedback),
-    ):
-        app.router.add_route(path, _guarded(endpoint), methods=methods)
+class Asked(NamedTuple):
+    """A request that may be answered."""
+
+    parameters: Mapping[str, str]
+    body: bytes
+    peer: str
 
 
-def _guarded(endpoint: Endpoint) -> Endpoint:
-    """Answer on loopback, elsewhere to who has the configured token; 503 where ECCOS does not schedule."""
+class EccosEndpoints:
+    """Answers every path below ``/eccos`` itself and hands all others on.
 
-    async def guarded(request: Any) -> Any:
+    It stands before the kernel's own application and whatever surrounds that, so that none of AIOS's
+    middleware answers for these paths or adds headers to them: they carry no CORS headers.
+
+    Parameters
+    ----------
+    app : ASGI application
+    hosts : callable
+        The names that the Host header may hold beside those of loopback.
+    front : callable, optional
+        Adds to a status what stands in front of the scheduler.
+    ending : callable, optional
+        Whether the process is ending.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        hosts: Callable[[], Collection[str]] = frozenset,
+        front: Callable[[dict[str, Any]], dict[str, Any]] = lambda status: status,
+        ending: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._front = front
+        self._ending = ending
+        # The event loop serves every agent, and the agents' own threads may all wait.
+        self._threads = QueryPool(THREADS, "eccos-endpoint")
+        self._endpoints: dict[str, tuple[str, Callable[[Asked], HttpAnswer]]] = {
+            "status": ("GET", self._status),
+            "health": ("GET", self._health),
+            "decisions": ("GET", self._decisions),
+            "metrics": ("GET", self._metrics),
+            "feedback": ("POST", self._feedback),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, as ASGI has it."""
+        segments = _segments(scope) if scope["type"] in ("http", "websocket") else None
+        if segments is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            try:
+                answer = await self._answer(scope, receive, segments)
+            except BodyError as error:
+                if not error.status:
+                    return
+                closing = {"connection": "close"} if error.status == 408 else {}
+                answer = HttpAnswer(error.status, {"error": str(error)}, closing)
+            await HttpAnswer(
+                answer.status, answer.content, {**ALWAYS, **answer.headers}, answer.media_type
+            ).send(scope, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, segments: list[str]) -> HttpAnswer:
         seated = SEAT.ours or SEAT.shadow
         if seated is None:
-            return _json({"error": "ECCOS does not schedule this kernel"}, 503)
+            return HttpAnswer(503, {"error": UNSEATED, "healthy": False, "reasons": [UNSEATED]})
         token = seated.config.token
-        host = request.client.host if request.client else None
-        if token is not None:
-            given = request.headers.get("authorization", "").removeprefix("Bearer ")
-            allowed = _is_loopback(host) or hmac.compare_digest(
-                given.encode(), token.get_secret_value().encode()
+        refused = refusal(scope, None if token is None else token.get_secret_value(), self._hosts())
+        if refused is not None:
+            return refused
+        method, endpoint = self._endpoints.get("/".join(segments), ("", None))
+        if endpoint is None:
+            known = ", ".join(f"/{ROOT}/{name}" for name in self._endpoints)
+            return HttpAnswer(404, {"error": f"there is no such endpoint; there are {known}"})
+        if scope["method"] not in ((method, "HEAD") if method == "GET" else (method,)):
+            allowed = "GET, HEAD" if method == "GET" else method
+            return HttpAnswer(405, {"error": f"only {allowed}"}, {"allow": allowed})
+        body = b""
+        if method == "POST":
+            if not _is_json(scope):
+                return HttpAnswer(415, {"error": "Content-Type must be application/json"})
+            body = await read_body(scope, receive)
+        peer = str(scope["client"][0]) if scope.get("client") else ""
+        return await self._run(endpoint, scope, body, peer)
+
+    async def _run(
+        self, endpoint: Callable[[Asked], HttpAnswer], scope: Scope, body: bytes, peer: str
+    ) -> HttpAnswer:
+        """Call an endpoint in a thread of ours; whatever comes of it is an answer."""
+        try:
+            asked = Asked(_parameters(scope), body, peer)
+        except ValueError as error:
+            return HttpAnswer(422, {"error": f"the query string: {error}"})
+        work: Awaitable[HttpAnswer] = asyncio.wrap_future(self._threads.submit(endpoint, asked))
+        try:
+            return await asyncio.wait_for(work, ANSWER_S)
+        except asyncio.TimeoutError:
+            told = f"the scheduler has not answered within {ANSWER_S:g} seconds"
+            return HttpAnswer(503, {"error": told, "healthy": False, "reasons": [told]})
+        except EccosError as error:
+            return HttpAnswer(503, {"error": str(error)})
+        except Exception as error:
+            logger.exception("an endpoint raised")
+            return HttpAnswer(500, {"error": f"{type(error).__name__}, which the kernel's log tells more of"})
+
+    def _status(self, _: Asked) -> HttpAnswer:
+        shadow = SEAT.shadow
+        return HttpAnswer(200, shadow.status() if shadow else self._front(_scheduler().status()))
+
+    def _health(self, _: Asked) -> HttpAnswer:
+        """Whether calls are served, for load balancers."""
+        if SEAT.shadow is not None:
+            note = "shadow mode: AIOS's own scheduler serves the calls, ECCOS looks on"
+            return HttpAnswer(200, {"healthy": True, "reasons": [], "note": note})
+        health = dict(_scheduler().health())
+        if self._ending():
+            health = {**health, "healthy": False, "reasons": ["the kernel is ending", *health["reasons"]]}
+        return HttpAnswer(200 if health["healthy"] else 503, health)
+
+    def _decisions(self, asked: Asked) -> HttpAnswer:
+        given = asked.parameters.get("limit", "100")
+        limit = int(given) if re.fullmatch("[0-9]{1,6}", given) else 0
+        if not 1 <= limit <= MOST_DECISIONS:
+            return HttpAnswer(
+                422, {"error": f"limit: {_shown(given)}: must be a whole number from 1 to {MOST_DECISIONS}"}
             )
-        else:
-            allowed = _is_loopback(host)
-        if not allowed:
-            told = "scheduler.eccos.token opens this to other hosts, sent as Authorization: Bearer TOKEN"
-            return _json({"error": told}, 401)
-        return await endpoint(request)
+        shadow = SEAT.shadow
+        if shadow is not None:
+            return HttpAnswer(200, {"decisions": shadow.decisions()[:limit]})
+        last = _scheduler().clockwork.decisions()[:limit]
+        return HttpAnswer(200, {"decisions": [asdict(decision) for decision in last]})
 
-    return guarded
+    def _metrics(self, _: Asked) -> HttpAnswer:
+        if SEAT.ours is None:
+            return HttpAnswer(409, {"error": SHADOW})
+        from eccos_aios.hooks.metrics import exposition
+
+        try:
+            status = _scheduler().status()
+            content, media_type = exposition(_scheduler().clockwork, status["history"], status["learning"])
+        except ImportError:
+            told = "prometheus-client is missing: pip install 'eccos-aios[metrics]'"
+            return HttpAnswer(501, {"error": told})
+        return HttpAnswer(200, content, media_type=media_type)
+
+    def _feedback(self, asked: Asked) -> HttpAnswer:
+        """What an answer was worth, by its call's id or number, or by the agent whose call finished last."""
+        if SEAT.ours is None:
+            return HttpAnswer(409, {"error": SHADOW})
+        try:
+            body = json.loads(asked.body)
+        except (ValueError, RecursionError):
+            return HttpAnswer(422, {"error": f"the body must be JSON: {FEEDBACK}"})
+        fault = _feedback_fault(body)
+        if fault is not None:
+            return HttpAnswer(422, {"error": fault})
+        quality, meant = float(body["quality"]), {key: body[key] for key in ("call", "agent") if key in body}
+        if any(isinstance(value, str) and not _is_text(value) for value in meant.values()):
+            return HttpAnswer(404, {"error": "no call or agent has half a surrogate pair in its name"})
+        try:
+            call_id = _scheduler().give_quality(quality, **meant, grader=asked.peer or None)
+        except UnknownCallError as error:
+            return HttpAnswer(404, {"error": str(error)})
+        except FeedbackLimitError as error:
+            retry_after = str(max(1, round(error.retry_after_s)))
+            return HttpAnswer(429, {"error": str(error)}, {"retry-after": retry_after})
+        except HistoryError as error:
+            return HttpAnswer(503, {"error": f"not kept: {error.allowed}"})
+        return HttpAnswer(200, {**meant, "id": call_id, "quality": quality})
 
 
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
+def _segments(scope: Scope) -> list[str] | None:
+    """What stands below ``/eccos`` in a request's path; None where the path is not below it.
+
+    However it is written: an endpoint is found by its plain path alone, but a path that would lead here
+    once its dots and empty parts are resolved is nobody else's.
+    """
+    path = route_path(scope)
+    written = [part for part in path.split("/") if part not in ("", ".")]
+    resolved: list[str] = []
+    for part in written:
+        if part != "..":
+            resolved.append(part)
+        elif resolved:
+            resolved.pop()
+    if not any(parts[:1] and parts[0].lower() == ROOT for parts in (written, resolved)):
+        return None
+    plain = path.removesuffix("/").split("/")[1:]
+    return plain[1:] if plain[:1] == [ROOT] else [""]
 
 
-async def _status(_: Any) -> Any:
-    return _json((SEAT.shadow or _scheduler()).status())
+def _parameters(scope: Scope) -> dict[str, str]:
+    """The query string; each of its names stands there once.
+
+    Raises
+    ------
+    ValueError
+        One stands there twice, or there are too many.
+    """
+    text = bytes(scope.get("query_string", b"")).decode("latin-1")
+    pairs = parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=MOST_PARAMETERS)
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return dict(pairs)
 
 
-async def _decisions(request: Any) -> Any:
-    asked = request.query_params.get("limit", "100")
-    if not asked.isdecimal() or not 1 <= int(asked) <= MOST_DECISIONS:
-        return _json({"error": f"limit: {asked!r}: must be a whole number from 1 to {MOST_DECISIONS}"}, 422)
-    shadow = SEAT.shadow
-    told = shadow.decisions() if shadow else [asdict(each) for each in _scheduler().clockwork.decisions()]
-    return _json({"decisions": told[: int(asked)]})
+def _is_json(scope: Scope) -> bool:
+    kinds = [value for name, value in headers_of(scope) if name == "content-type"]
+    return len(kinds) == 1 and kinds[0].partition(";")[0].strip().lower() == "application/json"
 
 
-async def _metrics(_: Any) -> Any:
-    from starlette.responses import Response
-
-    if SEAT.ours is None:
-        return _json({"error": SHADOW}, 409)
-    from eccos_aios.hooks.metrics import exposition
-
-    try:
-        status = _scheduler().status()
-        content, media_type = exposition(_scheduler().clockwork, status["history"], status["learning"])
-    except ImportError:
-        return _json({"error": "prometheus-client is missing: pip install 'eccos-aios[metrics]'"}, 501)
-    return Response(content, media_type=media_type)
-
-
-async def _feedback(request: Any) -> Any:
-    """What an answer was worth, by its call's id or number, or by the agent whose call finished last."""
-    from starlette.concurrency import run_in_threadpool
-
-    if SEAT.ours is None:
-        return _json({"error": SHADOW}, 409)
-    try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError):
-        return _json({"error": f"the body must be JSON: {FEEDBACK}"}, 422)
-    fault = _feedback_fault(body)
-    if fault is not None:
-        return _json({"error": fault}, 422)
-    quality, meant = float(body["quality"]), {key: body[key] for key in ("call", "agent") if key in body}
-    try:
-        # The store waits for its disk, and the event loop serves every agent.
-        call_id = await run_in_threadpool(_scheduler().give_quality, quality, **meant)
-    except UnknownCallError as error:
-        return _json({"error": str(error)}, 404)
-    except HistoryError as error:
-        return _json({"error": f"not kept: {error.allowed}"}, 503)
-    return _json({**meant, "id": call_id, "quality": quality})
+def _is_text(value: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _feedback_fault(body: Any) -> str | None:
@@ -117,22 +276,24 @@ def _feedback_fault(body: Any) -> str | None:
     if not isinstance(body, dict) or len({"call", "agent"} & body.keys()) != 1:
         return f"the body must name one call, or one agent: {FEEDBACK}"
     if unknown := body.keys() - {"call", "agent", "quality"}:
-        return f"{min(unknown)!r}: unknown key: {FEEDBACK}"
+        return f"{_shown(min(unknown))}: unknown key: {FEEDBACK}"
     call, agent, quality = body.get("call"), body.get("agent"), body.get("quality")
-    if "call" in body and (isinstance(call, bool) or not isinstance(call, int | str) or call == ""):
-        return f"call: {call!r}: must be the id or the number of a call in /eccos/decisions"
+    is_number = isinstance(call, int) and not isinstance(call, bool) and abs(call) <= LARGEST_NUMBER
+    if "call" in body and not is_number and not (isinstance(call, str) and call):
+        return f"call: {_shown(call)}: must be the id or the number of a call in /eccos/decisions"
     if "agent" in body and (not isinstance(agent, str) or not agent):
-        return f"agent: {agent!r}: must be the name of an agent"
+        return f"agent: {_shown(agent)}: must be the name of an agent"
     if isinstance(quality, bool) or not isinstance(quality, int | float) or not 0 <= quality <= 1:
-        return f"quality: {quality!r}: must be a number from 0 to 1"
+        return f"quality: {_shown(quality)}: must be a number from 0 to 1"
     return None
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict | list) or (isinstance(value, int) and value.bit_length() > 64):
+        return f"this {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= SHOWN_VALUE_LENGTH else text[:SHOWN_VALUE_LENGTH] + "…"
 
 
 def _scheduler() -> Any:
     return SEAT.ours
-
-
-def _json(content: object, status_code: int = 200) -> Any:
-    from starlette.responses import JSONResponse
-
-    return JSONResponse(content, status_code)

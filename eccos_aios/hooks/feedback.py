@@ -31,6 +31,7 @@ def give_quality(
     quality: float,
     call: int | str | None = None,
     agent: str | None = None,
+    grader: str | None = None,
 ) -> Graded:
     """Tell a call's quality to the store, where there is one, and to the quality held over time.
 
@@ -44,6 +45,8 @@ def give_quality(
         The call's number or id.
     agent : str, optional
         Whose call it is, the one that finished last; instead of `call`.
+    grader : str, optional
+        The address of whoever tells.
 
     Raises
     ------

@@ -18,6 +18,7 @@ from typing import Any
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError
+from eccos_aios.hooks.clients import client_of
 from eccos_aios.hooks.feedback import give_quality
 from eccos_aios.hooks.history import KernelHistory, open_store
 from eccos_aios.hooks.learner import Learner
@@ -218,14 +219,21 @@ class EccosScheduler:
         degraded = clockwork.restarts()
         return {"healthy": not reasons, "reasons": reasons, "degraded": degraded}
 
-    def give_quality(self, quality: float, *, call: int | str | None = None, agent: str | None = None) -> str:
+    def give_quality(
+        self,
+        quality: float,
+        *,
+        call: int | str | None = None,
+        agent: str | None = None,
+        grader: str | None = None,
+    ) -> str:
         """Tell how good the answer to a finished call was, and return its id; what is told last counts.
 
         Parameters and errors as `eccos_aios.hooks.feedback.give_quality`. With a store it is on disk on
         return.
         """
         current = self._current()
-        graded = give_quality(current.clockwork, current._history, quality, call, agent)
+        graded = give_quality(current.clockwork, current._history, quality, call, agent, grader)
         if graded.outcome is not None:
             self._learning.learn(graded.outcome.record())
         return graded.call_id
@@ -357,19 +365,21 @@ class EccosScheduler:
         if getattr(self.llm, "use_context_manager", False):
             syscall.set_time_limit(TIME_SLICE_S)
         text = text_of(syscall.query)
-        clockwork.submit(
-            Call(
-                text=text,
-                needs=needs_of(syscall.query, text.input_tokens, self._open_cores),
-                payload=Asked.by(syscall),
-                on_done=self._complete,
-                agent=syscall.agent_name,
-                pinned=self._suspended.resume(syscall.get_pid()),
-                priority=syscall.get_priority() or 0,
-                quality_target=quality_target_of(syscall.query),
-                conversation=conversation_of(syscall),
-            )
+        call = Call(
+            text=text,
+            needs=needs_of(syscall.query, text.input_tokens, self._open_cores),
+            payload=Asked.by(syscall),
+            on_done=self._complete,
+            agent=syscall.agent_name,
+            pinned=self._suspended.resume(syscall.get_pid()),
+            priority=syscall.get_priority() or 0,
+            quality_target=quality_target_of(syscall.query),
+            conversation=conversation_of(syscall),
         )
+        clockwork.submit(call)
+        client = client_of(syscall)
+        if client is not None:
+            client.when_gone(lambda: clockwork.abandon(call))
 
     def _execute(self, call: Call, core: str) -> Executed:
         try:

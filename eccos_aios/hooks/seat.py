@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from eccos_aios.hooks.claim import keep_only
+
 if TYPE_CHECKING:  # a kernel without ECCOS imports this room too, and must not pay for the clockwork
     from eccos_aios.hooks.scheduler import EccosScheduler
     from eccos_aios.hooks.shadow import ShadowRouting
@@ -42,6 +44,7 @@ class Seat:
         """Give the seat to ECCOS; a scheduler of AIOS's own ends after the batch that it is at."""
         with self._lock:
             theirs, self._ours, self._theirs, self._shadow = self._theirs, scheduler, None, None
+        keep_only(scheduler.config.manifest)
         if theirs is not None:
             theirs.active = False
 
@@ -51,6 +54,7 @@ class Seat:
             ours, self._ours, self._theirs, self._shadow = self._ours, None, theirs, shadow
         if ours is not None:
             ours.stop()
+        keep_only(None)
 
 
 SEAT = Seat()

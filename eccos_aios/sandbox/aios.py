@@ -47,12 +47,22 @@ class AiosKernel:
         Where its config has it listen.
     environment : mapping of str to str
         In addition to this process's.
+    token : str, optional
+        Sent with every request.
     """
 
     def __init__(
-        self, folder: Path, command: Sequence[str], port: int, environment: Mapping[str, str]
+        self,
+        folder: Path,
+        command: Sequence[str],
+        port: int,
+        environment: Mapping[str, str],
+        token: str | None = None,
     ) -> None:
         self.folder = folder
+        self._headers = {"Content-Type": "application/json"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
         self.url = f"http://{LOOPBACK}:{port}"
         self.output: list[str] = []
         self.process = subprocess.Popen(
@@ -94,7 +104,7 @@ class AiosKernel:
     def request(self, path: str, body: Any = None, timeout_s: float = ANSWER_TIMEOUT_S) -> Any:
         """The JSON answer to a GET, or to a POST where there is a body; an HTTP error is raised."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(self.url + path, data, self._headers)
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             return json.load(response)
 
@@ -190,7 +200,8 @@ def aios_kernel(
         (folder / CONFIG_FOLDER / name).write_text(content, encoding="utf-8")
     if change is not None:
         change(folder)
-    kernel = AiosKernel(folder, command, config["server"]["port"], environment or {})
+    eccos = config["scheduler"].get("eccos") or {}
+    kernel = AiosKernel(folder, command, config["server"]["port"], environment or {}, eccos.get("token"))
     try:
         kernel.wait_until_settled()
         yield kernel

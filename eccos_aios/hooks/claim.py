@@ -1,0 +1,120 @@
+"""Claims: which process schedules with a manifest, so that there is never a second one."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from eccos_aios.errors import ABSENT, ConfigError
+
+LOOK_S = 0.5  # seconds between looks of a worker that waits in reserve
+PID_LENGTH = 20  # bytes at most
+REMEDY = (
+    "each process would fill every quota on its own; run one worker (uvicorn --workers 1), or give each "
+    "kernel cores and a manifest of its own"
+)
+
+# Guards the claims of this process: the open lock file by its manifest, None where none can be locked.
+_lock = threading.Lock()
+_claims: dict[Path, int | None] = {}
+
+
+def claim(manifest: Path, may_wait: bool = False) -> None:
+    """Let this process be the one that schedules with a manifest, until `keep_only` lets go of it.
+
+    The kernel's end lets go of it too, however it ends. Two schedulers in one process are no matter here.
+
+    Parameters
+    ----------
+    manifest : Path
+    may_wait : bool
+        Where another process has it and a server started this one as one of its workers: wait in reserve
+        until that one ends, and say so. A worker that ended instead would be started again for ever.
+
+    Raises
+    ------
+    ConfigError
+        Another process has it.
+    """
+    manifest = manifest.resolve()
+    with _lock:
+        if manifest in _claims:
+            return
+    opened = _lock_file(manifest)
+    if opened is not None and not _is_locked(opened):
+        if not may_wait or multiprocessing.parent_process() is None:
+            holder = _holder(opened)
+            os.close(opened)
+            told = f"another kernel process ({holder}) schedules with this manifest: {REMEDY}"
+            raise ConfigError(str(manifest), "", ABSENT, told)
+        _wait_in_reserve(manifest, opened)
+    if opened is not None:
+        with contextlib.suppress(OSError):  # the file may be another user's
+            os.truncate(opened, 0)
+            os.pwrite(opened, str(os.getpid()).encode(), 0)
+    with _lock:
+        _claims[manifest] = opened
+
+
+def keep_only(manifest: Path | None) -> None:
+    """Let go of every manifest but this one."""
+    kept = None if manifest is None else manifest.resolve()
+    with _lock:
+        closed = [_claims.pop(path) for path in list(_claims) if path != kept]
+    for opened in closed:
+        if opened is not None:
+            os.close(opened)
+
+
+def _wait_in_reserve(manifest: Path, opened: int) -> None:
+    told = f"another worker process ({_holder(opened)}) schedules with {manifest}: {REMEDY}"
+    sys.stderr.write(f"eccos-aios: {told}; worker {os.getpid()} waits in reserve until that one ends\n")
+    sys.stderr.flush()
+    parent = os.getppid()
+    while not _is_locked(opened):
+        time.sleep(LOOK_S)
+        if os.getppid() != parent:
+            raise SystemExit("eccos-aios: the server of this worker has ended")
+
+
+def _lock_file(manifest: Path) -> int | None:
+    """The manifest's lock file, opened: beside it, or in the runtime folder where that is read-only."""
+    for path in _places(manifest):
+        for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+            with contextlib.suppress(OSError):
+                return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+    return None
+
+
+def _places(manifest: Path) -> Iterator[Path]:
+    yield manifest.with_name(f".{manifest.name}.lock")
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    yield Path(runtime) / f"eccos-aios-{sha256(os.fsencode(manifest)).hexdigest()[:16]}.lock"
+
+
+def _is_locked(opened: int) -> bool:
+    """Whether this process has the lock now; a file system without locks gives it to everybody."""
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _holder(opened: int) -> str:
+    try:
+        told = os.pread(opened, PID_LENGTH, 0).decode("ascii", "replace").strip()
+    except OSError:
+        told = ""
+    return f"process {told}" if told.isdecimal() else "of unknown number"

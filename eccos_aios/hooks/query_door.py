@@ -1,0 +1,153 @@
+"""QueryDoor: what happens to ``POST /query`` before AIOS sees it, and when its client goes."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+from eccos_aios.hooks.asgi import App, HttpAnswer, Message, Receive, Scope, Send, route_path
+from eccos_aios.hooks.clients import CLIENT, Client
+
+PATH = "/query"
+DOORWAY = 64  # requests beyond `max_pending` whose bodies may be read to see whose they are
+DEFAULT_RETRY_S = 1.0
+
+
+class QueryDoor:
+    """ASGI middleware around AIOS's application, inside AIOS's own, so that answers look as AIOS's do.
+
+    A request is answered 503 with Retry-After, before its body is read, while the kernel is ending and
+    where more calls wait than may wait. Whose call it is stands in the body. So a few requests beyond the
+    limit come in, and `QueryPool` decides there which agent's call has to leave; that one is answered 503
+    as well.
+
+    Each request's client is watched. When it goes, what it waits for is dropped wherever it waits, if it
+    has not been sent to a core, and counted.
+
+    Parameters
+    ----------
+    app : ASGI application
+    room : callable
+        How many more calls may wait, below 0 where more do; None where there is no scheduler of ours.
+    ending : callable
+        Whether the process is ending.
+    retry_after_s : callable
+        Seconds that a refused agent is told to stay away.
+    on_refusal : callable
+        Called for each request that is answered 503.
+    on_dropped : callable
+        Called with the number of calls that were dropped because a request's client had gone.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        room: Callable[[], int | None],
+        ending: Callable[[], bool],
+        retry_after_s: Callable[[], float],
+        on_refusal: Callable[[], None],
+        on_dropped: Callable[[int], None],
+    ) -> None:
+        self._app = app
+        self._room = room
+        self._ending = ending
+        self._retry_after_s = retry_after_s
+        self._on_refusal = on_refusal
+        self._on_dropped = on_dropped
+        self._unread = 0  # requests whose bodies are not read; changed in the event loop alone
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, as ASGI has it."""
+        if scope["type"] != "http" or scope["method"] != "POST" or route_path(scope) != PATH:
+            await self._app(scope, receive, send)
+            return
+        room = self._room()
+        if room is None:
+            await self._app(scope, receive, send)
+        elif self._ending():
+            await self._refuse(scope, send, "the kernel is ending and takes no more calls")
+        elif room + DOORWAY <= self._unread:
+            await self._refuse(scope, send, "as many calls wait as may wait")
+        else:
+            await self._let_in(scope, receive, send)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = Client()
+        watched = _Watched(receive, client, self._ending, self._note_read)
+        self._unread += 1
+
+        async def answer(message: Message) -> None:
+            # AIOS makes a 500 of what was refused behind the door.
+            if client.refusal is None:
+                await send(message)
+            elif message["type"] == "http.response.start":
+                retry_s = getattr(client.refusal, "retry_after_s", DEFAULT_RETRY_S)
+                await self._refuse(scope, send, str(client.refusal), retry_s)
+
+        was = CLIENT.set(client)
+        try:
+            await self._app(scope, watched.receive, answer)
+        finally:
+            CLIENT.reset(was)
+            watched.end()
+            client.leave()  # whatever its request still waits for, nobody reads
+            self._on_dropped(client.dropped)
+
+    async def _refuse(self, scope: Scope, send: Send, why: str, retry_s: float | None = None) -> None:
+        self._on_refusal()
+        seconds = math.ceil(self._retry_after_s() if retry_s is None else retry_s)
+        await HttpAnswer(503, {"detail": why}, {"retry-after": str(max(1, seconds))}).send(scope, send)
+
+    def _note_read(self) -> None:
+        self._unread -= 1
+
+
+class _Watched:
+    """A request's `receive`: once its body is read, somebody waits for its client to go."""
+
+    def __init__(
+        self, receive: Receive, client: Client, ending: Callable[[], bool], on_read: Callable[[], None]
+    ) -> None:
+        self._receive = receive
+        self._client = client
+        self._ending = ending
+        self._on_read: Callable[[], None] | None = on_read
+        self._watch: asyncio.Future[Message] | None = None
+
+    async def receive(self) -> Message:
+        """The next message, as ASGI has it."""
+        if self._watch is not None:
+            return await asyncio.shield(self._watch)
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._leave()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._read()
+            self._watch = asyncio.ensure_future(self._wait_for_end(message))
+        return message
+
+    def end(self) -> None:
+        """The request is answered."""
+        self._read()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _wait_for_end(self, message: Message) -> Message:
+        while message["type"] != "http.disconnect":
+            message = await self._receive()
+        self._leave()
+        return message
+
+    def _leave(self) -> None:
+        # A server that ends says of every request that its client has gone: it waits for the answer yet.
+        cycle: Any = getattr(self._receive, "__self__", None)
+        told_by_server = getattr(cycle, "shutting_down", False) and not getattr(cycle, "disconnected", True)
+        if not self._ending() and not told_by_server:
+            self._client.leave()
+
+    def _read(self) -> None:
+        on_read, self._on_read = self._on_read, None
+        if on_read is not None:
+            on_read()
