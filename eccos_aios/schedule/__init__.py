@@ -1,5 +1,6 @@
 """The clockwork: calls wait, are estimated and planned in rounds, and leave through a core's slot."""
 
+from eccos_aios.schedule.affinity import Conversation
 from eccos_aios.schedule.call import TRANSITIONS, Call, CallResult, CallState
 from eccos_aios.schedule.execute import (
     AbandonedError,
@@ -22,6 +23,7 @@ __all__ = [
     "CallResult",
     "CallState",
     "CallTimeoutError",
+    "Conversation",
     "CoreSlots",
     "Execute",
     "Executed",
