@@ -131,8 +131,8 @@ def _cores(manifest: Manifest, models: Sequence[Model]) -> Iterator[Finding]:
         yield Finding(
             "warn",
             "prices",
-            f"{', '.join(unpriced)}: no price in the manifest and none known to litellm, so they count as dear "
-            "as the dearest other core",
+            f"{', '.join(unpriced)}: no price in the manifest and none known to litellm, so they count "
+            "as dear as the dearest other core",
             "give each a price in the manifest (0 is fine for your own hardware)",
         )
     for core in cores:

@@ -153,7 +153,7 @@ class Contents:
             return
         self.abilities |= NEEDED.get(kind, ABILITIES)
         if part.get("type") == "tool_result" and depth > 0:
-            self.beside += self._texts(part.get("content"), depth - 1)
+            self.beside += list(self._texts(part.get("content"), depth - 1))
         else:
             self.beside.append(as_json(part))
 

@@ -75,7 +75,8 @@ def call_text(
         In OpenAI's format, with or without its ``function`` wrapper.
     """
     contents = contents_of(messages)
-    count = count_tokens("\n".join([*contents.written, *contents.beside, as_json(tools) if tools else ""]))
+    texts = [*contents.written, *contents.beside, *([as_json(tools)] if tools else ())]
+    count = count_tokens("\n".join(texts))
     around = MESSAGE_TOKENS * len(messages or ())
     return CallText(
         text=_embedded(contents, tools or ()),

@@ -62,42 +62,43 @@ MOST_STEPS = (
     (100, 95, 115, 95, 35, 40, 115, 0),
     (60, 55, 145, 50, 0, 75, 120, 85),
     (120, 120, 120, 115, 115, 120, 120, 115),
-    (75, 85, 95, 0, 5, 85, 115, 80),
+    (75, 85, 95, 0, 5, 85, 115, 60),
 )
 # What `LETTER_PAIRS` is multiplied by: inside a word, after its capital, between capitals.
 EXPECTED_PAIR_FACTORS = (1.6, 1.85, 1.65)
 MOST_PAIR_FACTORS = (2.6, 2.35, 1.45)
-REPEATED_SIGN = 0.05  # tokens of a sign that stands again: a line of dashes is a few tokens
-REPEATED_LETTER = (0.25, 0.5)  # of a letter, as expected and at most
+# Tokens of a letter, and of a sign, that stands again, as expected and at most.
+REPEATED_LETTER = (0.25, 0.5)
+REPEATED_SIGN = (0.05, 0.12)
 
 # Tokens of a character beyond ASCII, in hundredths, as expected and at most; ranges of code points. Where two
 # overlap the later counts.
 SCRIPTS: tuple[tuple[int, int, tuple[tuple[int, int], ...]], ...] = (
-    (275, 320, ((0x10000, 0x10FFFF),)),
-    (140, 230, ((0x0800, 0xFFFF),)),  # in three bytes, and rarely in a tokenizer
+    (275, 350, ((0x10000, 0x10FFFF),)),
+    (140, 260, ((0x0800, 0xFFFF),)),  # in three bytes, and rarely in a tokenizer
     # Armenian, Indic, Lao, Tibetan, Georgian
-    (110, 140, ((0x0530, 0x058F), (0x0700, 0x08FF), (0x0980, 0x0DFF), (0x0E80, 0x0FFF), (0x10A0, 0x10FF))),
-    (15, 90, ((0x00C0, 0x02AF), (0x1E00, 0x1EFF))),  # Latin letters with marks
-    (125, 185, ((0x0080, 0x00BF), (0x2000, 0x206F), (0x20A0, 0x20CF))),  # dashes, quotes, currencies
-    (165, 190, ((0x02B0, 0x036F),)),  # marks that combine
-    (50, 45, ((0x0370, 0x03FF),)),  # Greek
-    (170, 230, ((0x0400, 0x052F),)),  # Cyrillic letters that Russian has not
-    (20, 0, ((0x0410, 0x044F),)),
-    (60, 65, ((0x0590, 0x05FF),)),  # Hebrew
-    (115, 130, ((0x0600, 0x06FF),)),  # Arabic letters that Arabic has not
-    (25, 20, ((0x060C, 0x060C), (0x0621, 0x064A))),
-    (60, 65, ((0x0900, 0x097F),)),  # Devanagari
-    (45, 25, ((0x0E00, 0x0E7F),)),  # Thai
-    (45, 0, ((0x3040, 0x30FF),)),  # kana
-    (160, 180, ((0x3400, 0x9FFF),)),  # Chinese characters that are rare or written in the old way
-    (225, 240, ((0xAC00, 0xD7A3),)),  # Korean syllables that are rare
-    (80, 70, ((0x3000, 0x303F), (0xFF00, 0xFF0F), (0xFF1A, 0xFF20))),  # CJK punctuation
-    (80, 190, ((0x2070, 0x209F), (0x2100, 0x2BFF))),  # arrows, mathematics, boxes
-    (210, 315, ((0x1F000, 0x1FAFF), (0xFE00, 0xFE0F))),  # emoji
+    (110, 170, ((0x0530, 0x058F), (0x0700, 0x08FF), (0x0980, 0x0DFF), (0x0E80, 0x0FFF), (0x10A0, 0x10FF))),
+    (15, 95, ((0x00C0, 0x02AF), (0x1E00, 0x1EFF))),  # Latin letters with marks
+    (125, 200, ((0x0080, 0x00BF), (0x2000, 0x206F), (0x20A0, 0x20CF))),  # dashes, quotes, currencies
+    (165, 205, ((0x02B0, 0x036F),)),  # marks that combine
+    (50, 70, ((0x0370, 0x03FF),)),  # Greek
+    (170, 245, ((0x0400, 0x052F),)),  # Cyrillic letters that Russian has not
+    (20, 10, ((0x0410, 0x044F),)),
+    (60, 90, ((0x0590, 0x05FF),)),  # Hebrew
+    (115, 155, ((0x0600, 0x06FF),)),  # Arabic letters that Arabic has not
+    (25, 40, ((0x060C, 0x060C), (0x0621, 0x064A))),
+    (60, 95, ((0x0900, 0x097F),)),  # Devanagari
+    (45, 55, ((0x0E00, 0x0E7F),)),  # Thai
+    (45, 30, ((0x3040, 0x30FF),)),  # kana
+    (160, 215, ((0x3400, 0x9FFF),)),  # Chinese characters that are rare or written in the old way
+    (225, 270, ((0xAC00, 0xD7A3),)),  # Korean syllables that are rare
+    (80, 100, ((0x3000, 0x303F), (0xFF00, 0xFF0F), (0xFF1A, 0xFF20))),  # CJK punctuation
+    (80, 220, ((0x2070, 0x209F), (0x2100, 0x2BFF))),  # arrows, mathematics, boxes
+    (210, 350, ((0x1F000, 0x1FAFF), (0xFE00, 0xFE0F))),  # emoji
 )
 # The characters that a national standard puts first, because they are frequent: name of the codec, first and
 # last lead byte, and again what one is.
-FREQUENT = (("gb2312", 0xB0, 0xD7, 70, 50), ("euc_kr", 0xB0, 0xC8, 50, 60))
+FREQUENT = (("gb2312", 0xB0, 0xD7, 70, 80), ("euc_kr", 0xB0, 0xC8, 50, 90))
 
 ASCII = 128
 WIDTH = ASCII + 1  # of the table of pairs: all that is beyond ASCII is one character there
@@ -218,8 +219,8 @@ def _tables() -> _Tables:
     kinds = np.array([_kind(code) for code in range(WIDTH)])
     blank = (kinds == SPACE) | (kinds == BREAK)
     return _Tables(
-        _pair_table(kinds, EXPECTED_STEPS, EXPECTED_PAIR_FACTORS, REPEATED_LETTER[0]),
-        _pair_table(kinds, MOST_STEPS, MOST_PAIR_FACTORS, REPEATED_LETTER[1]),
+        _pair_table(kinds, EXPECTED_STEPS, EXPECTED_PAIR_FACTORS, (REPEATED_LETTER[0], REPEATED_SIGN[0])),
+        _pair_table(kinds, MOST_STEPS, MOST_PAIR_FACTORS, (REPEATED_LETTER[1], REPEATED_SIGN[1])),
         (blank[:, None] & ~blank).reshape(-1),
         script,
         np.array(columns, dtype=np.float64).T / 100,
@@ -230,7 +231,7 @@ def _pair_table(
     kinds: NDArray[np.intp],
     steps: tuple[tuple[int, ...], ...],
     factors: tuple[float, float, float],
-    repeated_letter: float,
+    repeated: tuple[float, float],
 ) -> Weights:
     table = np.array(steps, dtype=np.float64)[kinds[:, None], kinds] / 100
     letters = np.frombuffer("".join(LETTER_PAIRS).encode(), dtype=np.uint8).reshape(26, 26)
@@ -242,8 +243,8 @@ def _pair_table(
     table[capital, capital] += capitals * ends
     again = np.arange(WIDTH)
     letter = (kinds == LOWER) | (kinds == CAPITAL)
-    table[again[letter], again[letter]] = np.minimum(np.diag(table)[letter], repeated_letter)
-    table[again[kinds == SIGN], again[kinds == SIGN]] = REPEATED_SIGN
+    table[again[letter], again[letter]] = np.minimum(np.diag(table)[letter], repeated[0])
+    table[again[kinds == SIGN], again[kinds == SIGN]] = repeated[1]
     return table.reshape(-1)
 
 
