@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,8 +19,12 @@ from eccos_aios.errors import ABSENT, ConfigError, from_validation
 DEFAULT_QUOTA = 4  # concurrent calls; what a core of unknown strength can safely hold
 TOKENS_PER_PRICE_UNIT = 1_000_000  # prices are US dollars per million tokens
 
-Ability = Literal["tools", "json", "vision"]
-ABILITIES: frozenset[Ability] = frozenset({"tools", "json", "vision"})
+Ability = Literal["tools", "json", "vision", "audio", "files"]
+ABILITIES: frozenset[Ability] = frozenset({"tools", "json", "vision", "audio", "files"})
+
+LOCAL_BACKENDS = frozenset({"ollama", "hflocal", "huggingface"})  # of AIOS: they run on its own machines
+# Names of AIOS's backends that litellm's price map has under another.
+PRICED_AS = {"google": "gemini", "vllm": "hosted_vllm", "sglang": "hosted_vllm"}
 
 # The upper ends only keep slips of the pen out of the arrays: a dollar a token, more calls than any core.
 Dollars = Annotated[float, Field(strict=True, ge=0, le=1_000_000, allow_inf_nan=False)]
@@ -55,11 +60,11 @@ class Core(BaseModel):
     quota : int or None
         Calls that it may hold at once; None where the manifest leaves it out.
     price : Price or None
-        None where the manifest leaves it out; `resolved_price` then asks litellm's price map.
+        None where the manifest leaves it out; `known_price` then asks litellm's price map.
     context_window : int or None
-        Tokens; a longer call is never sent there. None: unlimited.
-    supports : frozenset of {"tools", "json", "vision"}
-        What calls to it may need. Default: everything.
+        Tokens of input and answer; a longer call is never sent there. None: unlimited.
+    supports : frozenset of {"tools", "json", "vision", "audio", "files"}
+        What calls to it may need. Default: everything, parts of messages that ECCOS does not know included.
     base_url : str or None
         Address of its OpenAI-compatible API, with its ``/v1``, for `collect`; AIOS has its own.
     api_key_env : str or None
@@ -82,9 +87,25 @@ class Core(BaseModel):
         return DEFAULT_QUOTA if self.quota is None else self.quota
 
     @property
+    def known_price(self) -> Price | None:
+        """The manifest's price, else litellm's where it is installed and knows the name; None: unknown."""
+        return self.price if self.price is not None else _litellm_price(self.name, None)
+
+    @property
     def resolved_price(self) -> Price:
-        """The manifest's price, else litellm's where it is installed and knows the name, else 0."""
-        return self.price if self.price is not None else _litellm_price(self.name)
+        """The known price, else 0: what is booked for a call. `prices_of` says what decides."""
+        return self.known_price or Price()
+
+    def at_backend(self, backend: str | None) -> Core:
+        """The same core with its price, where the manifest leaves it out and AIOS's backend tells it.
+
+        litellm prices many models by backend alone (``groq/llama-3.3-70b-versatile``). What runs on one's
+        own machines is free.
+        """
+        if self.price is not None:
+            return self
+        price = Price() if backend in LOCAL_BACKENDS else _litellm_price(self.name, backend)
+        return self if price is None else self.model_copy(update={"price": price})
 
 
 class Manifest(BaseModel):
@@ -147,12 +168,36 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _litellm_price(name: str) -> Price:
-    info = _litellm_price_map().get(name, {})
-    return Price(
-        input=(info.get("input_cost_per_token") or 0.0) * TOKENS_PER_PRICE_UNIT,
-        output=(info.get("output_cost_per_token") or 0.0) * TOKENS_PER_PRICE_UNIT,
-    )
+def _litellm_price(name: str, backend: str | None) -> Price | None:
+    """litellm's price of a model; None where litellm is not installed or does not know it."""
+    prices = _litellm_price_map()
+    found = (_price_of(prices.get(key)) for key in _price_keys(name, backend))
+    return next((price for price in found if price is not None), None)
+
+
+def _price_keys(name: str, backend: str | None) -> Iterator[str]:
+    """What litellm's map may call a model, from the most to the least particular."""
+    plain = name.split("/", 1)[-1]
+    for prefix in (backend, PRICED_AS.get(backend or "")):
+        if prefix:
+            yield f"{prefix}/{name.removeprefix(f'{prefix}/')}"
+            yield f"{prefix}/{plain}"
+    yield name
+    yield plain
+
+
+def _price_of(info: Any) -> Price | None:
+    """The price in an entry of litellm's map; None where it has none by the token."""
+    if not isinstance(info, dict):
+        return None
+    each = [info.get("input_cost_per_token"), info.get("output_cost_per_token")]
+    if not any(isinstance(cost, int | float) for cost in each):
+        return None
+    first, second = (float(cost or 0.0) * TOKENS_PER_PRICE_UNIT for cost in each)
+    try:
+        return Price(input=first, output=second)
+    except ValidationError:
+        return None
 
 
 @cache

@@ -108,7 +108,7 @@ def explain(
     call = query_text(query, tools)
     estimates = predictor.predict([call], [core.name for core in cores])
     cost = estimates.cost(cores)
-    needs = Needs(call.input_tokens, frozenset({"tools"}) if tools else frozenset())
+    needs = Needs.of(call)
     allowed = allowed_cores([needs], cores)
     quota = np.ones(len(cores), dtype=np.int64)
     assignment = solve(AssignmentProblem(cost, estimates.quality, quota, quality_target, allowed))

@@ -101,17 +101,23 @@ def test_reads_what_a_query_asks_of_a_core(file: Path) -> None:
         },
     )
     assert (plain.id, plain.text, plain.source) == ("a", query_text("Two and two?"), f"{file}:1")
-    assert plain.needs == Needs(plain.text.input_tokens)
+    assert plain.needs == Needs.of(plain.text)
     assert (picture.id, picture.text.text, picture.needs.abilities) == (7, "What is this?", {"vision"})
     assert limited.needs == Needs(87.0, frozenset({"tools"}), frozenset({"small", "large"}))
-    assert limited.text == CallText(query_text("Add.", [{"name": "add", "description": "adds"}]).text, 87.0)
+    assert limited.text == query_text("Add.", [{"name": "add", "description": "adds"}]).with_tokens(87)
 
 
 def test_what_is_null_or_empty_restricts_nothing(file: Path) -> None:
     (query,) = written(
         file, {"id": "a", "query": "q", "messages": None, "tools": [], "llms": [], "input_token_length": None}
     )
-    assert query.needs == Needs(query.text.input_tokens)
+    assert query.needs == Needs.of(query.text)
+    assert query.needs.answer_tokens == 0
+
+
+def test_room_for_the_answer_is_kept_where_a_query_says_how_long_it_may_be(file: Path) -> None:
+    (query,) = written(file, {"id": "a", "query": "q", "max_new_tokens": 300})
+    assert query.needs == Needs.of(query.text, answer_tokens=300.0)
 
 
 @pytest.mark.parametrize(

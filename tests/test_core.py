@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_a_byte_order_mark_does_no_harm(manifest_file: Path) -> None:
         ),
         (
             "{name: a, supports: [sound]}",
-            "cores[0].supports[0]: 'sound': must be 'tools', 'json' or 'vision'",
+            "cores[0].supports[0]: 'sound': must be 'tools', 'json', 'vision', 'audio' or 'files'",
         ),
         ("{name: a, supports: tools}", "cores[0].supports: 'tools': must be a list"),
         ("{name: a, context_window: -5}", "cores[0].context_window: -5: must be greater than or equal to 1"),
@@ -183,6 +184,67 @@ def test_a_price_that_is_left_out_comes_from_litellm_where_it_runs(monkeypatch: 
         assert Core(name="known", price=Price(input=9)).resolved_price == Price(input=9, output=0)
     finally:
         core._litellm_price_map.cache_clear()
+
+
+@pytest.fixture
+def litellm_prices(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from eccos_aios import core
+
+    litellm = types.ModuleType("litellm")
+    per_token = {
+        "gpt": (1e-6, 2e-6),
+        "groq/llama-70b": (5e-7, 8e-7),
+        "gemini/flash": (1e-7, 4e-7),
+        "openrouter/maker/large": (3e-6, 9e-6),
+        "free/model": (0.0, 0.0),
+        "pictures": (None, None),
+        "absurd": (float("nan"), -1.0),
+    }
+    litellm.model_cost = {  # type: ignore[attr-defined]
+        name: {"input_cost_per_token": first, "output_cost_per_token": second}
+        for name, (first, second) in per_token.items()
+    } | {"sample_spec": "text"}
+    monkeypatch.setitem(sys.modules, "litellm", litellm)
+    core._litellm_price_map.cache_clear()
+    yield
+    core._litellm_price_map.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "price"),
+    [
+        ("llama-70b", "groq", (0.5, 0.8)),
+        ("groq/llama-70b", "groq", (0.5, 0.8)),
+        ("groq/llama-70b", None, (0.5, 0.8)),
+        ("openai/gpt", "openai", (1, 2)),
+        ("gpt", "openai", (1, 2)),
+        ("gpt", "azure", (1, 2)),
+        ("flash", "google", (0.1, 0.4)),
+        ("models/flash", "gemini", (0.1, 0.4)),
+        ("maker/large", "openrouter", (3, 9)),
+        ("model", "free", (0, 0)),
+        ("llama3:8b", "ollama", (0, 0)),
+        ("gpt", "ollama", (0, 0)),
+        ("org/mine", "hflocal", (0, 0)),
+        ("llama-70b", "vllm", None),
+        ("llama-70b", None, None),
+        ("pictures", "openai", None),
+        ("absurd", "openai", None),
+        ("sample_spec", "openai", None),
+    ],
+)
+@pytest.mark.usefixtures("litellm_prices")
+def test_a_price_is_found_under_what_litellm_calls_the_model(
+    name: str, backend: str | None, price: tuple[float, float] | None
+) -> None:
+    known = Core(name=name).at_backend(backend).known_price
+    assert (known and (pytest.approx(known.input), pytest.approx(known.output))) == price
+
+
+@pytest.mark.usefixtures("litellm_prices")
+def test_a_price_of_the_manifest_stands_whatever_the_backend_says() -> None:
+    core = Core(name="llama-70b", price=Price(input=0, output=0))
+    assert core.at_backend("groq").known_price == Price(input=0, output=0)
 
 
 MANIFESTS = Path(__file__).parents[1] / "manifests"

@@ -10,6 +10,7 @@ from eccos_aios.assign.problem import TOLERANCE, BoolArray, FloatArray, IntArray
 from eccos_aios.assign.ties import tie_break
 
 MOST_ASSIGNMENTS = 4096  # three calls over 16 cores; more of them take longer than the solver
+MOST_CALLS = 12  # one core has one assignment, of however many calls
 
 
 def choose_cores(
@@ -44,7 +45,7 @@ def choose_cores(
         the cores have no room for all the calls.
     """
     calls, cores = cost.shape
-    if cores**calls > MOST_ASSIGNMENTS:
+    if not calls or calls > MOST_CALLS or cores**calls > MOST_ASSIGNMENTS:
         return None
     price = price_per_second or tie_break(cost, seconds)
     value = cost + price * seconds

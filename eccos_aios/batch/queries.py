@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from eccos_aios.errors import QueryError, from_validation
 from eccos_aios.history.lines import numbered_lines, read_content
 from eccos_aios.history.record import Tokens
-from eccos_aios.predict import CallText, call_text, has_images, query_text
+from eccos_aios.predict import CallText, call_text, query_text
 from eccos_aios.schedule import Needs
 
 
@@ -72,6 +72,7 @@ class _QueryLine(BaseModel):
     tools: list[dict[str, Any]] | None = None
     llms: list[Annotated[str, BeforeValidator(_core_name)]] | None = None
     input_token_length: Tokens | None = None
+    max_new_tokens: Tokens | None = None
 
     @model_validator(mode="after")
     def _asks_something(self) -> _QueryLine:
@@ -88,7 +89,7 @@ class _QueryLine(BaseModel):
         )
         if self.input_token_length is None:
             return asked
-        return CallText(asked.text, float(self.input_token_length))
+        return asked.with_tokens(self.input_token_length)
 
 
 def _query(source: str, line: bytes) -> Query:
@@ -96,9 +97,5 @@ def _query(source: str, line: bytes) -> Query:
         read = _QueryLine.model_validate_json(line)
     except ValidationError as error:
         raise from_validation(QueryError, source, error, _QueryLine) from error
-    text = read.text
-    abilities = {"tools"} if read.tools else set()
-    if has_images(read.messages):
-        abilities.add("vision")
-    named = frozenset(read.llms) if read.llms else None
-    return Query(read.id, text, Needs(text.input_tokens, frozenset(abilities), named), source)
+    text, named = read.text, frozenset(read.llms) if read.llms else None
+    return Query(read.id, text, Needs.of(text, named, answer_tokens=float(read.max_new_tokens or 0)), source)

@@ -11,8 +11,7 @@ from typing import Any
 from eccos_aios.collect.budget import Budget, worst_cost_usd
 from eccos_aios.collect.client import Answer, AttemptError, Client
 from eccos_aios.core import Core, Price
-from eccos_aios.predict import call_text
-from eccos_aios.predict.text import CHARACTERS_PER_TOKEN
+from eccos_aios.predict import call_text, count_tokens
 
 # What OpenAI's reasoning models refuse, and what says the same to them; None: it is left out.
 _OTHERWISE: Mapping[str, str | None] = {"max_tokens": "max_completion_tokens", "temperature": None}
@@ -158,7 +157,7 @@ class Priced:
     answer : Answer
     input_tokens, output_tokens : int
     counted : bool
-        Whether the tokens are counted here, four characters each, because the provider did not say.
+        Whether the tokens are estimated here, because the provider did not say.
     cost_usd : float
     """
 
@@ -180,6 +179,6 @@ def _priced(answer: Answer, body: Mapping[str, Any], price: Price) -> Priced:
     if given is None:
         given = round(input_tokens(body))
     if taken is None:
-        written = len(answer.text) + sum(len(str(call.get("function"))) for call in answer.tool_calls or ())
-        taken = round(written / CHARACTERS_PER_TOKEN)
+        said = [answer.text, *(str(call.get("function")) for call in answer.tool_calls or ())]
+        taken = round(count_tokens("\n".join(said)).expected)
     return Priced(answer, given, taken, counted, price.usd(given, taken))

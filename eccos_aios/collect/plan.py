@@ -12,6 +12,7 @@ from eccos_aios.collect.journal import Recorded
 from eccos_aios.collect.prompt import request_body
 from eccos_aios.collect.question import Grader, Question
 from eccos_aios.core import Core, Manifest
+from eccos_aios.predict import call_text
 
 # Output tokens that are assumed of a core that has answered nothing yet: a short derivation, or the answer.
 ASSUMED_OUTPUT_TOKENS: dict[Grader, int] = {
@@ -133,7 +134,8 @@ def _suits(core: Core, question: Question, max_output_tokens: int) -> bool:
     if core.context_window is None:
         return True
     body = request_body(question, core.name, max_output_tokens)
-    return input_tokens(body) + max_output_tokens <= core.context_window
+    most = call_text(body["messages"], body.get("tools")).most_tokens
+    return most + max_output_tokens <= core.context_window
 
 
 def _price(

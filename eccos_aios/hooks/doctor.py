@@ -8,22 +8,23 @@ import sys
 import sysconfig
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
 
 from eccos_aios.config import CONFIG_IN_CHECKOUT, STORE_SUFFIX, EccosConfig, eccos_config
-from eccos_aios.core import Manifest
+from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import EccosError
 from eccos_aios.history import Record, read_history
 from eccos_aios.history.schema import is_store
 from eccos_aios.hooks.checkout import read_checkout_config, require_checkout, revision_of
 from eccos_aios.hooks.serve import NEEDED
-from eccos_aios.hooks.setup import check
+from eccos_aios.hooks.setup import Model, check, models_of, never_served
 from eccos_aios.hooks.shape import faults_on_disk
 from eccos_aios.hooks.switch import asks_for_router, asks_for_scheduler, needs_of
+from eccos_aios.hooks.syscall import DEFAULT_ANSWER_TOKENS
 from eccos_aios.hooks.targets import ANY_NEED, TARGETS, WRITTEN_FOR
 
 REACH_TIMEOUT_S = 3.0  # seconds; a core that needs longer to list its models will not serve calls well either
@@ -73,6 +74,7 @@ def diagnose(aios: Path) -> list[Finding]:
     findings += _shape(aios, content)
     findings += _environment()
     findings += _section(aios / CONFIG_IN_CHECKOUT, content)
+    findings += _namesakes(models_of(_models(content)))
     findings += [_reach(model, content) for model in _models(content)]
     return findings
 
@@ -150,7 +152,7 @@ def _section(config_file: Path, content: Mapping[str, Any]) -> Iterator[Finding]
         yield Finding("ok", "config", f"quality target {config.quality_target}")
         manifest = check(config, [str(model.get("name")) for model in _models(content)])
         yield Finding("ok", "manifest", f"{len(manifest.cores)} cores: {', '.join(manifest.names)}")
-        yield from _prices(manifest)
+        yield from _cores(manifest, models_of(_models(content)))
         yield from _history(config, manifest, scheduling)
     except EccosError as error:
         yield Finding(
@@ -158,14 +160,43 @@ def _section(config_file: Path, content: Mapping[str, Any]) -> Iterator[Finding]
         )
 
 
-def _prices(manifest: Manifest) -> Iterator[Finding]:
-    free = [core.name for core in manifest.cores if not any(core.resolved_price.model_dump().values())]
-    if free:
+def _cores(manifest: Manifest, models: Sequence[Model]) -> Iterator[Finding]:
+    """Prices and windows, as the kernel will take them."""
+    backends = {model.name: model.backend for model in reversed(models)}
+    cores = [core.at_backend(backends.get(core.name)) for core in manifest.cores]
+    unpriced = [core.name for core in cores if core.known_price is None]
+    if unpriced:
         yield Finding(
             "warn",
             "prices",
-            f"{', '.join(free)}: no price in the manifest and none known to litellm, so they count as free",
+            f"{', '.join(unpriced)}: no price in the manifest and none known to litellm, so they count "
+            "as dear as the dearest other core",
             "give each a price in the manifest (0 is fine for your own hardware)",
+        )
+    for core in cores:
+        yield from _window(core)
+
+
+def _window(core: Core) -> Iterator[Finding]:
+    left = None if core.context_window is None else core.context_window - DEFAULT_ANSWER_TOKENS
+    if left is not None and left < DEFAULT_ANSWER_TOKENS:
+        yield Finding(
+            "warn",
+            "windows",
+            f"{core.name}: an agent that does not set max_new_tokens asks for {DEFAULT_ANSWER_TOKENS}, which "
+            f"leaves {max(0, left)} of its context window of {core.context_window} for what it writes",
+            "serve it with a larger context, or let agents set max_new_tokens",
+        )
+
+
+def _namesakes(models: Sequence[Model]) -> Iterator[Finding]:
+    for later, first in never_served(models):
+        yield Finding(
+            "warn",
+            "names",
+            f"AIOS's config lists core {later.name} at {first.hostname or first.backend} and again at "
+            f"{later.hostname or later.backend}: AIOS tells cores apart by name alone and uses the first",
+            "give one another name (vLLM: --served-model-name; Ollama: ollama cp), in the manifest too",
         )
 
 

@@ -13,7 +13,7 @@ from eccos_aios.assign import WAITS, AssignmentProblem, solve
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.hooks.setup import kernel_config, prepare
-from eccos_aios.predict import call_text, has_images
+from eccos_aios.predict import call_text
 from eccos_aios.schedule import Needs, allowed_cores
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class EccosRouting:
         self.llm_configs = llm_configs
         config = config or kernel_config()
         self.quality_target = config.quality_target
-        self._setup = prepare(config, [llm.name for llm in llm_configs])
+        self._setup = prepare(config, llm_configs)
         self._failed_before = False
 
     def get_model_idxs(
@@ -96,10 +96,8 @@ class EccosRouting:
         known = {core.name: core for core in self._setup.cores}
         cores = [known.get(name, Core(name=name)) for name in names]
         texts = [call_text(messages) for messages in queries]
-        needs = [
-            Needs(text.input_tokens, frozenset({"vision"} if has_images(messages) else ()), named)
-            for text, messages, named in zip(texts, queries, allowed, strict=True)
-        ]
+        # AIOS tells its router neither the tools nor the length of the answer.
+        needs = [Needs.of(text, named) for text, named in zip(texts, allowed, strict=True)]
         estimates = self._setup.learner.predictor.predict(texts, names)
         cost = estimates.cost(cores)
         assignment = solve(

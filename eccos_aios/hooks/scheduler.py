@@ -124,7 +124,7 @@ class EccosScheduler:
         self.config = config or kernel_config()
         self._response = response
         learner = None if predecessor is None else predecessor._learner_of(self.config.history)
-        setup = prepare(self.config, llm.available_llm_names, learner)
+        setup = prepare(self.config, llm.llm_configs, learner)
         self._learner: Learner | None = setup.learner  # until a successor takes this one's place
         self.cores: tuple[Core, ...] = setup.cores
         self._open_cores = frozenset(core.name for core in setup.cores)
@@ -367,7 +367,7 @@ class EccosScheduler:
         text = text_of(syscall.query)
         call = Call(
             text=text,
-            needs=needs_of(syscall.query, text.input_tokens, self._open_cores),
+            needs=needs_of(syscall.query, text, self._open_cores),
             payload=Asked.by(syscall),
             on_done=self._complete,
             agent=syscall.agent_name,

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eccos_aios.config import SECTION, EccosConfig, eccos_config
 from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import ConfigError
 from eccos_aios.history.schema import is_store
 from eccos_aios.hooks.learner import Learner, learner_of
-from eccos_aios.predict import HybridPredictor, LearningPredictor, fitted_predictor
+from eccos_aios.predict import HybridPredictor, LearningPredictor, fitted_predictor, use_tokenizer
+from eccos_aios.predict.tokens import Encode
 from eccos_aios.schedule import RetryPolicy, SchedulerSettings
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Model:
+    """An entry of ``llms.models`` in AIOS's config; backend and host are None where it has none."""
+
+    name: str
+    backend: str | None = None
+    hostname: str | None = None
 
 
 @dataclass(frozen=True)
@@ -25,7 +39,7 @@ class Setup:
     Attributes
     ----------
     cores : tuple of Core
-        The manifest's cores that AIOS initialised.
+        The manifest's cores that AIOS initialised, with the prices that are known under their backends.
     learner : Learner
         Holds the predictor, fitted on the history; not started.
     settings : SchedulerSettings
@@ -78,14 +92,32 @@ def check(config: EccosConfig, model_names: list[str]) -> Manifest:
     return manifest
 
 
-def prepare(config: EccosConfig, available: Sequence[str], learner: Learner | None = None) -> Setup:
-    """Read what the config names and fit the predictor.
+def models_of(llm_configs: Iterable[Any]) -> list[Model]:
+    """AIOS's models, from the ``llm_configs`` of its adapter or from the entries of its config."""
+    entries = (each if isinstance(each, Mapping) else vars(each) for each in llm_configs)
+    return [Model(str(entry.get("name")), entry.get("backend"), entry.get("hostname")) for entry in entries]
+
+
+def never_served(models: Sequence[Model]) -> list[tuple[Model, Model]]:
+    """Models that no call reaches, each with the one before it that has its name.
+
+    AIOS tells its models apart by name alone and takes the first.
+    """
+    by_name: defaultdict[str, list[Model]] = defaultdict(list)
+    for model in models:
+        by_name[model.name].append(model)
+    return [(later, alike[0]) for alike in by_name.values() for later in alike[1:]]
+
+
+def prepare(config: EccosConfig, llm_configs: Sequence[Any], learner: Learner | None = None) -> Setup:
+    """Read what the config names and fit the predictor; log what an operator should know of the cores.
 
     Parameters
     ----------
     config : EccosConfig
-    available : sequence of str
-        Names of the cores that AIOS initialised.
+    llm_configs : sequence
+        The models that AIOS initialised, each with a ``name`` and, where AIOS knows them, ``backend`` and
+        ``hostname``.
     learner : Learner, optional
         One that learns from this history already. Default: the history is read.
 
@@ -96,28 +128,66 @@ def prepare(config: EccosConfig, available: Sequence[str], learner: Learner | No
     HistoryError
         A record is wrong.
     """
-    manifest = config.read_manifest()
-    cores = tuple(core for core in manifest.cores if core.name in available)
+    manifest, models = config.read_manifest(), models_of(llm_configs)
+    backends = {model.name: model.backend for model in reversed(models)}  # of several of a name the first
+    cores = tuple(core.at_backend(backends[core.name]) for core in manifest.cores if core.name in backends)
     if not cores:
         raise ConfigError(
             str(config.manifest),
             "cores",
             list(manifest.names),
-            f"AIOS initialised none of these, only {list(available)}",
+            f"AIOS initialised none of these, only {list(backends)}",
         )
-    for name in manifest.names:
-        if name not in available:
-            logger.warning(
-                "core %r is in the manifest, but AIOS could not initialise it: it gets no calls", name
-            )
-    for name in available:
-        if name not in manifest.names:
-            logger.warning("core %r is not in the manifest: it gets only the calls that name it", name)
+    _warn(config, manifest, cores, models)
+    use_tokenizer(_litellm_encode())
     return Setup(
         cores=cores,
         learner=learner or _learner(config),
         settings=settings_of(config),
     )
+
+
+def _warn(config: EccosConfig, manifest: Manifest, cores: Sequence[Core], models: Sequence[Model]) -> None:
+    names = {model.name for model in models}
+    for name in manifest.names:
+        if name not in names:
+            logger.warning(
+                "core %r is in the manifest, but AIOS could not initialise it: it gets no calls", name
+            )
+    for name in sorted(names.difference(manifest.names)):
+        logger.warning("core %r is not in the manifest: it gets only the calls that name it", name)
+    for core in cores:
+        if core.known_price is None:
+            logger.warning(
+                "core %r has no price: %s gives none and litellm knows none, so it is taken to be as dear as "
+                "the dearest other core; set its price there, {input: 0, output: 0} for your own hardware",
+                core.name,
+                config.manifest,
+            )
+    for later, first in never_served(models):
+        logger.warning(
+            "core %r at %s never serves: AIOS's config lists that name before, at %s, and AIOS tells cores "
+            "apart by name alone; rename one of them",
+            later.name,
+            later.hostname or later.backend,
+            first.hostname or first.backend,
+        )
+
+
+def _litellm_encode() -> Encode | None:
+    """The tokenizer (cl100k) that litellm ships and uses itself, where litellm is loaded; else None.
+
+    Where litellm is told to keep its tokenizer elsewhere, it may have to fetch it first: that is left to it.
+    """
+    litellm = sys.modules.get("litellm")
+    if litellm is None or os.environ.get("CUSTOM_TIKTOKEN_CACHE_DIR"):
+        return None
+    try:
+        encode: Encode = litellm.encoding.encode_ordinary
+    except Exception as error:  # noqa: BLE001 - whatever litellm's loading raises, calls are counted without
+        logger.info("litellm's tokenizer cannot be used, tokens are estimated: %s", type(error).__name__)
+        return None
+    return encode
 
 
 def settings_of(config: EccosConfig) -> SchedulerSettings:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from hashlib import sha256
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
 from eccos_aios.errors import NoCoreError, QueryError
-from eccos_aios.predict import CallText, call_text, has_images
+from eccos_aios.hooks.sendable import require_sendable
+from eccos_aios.predict import CallText, call_text
 from eccos_aios.schedule import (
     AbandonedError,
     CallTimeoutError,
+    Conversation,
     Needs,
     OverloadedError,
     StoppedError,
     UnavailableError,
 )
+
+DEFAULT_ANSWER_TOKENS = 1000  # what AIOS asks for where a query does not say
+LOOKED_BACK = 32  # messages before the last that may have ended an earlier call of a conversation
+ANSWERS = frozenset({"assistant", "tool", "function"})  # roles of whoever speaks after a first turn
 
 RESPONSE_CLASSES = {
     "llm": "LLMResponse",
@@ -113,25 +118,58 @@ def quality_target_of(query: Any) -> float | None:
     return None
 
 
-def conversation_of(syscall: Syscall) -> str:
-    """What the calls of one conversation share: their agent and what the user said first."""
-    messages = [m for m in syscall.query.messages or [] if isinstance(m, dict)]
-    first = next((m.get("content") for m in messages if m.get("role") == "user"), "")
-    return f"{syscall.agent_name}:{sha256(repr(first).encode()).hexdigest()}"
+def conversation_of(syscall: Syscall) -> Conversation | None:
+    """What tells which earlier call of its agent an LLM syscall goes on from.
+
+    A call is told by its agent and all its messages, the system prompt included, and goes on from one whose
+    messages its own begin with. A first turn goes on from nothing, and says too little to be gone on from:
+    many conversations begin with "hi".
+    """
+    messages = [message for message in syscall.query.messages or [] if isinstance(message, Mapping)]
+    roles = [message.get("role") for message in messages]
+    if roles.count("user") < 2 and ANSWERS.isdisjoint(roles):
+        return None
+    keys = _history_keys(syscall.agent_name, messages)
+    return Conversation(known_as=keys[-1], continues=tuple(keys[-2 : -2 - LOOKED_BACK : -1]))
 
 
-def needs_of(query: Any, text_tokens: float, open_cores: frozenset[str]) -> Needs:
-    """What an LLM query asks of a core."""
-    abilities = {
-        "tools": bool(query.tools),
-        "json": query.message_return_type == "json" or bool(query.response_format),
-        "vision": has_images(query.messages or []),
-    }
-    named = frozenset(str(llm["name"]) for llm in named_cores(query))
-    return Needs(
-        input_tokens=text_tokens,
-        abilities=frozenset(ability for ability, needed in abilities.items() if needed),
-        cores=named or open_cores,
+def answered_conversation(syscall: Syscall, answer: str) -> Conversation:
+    """What a call that goes on from this one's answer will go on from, the first turn's included."""
+    messages = [message for message in syscall.query.messages or [] if isinstance(message, Mapping)]
+    messages.append({"role": "assistant", "content": answer})
+    return Conversation(known_as=_history_keys(syscall.agent_name, messages)[-1])
+
+
+def _history_keys(agent: str, messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each message a key of the history up to there; good in this process alone."""
+    keys, key = [], hash(agent)
+    for message in messages:
+        said = [message.get(name) for name in ("role", "content", "tool_calls", "tool_call_id")]
+        key = hash((key, *map(_digest, said)))
+        keys.append(f"{key:x}")
+    return keys
+
+
+def _digest(value: Any, depth: int = 16) -> int:
+    """A hash of what JSON can hold; marks for a provider's cache are no part of what was said."""
+    if isinstance(value, str | int | float | None):
+        return hash(value)
+    if isinstance(value, Mapping) and depth:
+        said = ((key, _digest(inner, depth - 1)) for key, inner in value.items() if key != "cache_control")
+        return hash(tuple(said))
+    if isinstance(value, Sequence) and depth:
+        return hash(tuple(_digest(inner, depth - 1) for inner in value))
+    return 0
+
+
+def needs_of(query: Any, text: CallText, open_cores: frozenset[str]) -> Needs:
+    """What an LLM query asks of a core; `text` is its `text_of`."""
+    answer_tokens = getattr(query, "max_new_tokens", None)
+    return Needs.of(
+        text,
+        frozenset(str(llm["name"]) for llm in named_cores(query)) or open_cores,
+        json=query.message_return_type == "json" or bool(query.response_format),
+        answer_tokens=float(DEFAULT_ANSWER_TOKENS if answer_tokens is None else max(0, answer_tokens)),
     )
 
 
@@ -147,5 +185,12 @@ def status_code_of(error: BaseException) -> int:
 
 
 def text_of(query: Any) -> CallText:
-    """What stage 1 sees of an LLM query."""
+    """What stage 1 sees of an LLM query.
+
+    Raises
+    ------
+    QueryError
+        No core can be sent it.
+    """
+    require_sendable(query)
     return call_text(query.messages or [], query.tools)

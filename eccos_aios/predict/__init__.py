@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from eccos_aios.predict.estimate import Estimates, prices_of
 from eccos_aios.predict.predictor import Predictor
-from eccos_aios.predict.text import CallText, call_text, has_images, query_text, record_text
+from eccos_aios.predict.text import CallText, call_text, query_text, record_text
+from eccos_aios.predict.tokens import TokenCount, count_tokens, use_tokenizer
 
 if TYPE_CHECKING:
     from eccos_aios.predict.default import default_predictor
@@ -62,19 +63,21 @@ __all__ = [
     "Predictor",
     "RetrievalPredictor",
     "TfidfEmbedder",
+    "TokenCount",
     "TrainedPredictor",
     "cached_predictor",
     "call_text",
+    "count_tokens",
     "default_predictor",
     "embedding_of",
     "fitted_predictor",
-    "has_images",
     "load_predictor",
     "prices_of",
     "query_text",
     "record_text",
     "refit_is_due",
     "save_predictor",
+    "use_tokenizer",
 ]
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from eccos_aios.core import Ability
 from eccos_aios.history import Record
 from eccos_aios.predict.packed import own_tokens, unpacked
+from eccos_aios.predict.parts import Contents, as_json, contents_of
+from eccos_aios.predict.tokens import count_tokens
 
-CHARACTERS_PER_TOKEN = 4.0  # of English prose in the common tokenizers
-TOKENS_PER_IMAGE = 765.0  # what OpenAI counts for one of 1024 x 1024 in high detail
 EMBEDDED_CHARACTERS = 4_000  # of the messages, and as many of the tools: enough to tell what is asked
 TOOL_MARK = "\n\x1f "  # before every tool in the embedded text; a control character, no user writes it
-IMAGE_TYPES = frozenset({"image", "image_url", "input_image"})
+MESSAGE_TOKENS = 8.0  # at most, that a chat template puts around a message
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,35 @@ class CallText:
     text : str
         What is embedded; empty where a history left it out.
     input_tokens : float
+        As many as are expected: what it costs.
     query_hash : str or None
         Of a text that was left out; tells calls that ask the same.
     embedding : bytes or None
         What stands for a text that was left out, see `packed`.
+    most_tokens : float
+        As many as it may be in a common tokenizer: what is held against a context window. Default:
+        `input_tokens`, where those are known and not estimated.
+    abilities : frozenset of str
+        What a core must support to read it: of ``tools``, ``vision``, ``audio``, ``files``; all that there
+        is, where it holds parts of an unknown kind.
     """
 
     text: str
     input_tokens: float
     query_hash: str | None = None
     embedding: bytes | None = None
+    most_tokens: float = -1.0
+    abilities: frozenset[Ability] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.most_tokens < self.input_tokens:
+            object.__setattr__(self, "most_tokens", self.input_tokens)
+
+    def with_tokens(self, input_tokens: float) -> CallText:
+        """The same, where the number of its tokens is known."""
+        return CallText(
+            self.text, float(input_tokens), self.query_hash, self.embedding, abilities=self.abilities
+        )
 
 
 def call_text(
@@ -50,20 +69,20 @@ def call_text(
     Parameters
     ----------
     messages : sequence of mapping
-        ``role`` and ``content``; the content a string, None, or a list of parts, images among them.
+        ``role`` and ``content``; the content a string, None, or a list of parts: texts, images, sounds,
+        files, tools' results, in the formats of OpenAI, Anthropic and Ollama.
     tools : sequence of mapping, optional
         In OpenAI's format, with or without its ``function`` wrapper.
     """
-    messages = messages or ()
-    tools = tools or ()
-    spoken = [text for message in messages if message.get("role") == "user" for text in _texts(message)]
-    everything = [text for message in messages for text in _texts(message)]
-    embedded = spoken if any(text.strip() for text in spoken) else everything
-    images = sum(1 for message in messages for part in _parts(message) if _is_image(part))
-    characters = sum(map(len, everything)) + _json_length(tools) + _tool_call_length(messages)
+    contents = contents_of(messages)
+    texts = [*contents.written, *contents.beside, *([as_json(tools)] if tools else ())]
+    count = count_tokens("\n".join(texts))
+    around = MESSAGE_TOKENS * len(messages or ())
     return CallText(
-        text=_shortened("\n".join(embedded).strip()) + _shortened("".join(_tool_texts(tools))),
-        input_tokens=characters / CHARACTERS_PER_TOKEN + images * TOKENS_PER_IMAGE,
+        text=_embedded(contents, tools or ()),
+        input_tokens=count.expected + contents.expected,
+        most_tokens=count.most + contents.most + around,
+        abilities=frozenset(contents.abilities | ({"tools"} if tools else set())),
     )
 
 
@@ -74,14 +93,15 @@ def query_text(query: str, tools: Sequence[Mapping[str, Any]] | None = None) -> 
 
 def record_text(record: Record) -> CallText:
     """The text of a past call, or what was kept instead; its own token count, or else the estimate."""
+    known = record.input_token_length
     if record.query_hash is not None:
         embedding = unpacked(record.embedding)
-        text = CallText("", own_tokens(embedding), record.query_hash, embedding)
-    else:
-        text = query_text(record.query, record.tools)
-    if record.input_token_length is None:
-        return text
-    return replace(text, input_tokens=float(record.input_token_length))
+        own = own_tokens(embedding) if known is None else float(known)
+        return CallText("", own, record.query_hash, embedding)
+    if known is None:
+        return query_text(record.query, record.tools)
+    contents = Contents(spoken=[record.query], written=[record.query])
+    return CallText(_embedded(contents, record.tools or ()), float(known))
 
 
 def split_tools(text: str) -> tuple[str, str]:
@@ -90,33 +110,13 @@ def split_tools(text: str) -> tuple[str, str]:
     return query, tools
 
 
-def has_images(messages: Iterable[Mapping[str, Any]] | None) -> bool:
-    """Whether any message holds an image."""
-    return any(_is_image(part) for message in messages or () for part in _parts(message))
+def _embedded(contents: Contents, tools: Iterable[Any]) -> str:
+    spoken = any(text.strip() for text in contents.spoken)
+    asked = "\n".join(contents.spoken if spoken else contents.written).strip()
+    return _shortened(asked) + _shortened("".join(_tool_texts(tools)))
 
 
-def _parts(message: Mapping[str, Any]) -> Sequence[Any]:
-    content = message.get("content")
-    if isinstance(content, str):
-        return (content,)
-    if isinstance(content, Mapping):
-        return (content,)
-    return content if isinstance(content, Sequence) else ()
-
-
-def _texts(message: Mapping[str, Any]) -> Iterator[str]:
-    for part in _parts(message):
-        if isinstance(part, str):
-            yield part
-        elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
-            yield part["text"]
-
-
-def _is_image(part: Any) -> bool:
-    return isinstance(part, Mapping) and (part.get("type") in IMAGE_TYPES or "image_url" in part)
-
-
-def _tool_texts(tools: Iterable[Any]) -> Iterator[str]:
+def _tool_texts(tools: Iterable[Any]) -> Iterable[str]:
     for tool in tools:
         if not isinstance(tool, Mapping):
             continue
@@ -126,14 +126,6 @@ def _tool_texts(tools: Iterable[Any]) -> Iterator[str]:
         properties = parameters.get("properties") if isinstance(parameters, Mapping) else None
         names = " ".join(map(str, properties)) if isinstance(properties, Mapping) else ""
         yield f"{TOOL_MARK}{function.get('name', '')} {function.get('description', '')} {names}"
-
-
-def _tool_call_length(messages: Iterable[Mapping[str, Any]]) -> int:
-    return sum(_json_length(message["tool_calls"]) for message in messages if message.get("tool_calls"))
-
-
-def _json_length(content: Any) -> int:
-    return len(json.dumps(content, ensure_ascii=False, default=str)) if content else 0
 
 
 def _shortened(text: str) -> str:

@@ -1,5 +1,6 @@
 """The clockwork: calls wait, are estimated and planned in rounds, and leave through a core's slot."""
 
+from eccos_aios.schedule.affinity import Conversation
 from eccos_aios.schedule.attempt import Attempt, Usage, current_attempt
 from eccos_aios.schedule.call import TRANSITIONS, Call, CallResult, CallState
 from eccos_aios.schedule.classify import Observation, classify
@@ -32,6 +33,7 @@ __all__ = [
     "CallResult",
     "CallState",
     "CallTimeoutError",
+    "Conversation",
     "CoreSlots",
     "Execute",
     "Executed",

@@ -3,32 +3,56 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-REMEMBERED_CONVERSATIONS = 10_000
+REMEMBERED_CALLS = 30_000  # of conversations; each of their calls has a key of its own
 PREFIX_DISCOUNT = 0.1  # share of a call's cost; what a warm prefix cache is taken to be worth
 
 
+@dataclass(frozen=True)
+class Conversation:
+    """What a call is remembered by, and the earlier calls that it may go on from.
+
+    Attributes
+    ----------
+    known_as : str
+        Its own key.
+    continues : tuple of str
+        Keys of calls that it may go on from, the latest first.
+    """
+
+    known_as: str
+    continues: tuple[str, ...] = ()
+
+
 class Affinity:
-    """Remembers the core of each conversation. Not thread-safe: the scheduler's lock guards it."""
+    """Remembers the core of each conversation. Not thread-safe: the scheduler's lock guards it.
+
+    A conversation that is a string has the same key at every call.
+    """
 
     def __init__(self) -> None:
         self._cores: OrderedDict[str, str] = OrderedDict()
 
-    def served(self, conversation: str | None, core: str) -> None:
+    def served(self, conversation: Conversation | str | None, core: str) -> None:
         """A call of the conversation was sent to a core."""
         if conversation is None:
             return
-        self._cores[conversation] = core
-        self._cores.move_to_end(conversation)
-        while len(self._cores) > REMEMBERED_CONVERSATIONS:
+        key = conversation if isinstance(conversation, str) else conversation.known_as
+        self._cores[key] = core
+        self._cores.move_to_end(key)
+        while len(self._cores) > REMEMBERED_CALLS:
             self._cores.popitem(last=False)
 
-    def core_of(self, conversation: str | None) -> str | None:
+    def core_of(self, conversation: Conversation | str | None) -> str | None:
         """The core that served it last; None where none is remembered."""
-        return None if conversation is None else self._cores.get(conversation)
+        if conversation is None or not self._cores:
+            return None
+        keys = (conversation,) if isinstance(conversation, str) else conversation.continues
+        return next((self._cores[key] for key in keys if key in self._cores), None)
 
 
 def discounted(cost: NDArray[np.float64], column: int) -> NDArray[np.float64]:

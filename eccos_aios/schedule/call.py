@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.predict import CallText
+from eccos_aios.schedule.affinity import Conversation
 from eccos_aios.schedule.attempt import Attempt
 from eccos_aios.schedule.limits import Needs
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome
@@ -96,8 +97,8 @@ class Call:
         Calls of a higher one go first.
     quality_target : float or None
         Its own, 0 to 1; None: the scheduler's.
-    conversation : str or None
-        Calls of one conversation may keep to the core that served it.
+    conversation : Conversation, str or None
+        Calls of one conversation may keep to the core that served it; a string is its key at every call.
     number : int
         Its number in this process, from 1.
     id : str
@@ -114,7 +115,7 @@ class Call:
     pinned: str | None = None
     priority: int = 0
     quality_target: float | None = None
-    conversation: str | None = None
+    conversation: Conversation | str | None = None
     number: int = field(default_factory=lambda: next(_numbers))
     id: str = field(default_factory=lambda: str(uuid4()))
     arrived_s: float = field(default_factory=time.monotonic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,6 +66,24 @@ def test_more_than_a_few_calls_are_left_to_the_solver() -> None:
         choose_cores(np.ones(shape), np.ones(shape), np.ones(shape, bool), np.full(4, 9), 0, np.ones(4))
         is None
     )
+
+
+@pytest.mark.parametrize("calls", range(1, 101))
+@pytest.mark.parametrize("cores", [1, 2, 40, 5000])
+def test_neither_many_calls_nor_many_cores_are_too_many(cores: int, calls: int) -> None:
+    shape = (calls, cores)
+    found = choose_cores(
+        np.ones(shape), np.ones(shape), np.ones(shape, bool), np.full(cores, calls), 0, np.ones(cores)
+    )
+    if found is not None:
+        assert len(found[0]) == calls
+        assert found[1]
+
+
+def test_one_core_places_a_few_calls_within_its_quota() -> None:
+    one = np.ones((3, 1))
+    assert choose_cores(one, one, one > 0, np.array([3]), 0, np.ones(1)) == ([0, 0, 0], True)
+    assert choose_cores(one, one, one > 0, np.array([2]), 0, np.ones(1)) is None
 
 
 @settings(max_examples=200, deadline=None)

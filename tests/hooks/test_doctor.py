@@ -121,3 +121,29 @@ def test_a_folder_that_is_no_checkout_is_told(tmp_path: Path) -> None:
     (finding,) = diagnose(tmp_path)
     assert (finding.level, finding.subject) == ("fail", "AIOS")
     assert "--aios" in finding.remedy
+
+
+def test_cores_without_a_price_with_little_room_or_of_one_name_are_told(tmp_path: Path) -> None:
+    content = config("http://127.0.0.1:9")
+    content["llms"]["models"] += [
+        {"name": "small", "backend": "vllm", "hostname": "http://127.0.0.1:8"},
+        {"name": "own", "backend": "ollama"},
+        {"name": "priced", "backend": "vllm", "hostname": "http://127.0.0.1:9"},
+    ]
+    manifest = """
+        cores:
+          - {name: small, context_window: 1024}
+          - {name: own, context_window: 32768}
+          - {name: priced, price: {input: 0, output: 0}}
+    """
+    found = by_subject(diagnose(checkout(tmp_path, content, manifest)))
+    assert found["prices"].level == found["windows"].level == found["names"].level == "warn"
+    assert found["prices"].message.startswith("small: no price")
+    assert "leaves 24 of its context window of 1024" in found["windows"].message
+    assert all(host in found["names"].message for host in ("http://127.0.0.1:9", "http://127.0.0.1:8"))
+
+
+def test_nothing_is_said_of_cores_that_lack_nothing(tmp_path: Path) -> None:
+    manifest = "cores: [{name: small, price: {input: 0, output: 0}, context_window: 8192}]"
+    found = by_subject(diagnose(checkout(tmp_path, config("http://127.0.0.1:9"), manifest)))
+    assert not {"prices", "windows", "names"} & set(found)

@@ -71,7 +71,14 @@ def answered(message: str, reported: Usage | None = None) -> CallResult:
             user("three"),
         ],
         [user("long " * 3000)],
-        [user([{"type": "text", "text": "parts"}, {"type": "image_url", "image_url": {}}])],
+        [
+            user(
+                [
+                    {"type": "text", "text": "parts"},
+                    {"type": "image_url", "image_url": {"url": "https://host/a.png"}},
+                ]
+            )
+        ],
         [{"role": "system", "content": "no user at all"}],
         [user("a tool's mark \n\x1f in the text")],
         [user("")],
@@ -89,8 +96,8 @@ def test_what_is_kept_gives_stage_1_the_same_text_again(messages: Any, tools: An
 
 def test_tokens_that_nobody_reported_are_counted_and_marked() -> None:
     kept = outcome(LLMQuery(messages=[user("x" * 40)]), answered("y" * 10))
-    assert (kept.input_token_length, kept.output_token_length, kept.token_source) == (10, 3, "counted")
-    assert kept.cost_usd == pytest.approx((10 * 1 + 3 * 10) / 1e6)
+    assert (kept.input_token_length, kept.output_token_length, kept.token_source) == (11, 4, "counted")
+    assert kept.cost_usd == pytest.approx((11 * 1 + 4 * 10) / 1e6)
     assert (kept.agent, kept.core, kept.latency_s, kept.finished_s, kept.error) == (
         "tester",
         "small",

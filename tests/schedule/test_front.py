@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eccos_aios.assign import WAITS, AssignmentProblem, solve
 from eccos_aios.predict import CallText
@@ -47,6 +49,38 @@ def test_a_plan_costs_what_the_optimum_does_and_reaches_as_much(calls: int, targ
     assert quality[placed, chosen].mean() >= min(target, exact.quality) - 1e-6
     if exact.met:
         assert cost[placed, chosen].sum() <= exact.cost * 1.002 + 1e-9
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    cores=st.integers(1, 40) | st.just(1),
+    calls=st.integers(1, 100),
+    slots=st.sampled_from([1, 4, 1000]),
+    levels=st.sampled_from([1, 3, 10**6]),
+    price=st.sampled_from([0.0, 0.3]),
+)
+def test_any_number_of_calls_over_any_number_of_cores_is_planned_within_the_quotas(
+    seed: int, cores: int, calls: int, slots: int, levels: int, price: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    quality, cost = (rng.integers(0, levels + 1, (calls, cores)) / levels for _ in range(2))
+    waiting = waiting_calls(cost, quality)
+    free, soon = (rng.integers(0, slots + 1, cores) for _ in range(2))
+    front = Front(waiting, Target(float(rng.random()), lambda _: 0.0, price))
+    columns, fell_back = planned_columns(front, capacity(free.tolist(), soon.tolist()))
+    placed = [column for column in columns if column != WAITS]
+    assert not fell_back
+    assert len(placed) == min(calls, (free + soon).sum())
+    assert (np.bincount(placed, minlength=cores) <= free + soon).all()
+
+
+@pytest.mark.parametrize("calls", [32, 64, 90, 5000])
+@pytest.mark.parametrize("slots", [4, 64, 10_000])
+def test_one_core_takes_as_many_calls_as_it_has_slots(calls: int, slots: int) -> None:
+    front = Front(waiting_calls(np.ones((calls, 1)), np.full((calls, 1), 0.7)), Target(0.5, lambda _: 0.0))
+    columns, fell_back = planned_columns(front, capacity([slots], [0]))
+    assert (columns.count(0), fell_back) == (min(calls, slots), False)
 
 
 def test_calls_do_not_wait_for_a_core_while_one_as_cheap_and_as_good_is_idle() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eccos_aios.core import ABILITIES, Core
+from eccos_aios.predict import call_text
 from eccos_aios.schedule import Needs, allowed_cores, why_none
 
 NAMES = ("a", "b", "c")
@@ -19,10 +21,12 @@ NEEDS = st.builds(
     input_tokens=st.floats(0, 120),
     abilities=ABILITY_SETS,
     cores=st.none() | st.frozensets(st.sampled_from([*NAMES, "elsewhere"])),
+    answer_tokens=st.sampled_from([0.0, 1.0, 30.0]),
+    expected_tokens=st.floats(0, 120),
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=200)
 @given(cores=CORES, needs=st.lists(NEEDS, max_size=6))
 def test_a_core_is_allowed_exactly_where_it_lacks_nothing(
     cores: tuple[Core, ...], needs: list[Needs]
@@ -30,10 +34,17 @@ def test_a_core_is_allowed_exactly_where_it_lacks_nothing(
     allowed = allowed_cores(needs, cores)
     assert allowed.shape == (len(needs), len(cores))
     for row, need in enumerate(needs):
-        for column, core in enumerate(cores):
-            fits = core.context_window is None or need.input_tokens <= core.context_window
-            named = need.cores is None or core.name in need.cores
-            assert allowed[row, column] == (fits and named and need.abilities <= core.supports)
+
+        def may(input_tokens: float, core: Core, need: Needs = need) -> bool:
+            room = core.context_window is None or input_tokens + need.answer_tokens <= core.context_window
+            return (
+                room and (need.cores is None or core.name in need.cores) and need.abilities <= core.supports
+            )
+
+        surely = [may(need.input_tokens, core) for core in cores]
+        likely = [may(need.expected_tokens, core) for core in cores]
+        assert allowed[row].tolist() == (surely if any(surely) else likely)
+        assert allowed_cores([need], cores).tolist() == [allowed[row].tolist()]
 
 
 @settings(deadline=None, max_examples=100)
@@ -55,3 +66,44 @@ def test_why_none_says_what_each_core_lacks() -> None:
     assert "short: 51 input tokens exceed its context window of 50" in line
     assert "plain: does not support json, tools" in line
     assert "other: not among the cores that the call may go to" in line
+
+
+WINDOWS = [Core(name="small", context_window=4096), Core(name="large", context_window=128_000)]
+
+
+@pytest.mark.parametrize(
+    ("most", "expected", "answer", "allowed"),
+    [
+        (3000.0, 2500.0, 1000.0, [True, True]),
+        (3200.0, 2500.0, 1000.0, [False, True]),  # may be too long for the small one
+        (3200.0, 2500.0, 0.0, [True, True]),
+        (127_500.0, 99_000.0, 1000.0, [False, True]),  # may be too long for all, and is not expected to be
+        (200_000.0, 180_000.0, 1000.0, [False, False]),
+    ],
+)
+def test_the_answer_needs_room_and_doubts_go_to_the_larger_window(
+    most: float, expected: float, answer: float, allowed: list[bool]
+) -> None:
+    needs = Needs(most, answer_tokens=answer, expected_tokens=expected)
+    assert allowed_cores([needs], WINDOWS).tolist() == [allowed]
+
+
+def test_why_none_says_that_the_answer_needs_room() -> None:
+    line = why_none(Needs(500, answer_tokens=1000), [Core(name="tiny", context_window=1024)])
+    assert "tiny: 500 input tokens and room for an answer of 1000 exceed its context window of 1024" in line
+
+
+def test_old_manifests_keep_what_they_listed_and_get_no_more() -> None:
+    listed = Core(name="listed", supports=frozenset({"tools", "json", "vision"}))
+    everything = Core(name="everything")
+    texts = [
+        call_text([{"role": "user", "content": [part]}])
+        for part in (
+            {"type": "image_url", "image_url": {"url": "https://host/a.png"}},
+            {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "mp3"}},
+            {"type": "file", "file": {"file_id": "file-1"}},
+            {"type": "hologram", "hologram": {}},
+        )
+    ]
+    allowed = allowed_cores([Needs.of(text) for text in texts], [listed, everything])
+    assert allowed.tolist() == [[True, True], [False, True], [False, True], [False, True]]
