@@ -334,7 +334,7 @@ def test_a_request_whose_client_is_gone_is_not_held_against_a_quota(core: Sandbo
 def test_several_faults_strike_one_request_each(core: SandboxCore) -> None:
     core.fail(("500", "429", "empty"), share=0.5)
     statuses = [post(core)[0] for _ in range(120)]
-    assert 30 <= 120 - statuses.count(200)
+    assert 120 - statuses.count(200) >= 30
     assert {500, 429, 200} == set(statuses)
 
 
