@@ -82,9 +82,9 @@ class Fault:
         ``window`` (status 400, for what the request says and for its length); ``null`` (status 200, no
         content, finish_reason length), ``empty`` (status 200, no body), ``malformed`` (status 200, body
         not JSON), ``redirect`` (status 307, to the same address); ``cut`` (the connection ends without an
-        answer), ``hang`` (no answer until healed), ``trickle`` (the head of an answer, then a byte now and
-        then until healed); or ``refused`` (nothing listens until healed, whatever the share; not one of
-        several).
+        answer), ``hang`` (no answer until healed), ``trickle`` (the head of an answer, then a byte now
+        and then until healed); or ``refused`` (nothing listens until healed, whatever the share; not one
+        of several).
     share : float
         Part of the requests that it strikes, 0 to 1.
     seed : int
