@@ -18,7 +18,7 @@ MOST_CHANGES = 96  # that are held possible at once; the least likely are droppe
 NEWEST_WEIGHT = 0.05  # of the newest outcome in what is typically predicted of the core
 SUSPECTED = 0.2  # probability of a change from which on a fit should wait for certainty
 NOTICED = 0.95  # probability of a change from which on it is logged
-LEAST_CALLS = 10  # since a change that may be noticed: a core of even chances fails so many once in 1 / HAZARD
+LEAST_CALLS = 10  # that speak for a change: a core of even chances fails as many once in 1 / HAZARD
 LEAST_SHIFT = 0.1  # points of quality; what moved less is corrected, but no event
 
 

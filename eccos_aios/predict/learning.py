@@ -13,7 +13,7 @@ from eccos_aios.history import Change, Record
 from eccos_aios.predict.drift import Drift, DriftDetector
 from eccos_aios.predict.embed import Embedder
 from eccos_aios.predict.estimate import Estimates, FloatArray
-from eccos_aios.predict.features import Features, embed_calls
+from eccos_aios.predict.features import embed_calls
 from eccos_aios.predict.hybrid import HybridPredictor
 from eccos_aios.predict.outcome_log import OutcomeLog
 from eccos_aios.predict.outcomes import core_positions, outcomes_of
@@ -241,7 +241,8 @@ class _SinceFit:
 
     def _numbered(self, records: Sequence[Record]) -> tuple[list[int], list[int]]:
         """Each record's number, and the rows of those whose call is new."""
-        numbers, new = [], []
+        numbers: list[int] = []
+        new: list[int] = []
         now: dict[str, int] = {}
         for row, record in enumerate(records):
             identity = record.id

@@ -53,9 +53,7 @@ class Recent:
         grown.vectors[after], grown.predicted[after], grown.quality[after] = vectors, predicted, quality
         return replace(grown, count=after.stop)
 
-    def corrected(
-        self, number: int, vector: Features, predicted: FloatArray, quality: FloatArray
-    ) -> Recent:
+    def corrected(self, number: int, vector: Features, predicted: FloatArray, quality: FloatArray) -> Recent:
         """With other outcomes of a record, by its number; one that is no longer searched stays as it is.
 
         Parameters

@@ -33,8 +33,8 @@ class QualityDebt:
 
     What a call delivers is known from feedback alone. Until then it counts as predicted, less the mean
     error that feedback on other calls has shown. Feedback that is corrected leaves everything as though the
-    correction had been given in the first place: what came after it is counted once more, half a microsecond a call
-    or feedback. What is not finite is ignored: a single NaN would stay in the sums for ever.
+    correction had been given in the first place: what came after it is counted once more, half a microsecond
+    each. What is not finite is ignored: a single NaN would stay in the sums for ever.
 
     Not thread-safe: the scheduler's lock guards it.
     """
