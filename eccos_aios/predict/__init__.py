@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         fitted_predictor,
         load_predictor,
         save_predictor,
+        stored_predictor,
     )
     from eccos_aios.predict.trained import TrainedPredictor
 
@@ -47,6 +48,7 @@ _LAZY = {
     "load_predictor": "saved",
     "refit_is_due": "learning",
     "save_predictor": "saved",
+    "stored_predictor": "saved",
 }
 
 __all__ = [
@@ -75,6 +77,7 @@ __all__ = [
     "record_text",
     "refit_is_due",
     "save_predictor",
+    "stored_predictor",
 ]
 
 
