@@ -67,6 +67,21 @@ class UnknownCallError(EccosError):
     """Feedback names a call, or an agent, that is not known or has not finished."""
 
 
+class FeedbackLimitError(EccosError):
+    """More feedback came than one call, agent or address may get or give.
+
+    Parameters
+    ----------
+    message : str
+    retry_after_s : float
+        Seconds until the next is accepted.
+    """
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
 ABSENT = object()
 """Stands for a value that is not there at all, as opposed to null."""
 

@@ -31,6 +31,7 @@ def give_quality(
     quality: float,
     call: int | str | None = None,
     agent: str | None = None,
+    grader: str | None = None,
 ) -> Graded:
     """Tell a call's quality to the store, where there is one, and to the quality held over time.
 
@@ -44,9 +45,13 @@ def give_quality(
         The call's number or id.
     agent : str, optional
         Whose call it is, the one that finished last; instead of `call`.
+    grader : str, optional
+        The address from which it was sent. None: from within this process, where nothing is limited.
 
     Raises
     ------
+    FeedbackLimitError
+        The call was graded, or its agent or the grader has graded, more often than is allowed.
     UnknownCallError
         There is no such finished call.
     HistoryError
@@ -58,8 +63,14 @@ def give_quality(
         raise ValueError(f"quality: {quality!r}: must be a number from 0 to 1")
     if (call is None) == (agent is None):
         raise ValueError("give either call or agent")
+    if grader is not None:
+        history.feedback_limit.take("address", grader)
     try:
         call_id = call if isinstance(call, str) else _id_of(clockwork, history, call, agent)
+        if grader is not None:
+            history.feedback_limit.take("call", call_id)
+            if (whose := history.agent_of(call_id)) is not None:
+                history.feedback_limit.take("agent", whose)
         outcome = history.give_quality(call_id, quality)
     except HistoryError as error:
         if error.key in ("call_id", "agent"):

@@ -61,9 +61,10 @@ class DriftDetector:
     as much less, and none is noticed before: three wrong answers in a row took a core of 0.92 down to 0.46
     for every call, four to 0.13, which whoever grades four calls could do at will.
 
-    Measured on 60 cores each that halve their quality, predicted with a spread, off by 3 points: one of 0.95,
-    0.8 or 0.6 is noticed after 12, 15 and 26 outcomes in the median, within 50 in 100, 100 and 90 of 100; one
-    of 0.4, which loses 0.2, after 50. In 500 outcomes before, 4 of the 240 were suspected wrongly.
+    Measured on 60 cores each that halve their quality, predicted with a spread of 0.2 and off by 3 points:
+    one of 0.95, 0.8 or 0.6 is noticed after 12, 13 and 25 outcomes in the median (11, 12 and 25 without
+    `LEAST_CALLS`), within 50 in 100, 100 and 93 of 100; one of 0.4, which loses 0.2, after 59. In 500 outcomes
+    before, 8 of the 240 were noticed wrongly.
 
     Not thread-safe: whoever learns holds a lock.
 
