@@ -18,6 +18,7 @@ TRAINING_PER_LIST = 20  # vectors that k-means sees
 SCANNED = 5_000  # vectors that a search compares; fewer records have more of their lists scanned
 ROUNDS = 6  # of k-means; more moves no figure
 SEED = 0
+LONGEST_CENTROID = 1.001  # they lie within the unit sphere
 EXPONENT_OF_HALF = np.uint16(0x7C00)  # all of its bits set: infinite, or no number
 
 
@@ -151,8 +152,12 @@ class ApproximateIndex:
             These do not fit together, or something is not finite.
         """
         lists, width = centroids.shape
-        if sizes.shape != (lists,) or not 1 <= probed <= lists or (sizes < 0).any():
+        if centroids.dtype != np.float32 or not (np.abs(centroids) <= LONGEST_CENTROID).all():
+            raise ValueError("broken index: its centroids")
+        if sizes.dtype != np.int64 or sizes.shape != (lists,) or (sizes < 0).any():
             raise ValueError("broken index: its lists")
+        if type(probed) is not int or not 1 <= probed < 2**31:
+            raise ValueError("broken index: the lists that are scanned")
         code_size = 2 * width
         if sum(sizes.tolist()) * (8 + code_size) != total_bytes:
             raise ValueError("broken index: its size")

@@ -1,4 +1,4 @@
-"""Fitted objects <-> a JSON tree, arrays and indexes; no kind that `form` does not list is written or made."""
+"""Fitted objects <-> a JSON tree, arrays and indexes; only kinds that `form` lists are written or made."""
 
 from __future__ import annotations
 
@@ -96,7 +96,9 @@ class Reader:
         kind = _KINDS[tree["kind"]]
         fields = {name: part for name, part in tree["fields"].items() if not name.startswith("_")}
         if is_dataclass(kind):
-            return kind(**{name: self._read(part) for name, part in fields.items()})
+            parts = {name: self._read(part) for name, part in fields.items()}
+            with np.errstate(all="ignore"):  # a forest converts its arrays before anybody has looked at them
+                return kind(**parts)
         made: Any = object.__new__(kind)
         for name, part in fields.items():
             setattr(made, name, self._read(part))

@@ -63,8 +63,8 @@ class DriftDetector:
 
     Measured on 60 cores each that halve their quality, predicted with a spread of 0.2 and off by 3 points:
     one of 0.95, 0.8 or 0.6 is noticed after 12, 13 and 25 outcomes in the median (11, 12 and 25 without
-    `LEAST_CALLS`), within 50 in 100, 100 and 93 of 100; one of 0.4, which loses 0.2, after 59. In 500 outcomes
-    before, 8 of the 240 were noticed wrongly.
+    `LEAST_CALLS`), within 50 in 100, 100 and 93 of 100; one of 0.4, which loses 0.2, after 59. In 500
+    outcomes before, 8 of the 240 were noticed wrongly.
 
     Not thread-safe: whoever learns holds a lock.
 

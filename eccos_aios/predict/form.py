@@ -5,7 +5,6 @@ Whoever adds a fitted attribute says here what it may hold; what is not listed i
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
