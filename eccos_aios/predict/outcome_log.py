@@ -33,7 +33,7 @@ class OutcomeLog:
 
     A detector takes outcomes one after the other and cannot take one back. So the latest stay in blocks,
     each with a copy of the detector before it, and a correction runs from its block on once more: some 40 µs
-    an outcome, 3 ms for one of the latest 64 and 45 ms for the oldest of 1,024 that are kept.
+    an outcome, 3 ms for one of the latest 64 and 50 ms for the oldest of 1,024 that are kept.
 
     Not thread-safe: whoever learns holds a lock.
 

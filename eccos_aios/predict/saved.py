@@ -316,7 +316,7 @@ def _load(path: Path, key: str | None, covers: Covers, most_bytes: float) -> Fit
             return Fitted(Reader(file).predictor(head["predictor"]), mark, records)
     except HistoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - every layer below raises what it likes at a damaged file
+    except Exception as error:  # every layer below raises what it likes at a damaged file
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise HistoryError(str(path), "", ABSENT, f"is not a saved predictor: {reason}") from error
 

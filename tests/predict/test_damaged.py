@@ -405,7 +405,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved predictor with an approximate index."""
     path = tmp_path_factory.mktemp("indexed") / "p.npz"
     draw = random.Random(0)
-    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa lemma prime poem sea".split()
+    words = [f"word{chr(97 + number)}" for number in range(14)]
     records = [
         Record.model_validate(
             {
