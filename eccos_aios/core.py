@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from eccos_aios.bounded_yaml import load_yaml
 from eccos_aios.errors import ABSENT, ConfigError, from_validation
 
 DEFAULT_QUOTA = 4  # concurrent calls; what a core of unknown strength can safely hold
@@ -154,15 +154,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        The file cannot be read, is not YAML, or is not a mapping.
+        The file cannot be read, is not YAML, is not a mapping, or is larger, deeper, or by its aliases
+        longer than any config.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = load_yaml(path)
     except OSError as error:
         raise ConfigError(str(path), "", ABSENT, f"cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        where = " ".join(str(error).split())
-        raise ConfigError(str(path), "", ABSENT, f"is not YAML: {where}") from error
+    except ValueError as error:
+        raise ConfigError(str(path), "", ABSENT, str(error)) from error
     if not isinstance(content, dict):
         raise ConfigError(str(path), "", content, "must be a mapping of keys to values")
     return content

@@ -68,17 +68,18 @@ class UnknownCallError(EccosError):
 
 
 class FeedbackLimitError(EccosError):
-    """Feedback comes more often than it is taken from one agent or address.
+    """More feedback came than one call, agent or address may get or give.
 
-    Attributes
+    Parameters
     ----------
+    message : str
     retry_after_s : float
-        Seconds after which it may be taken again.
+        Seconds until the next is accepted.
     """
 
     def __init__(self, message: str, retry_after_s: float) -> None:
-        super().__init__(message)
         self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 ABSENT = object()

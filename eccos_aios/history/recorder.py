@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
+import time
 from collections import deque
+from collections.abc import Sequence
+from itertools import islice
 from types import TracebackType
 
 from eccos_aios.errors import HistoryError
 from eccos_aios.history.call_outcome import CallOutcome
 from eccos_aios.history.store import HistoryStore
+from eccos_aios.supervised import SupervisedThread
 
 logger = logging.getLogger(__name__)
 
 CAPACITY = 10_000  # outcomes that may wait for the disk
 BATCH = 256  # outcomes that are committed at once
 RETRY_S = 1.0  # seconds between two attempts at a store that cannot be written
+ALONE = 3  # attempts at an outcome that a store which takes others does not take
+ALONE_S = 0.05  # seconds between two of these; others wait meanwhile
+LATE_S = 10.0  # seconds that a disk may take before somebody should know
 CLOSE_S = 30.0  # seconds that `close` gives what still waits: three times what one writer waits for another
+WRONG_VALUES = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
 
 
 class OutcomeRecorder:
@@ -24,7 +38,8 @@ class OutcomeRecorder:
 
     The recorder owns the thread ``eccos-history-writer``: it begins here and ends with `close`. While the
     store cannot be written outcomes wait, and the thread tries again; what finds no room is dropped and
-    counted, and so is what still waits when `close` has waited long enough.
+    counted, and so is what still waits when `close` has waited long enough. An outcome that the store does
+    not take, whatever it raises, while it would take others, is dropped and counted alone.
 
     Parameters
     ----------
@@ -42,12 +57,16 @@ class OutcomeRecorder:
         # Guards every field below. Never held while the store is called.
         self._changed = threading.Condition()
         self._waiting: deque[CallOutcome] = deque()
+        self._in_hand: list[CallOutcome] = []  # taken from those, neither on disk nor dropped
+        self._since_s = 0.0  # when the first of these was taken
+        self._reason = ""  # why they are not on disk
         self._accepted = 0
         self._settled = 0  # of the accepted, those that are on disk or dropped
         self._recorded = 0
         self._dropped = 0
         self._closed = False
-        self._thread = threading.Thread(target=self._write, name="eccos-history-writer", daemon=True)
+        self._refused = False  # an outcome was dropped alone, and that was logged
+        self._thread = SupervisedThread("eccos-history-writer", self._write)
         self._thread.start()
 
     def __enter__(self) -> OutcomeRecorder:
@@ -69,6 +88,27 @@ class OutcomeRecorder:
         """How many outcomes never reached the store: no room, closed, or not writable to the end."""
         with self._changed:
             return self._dropped
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that writes runs."""
+        return self._thread.alive
+
+    @property
+    def restarts(self) -> int:
+        """How often the thread raised something unforeseen and went on."""
+        return self._thread.restarts
+
+    def faults(self) -> list[str]:
+        """What keeps outcomes from the disk at the moment, a line each; empty where nothing does."""
+        with self._changed:
+            since_s, reason = (time.monotonic() - self._since_s if self._in_hand else 0.0), self._reason
+            closed = self._closed
+        if not closed and not self.alive:
+            return ["the history's writer has ended"]
+        if reason or since_s > LATE_S:
+            return [f"outcomes wait for the disk since {since_s:.0f} s: {reason or 'it does not answer'}"]
+        return []
 
     def record(self, outcome: CallOutcome) -> bool:
         """Take an outcome; False where there is no room for it, and it is dropped and counted.
@@ -106,6 +146,7 @@ class OutcomeRecorder:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        self._thread.end()
         self._thread.join(timeout_s)
         with self._changed:
             late = len(self._waiting)
@@ -118,36 +159,83 @@ class OutcomeRecorder:
 
     def _write(self) -> None:
         while batch := self._next_batch():
-            stored = self._persist(batch)
-            with self._changed:
-                self._settled += len(batch)
-                if stored:
-                    self._recorded += len(batch)
-                else:
-                    self._dropped += len(batch)
-                self._changed.notify_all()
+            if not self._written(batch):
+                for outcome in batch:
+                    self._write_alone(outcome)
 
     def _next_batch(self) -> list[CallOutcome]:
+        """What is to be written now: first what was in hand when the thread was begun again."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            return [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            self._changed.wait_for(lambda: self._in_hand or self._waiting or self._closed)
+            if not self._in_hand:
+                self._since_s = time.monotonic()
+                self._in_hand = list(islice(self._waiting, BATCH))
+                for _ in self._in_hand:
+                    self._waiting.popleft()
+            return list(self._in_hand)
 
-    def _persist(self, batch: list[CallOutcome]) -> bool:
-        """Write a batch, trying until it is written or nobody waits for it any more."""
-        told = False
+    def _written(self, batch: Sequence[CallOutcome]) -> bool:
+        """Write outcomes, trying as long as the store takes none; False where it is these that it refuses."""
         while True:
             with self._changed:
                 last = self._closed  # once closed, a store that cannot be written gets one attempt more
-            try:
-                self._store.append_outcomes(batch)
-            except HistoryError as error:
-                if last:
-                    logger.warning("%d outcomes are lost: %s", len(batch), error)
-                    return False
-                if not told:
-                    logger.warning("outcomes wait, trying again every %g s: %s", RETRY_S, error)
-                told = True
-            else:
+            fault = self._attempt(batch)
+            if fault is None:
+                self._settle(len(batch), recorded=True)
+                return True
+            if not _is_of_the_store(fault) and self._attempt(()) is None:
+                return False
+            if last:
+                logger.warning("%d outcomes are lost: %s", len(batch), _cause(fault))
+                self._settle(len(batch), recorded=False)
                 return True
             with self._changed:
+                first, self._reason = not self._reason, _cause(fault).removeprefix(f"{self._store.path}: ")
+            if first:
+                logger.warning("outcomes wait, trying again every %g s: %s", RETRY_S, _cause(fault))
+            with self._changed:
                 self._changed.wait_for(lambda: self._closed, RETRY_S)
+
+    def _write_alone(self, outcome: CallOutcome) -> None:
+        """Write one outcome of a batch that was refused, or drop it where it is the one."""
+        for attempt in range(ALONE):
+            if attempt:
+                time.sleep(ALONE_S)
+            if self._written((outcome,)):
+                return
+        with self._changed:
+            first, self._refused = not self._refused, True
+        if first:
+            logger.warning(
+                "an outcome is lost: the store does not take it, though it takes others (logged once)"
+            )
+        self._settle(1, recorded=False)
+
+    def _attempt(self, batch: Sequence[CallOutcome]) -> BaseException | None:
+        try:
+            self._store.append_outcomes(batch)
+        except BaseException as fault:  # noqa: BLE001 - whatever one outcome raises must not cost the others
+            return fault
+        return None
+
+    def _settle(self, count: int, *, recorded: bool) -> None:
+        """The first of those in hand are on disk, or dropped."""
+        with self._changed:
+            del self._in_hand[:count]
+            self._settled += count
+            if recorded:
+                self._recorded += count
+            else:
+                self._dropped += count
+            self._since_s, self._reason = time.monotonic(), ""
+            self._changed.notify_all()
+
+
+def _is_of_the_store(fault: BaseException) -> bool:
+    """Whether a fault is known to keep all outcomes from the disk, and not these alone."""
+    return isinstance(fault, HistoryError) and not isinstance(fault.__cause__, WRONG_VALUES)
+
+
+def _cause(fault: BaseException) -> str:
+    """A fault in a line; never the message of one that is not ours, which may repeat what was asked."""
+    return str(fault) if isinstance(fault, HistoryError) else type(fault).__name__

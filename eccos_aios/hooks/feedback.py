@@ -46,10 +46,12 @@ def give_quality(
     agent : str, optional
         Whose call it is, the one that finished last; instead of `call`.
     grader : str, optional
-        The address of whoever tells.
+        The address from which it was sent. None: from within this process, where nothing is limited.
 
     Raises
     ------
+    FeedbackLimitError
+        The call was graded, or its agent or the grader has graded, more often than is allowed.
     UnknownCallError
         There is no such finished call.
     HistoryError
@@ -61,8 +63,14 @@ def give_quality(
         raise ValueError(f"quality: {quality!r}: must be a number from 0 to 1")
     if (call is None) == (agent is None):
         raise ValueError("give either call or agent")
+    if grader is not None:
+        history.feedback_limit.take("address", grader)
     try:
         call_id = call if isinstance(call, str) else _id_of(clockwork, history, call, agent)
+        if grader is not None:
+            history.feedback_limit.take("call", call_id)
+            if (whose := history.agent_of(call_id)) is not None:
+                history.feedback_limit.take("agent", whose)
         outcome = history.give_quality(call_id, quality)
     except HistoryError as error:
         if error.key in ("call_id", "agent"):

@@ -13,6 +13,7 @@ from eccos_aios.config import EccosConfig
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import CallOutcome, HistoryStore, OutcomeRecorder
 from eccos_aios.history.schema import is_store
+from eccos_aios.hooks.feedback_limit import FeedbackLimit
 from eccos_aios.predict import embedding_of
 
 logger = logging.getLogger(__name__)
@@ -39,9 +40,15 @@ class KernelHistory:
 
     A scheduler that takes another's place takes this over, so that also the calls that the first has in
     flight find the store that counts. Without a store the last outcomes are remembered all the same.
+
+    Attributes
+    ----------
+    feedback_limit : FeedbackLimit
+        Of the feedback on these calls.
     """
 
     def __init__(self) -> None:
+        self.feedback_limit = FeedbackLimit()
         # Guards every field below. Held while a recorder takes an outcome, which never waits, so that no
         # outcome meets a recorder that has just been closed.
         self._changed = threading.Condition()
@@ -110,10 +117,10 @@ class KernelHistory:
         make : callable
             Makes it. What it raises costs the outcome, and is counted.
         """
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             outcome = make()
-        except Exception as fault:  # noqa: BLE001 - queries may hold anything; what was served stays served
+        except BaseException as fault:  # noqa: BLE001 - queries may hold anything; what was served stays served
             error = fault
         with self._changed:
             if error is not None:
@@ -128,7 +135,7 @@ class KernelHistory:
             self._told = self._told or first
         if first:
             why = "the store cannot be written as fast" if error is None else type(error).__name__
-            logger.warning("an outcome is not kept: %s; /eccos/status counts them (told once)", why)
+            logger.warning("an outcome is not kept: %s; /eccos/status counts them (logged once)", why)
 
     def give_quality(self, call_id: str, quality: float) -> CallOutcome | None:
         """Say how good a finished call's answer was; with a store it is on disk on return.
@@ -153,6 +160,12 @@ class KernelHistory:
             self._recent[call_id] = graded = outcome.model_copy(update={"quality": quality})
             return graded
 
+    def agent_of(self, call_id: str) -> str | None:
+        """Whose call it was, where that is remembered."""
+        with self._changed:
+            outcome = self._recent.get(call_id)
+        return None if outcome is None else outcome.agent
+
     def latest_call(self, agent: str) -> str | None:
         """The id of the agent's call that finished last, as the store knows it; None without a store.
 
@@ -168,10 +181,28 @@ class KernelHistory:
             store = self._store
         return None if store is None else store.latest_call(agent)
 
+    @property
+    def alive(self) -> bool:
+        """Whether outcomes are taken to the disk; True also where there is no store to take them to."""
+        with self._changed:
+            recorder = self._recorder
+        return recorder is None or recorder.alive
+
+    @property
+    def restarts(self) -> int:
+        """How often the threads that write raised something unforeseen and went on."""
+        return sum(recorder.restarts for recorder in self._recorders())
+
+    def faults(self) -> list[str]:
+        """What keeps outcomes from the disk at the moment, a line each; empty where nothing does."""
+        with self._changed:
+            recorder = self._recorder
+        return [] if recorder is None else recorder.faults()
+
     def status(self) -> dict[str, object]:
         """The ``history`` of ``/eccos/status``: the store's file, outcomes on disk, outcomes lost."""
+        recorders = self._recorders()
         with self._changed:
-            recorders = [*self._ended, *([] if self._recorder is None else [self._recorder])]
             place = {} if self._store is None else {"path": self._store.path.name}
             lost = self._lost
         return {
@@ -179,6 +210,11 @@ class KernelHistory:
             "recorded": sum(recorder.recorded for recorder in recorders),
             "dropped": lost + sum(recorder.dropped for recorder in recorders),
         }
+
+    def _recorders(self) -> list[OutcomeRecorder]:
+        """Those of the stores that were written to before, and the one that writes."""
+        with self._changed:
+            return [*self._ended, *([] if self._recorder is None else [self._recorder])]
 
     def _settled(self, recorded: Callable[[], bool]) -> OutcomeRecorder | None:
         """The recorder, once the calls in question are handed to it and all it was handed is on disk."""

@@ -214,10 +214,15 @@ class EccosScheduler:
         """What ``GET /eccos/health`` answers: whether calls are served, and if not, why."""
         if self.stopped:
             return {"healthy": False, "reasons": ["the scheduler is stopped"]}
-        clockwork = self.clockwork
-        reasons = clockwork.faults()
+        clockwork, learning = self.clockwork, self._learning
+        history = self._current()._history
+        reasons = [*clockwork.faults(), *history.faults(), *learning.faults(), *self._reader_faults()]
         degraded = clockwork.restarts()
         return {"healthy": not reasons, "reasons": reasons, "degraded": degraded}
+
+    def _reader_faults(self) -> list[str]:
+        readers = self._current()._readers
+        return [f"thread {reader.name} has ended" for reader in readers if not reader.alive]
 
     def give_quality(
         self,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         fitted_predictor,
         load_predictor,
         save_predictor,
+        stored_predictor,
     )
     from eccos_aios.predict.trained import TrainedPredictor
 
@@ -48,6 +49,7 @@ _LAZY = {
     "load_predictor": "saved",
     "refit_is_due": "learning",
     "save_predictor": "saved",
+    "stored_predictor": "saved",
 }
 
 __all__ = [
@@ -77,6 +79,7 @@ __all__ = [
     "record_text",
     "refit_is_due",
     "save_predictor",
+    "stored_predictor",
     "use_tokenizer",
 ]
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.predict.embed import Vectors, unit_rows
+from eccos_aios.predict.npz import fill
 
 EXACT_UP_TO = 50_000  # vectors; up to here a search through all of them is quick enough
 LISTS_PER_ROOT = 4.0  # of the vectors; ranking the lists then costs about what scanning some does
@@ -17,6 +18,8 @@ TRAINING_PER_LIST = 20  # vectors that k-means sees
 SCANNED = 5_000  # vectors that a search compares; fewer records have more of their lists scanned
 ROUNDS = 6  # of k-means; more moves no figure
 SEED = 0
+LONGEST_CENTROID = 1.001  # they lie within the unit sphere
+EXPONENT_OF_HALF = np.uint16(0x7C00)  # all of its bits set: infinite, or no number
 
 
 class ApproximateIndex:
@@ -47,19 +50,15 @@ class ApproximateIndex:
     ----------
     wanted : int
         Vectors to `train` with; with a quarter of them, half a point of recall is lost.
+    reach : int
+        One more than the highest number by which a vector is named.
     """
 
     def __init__(self, width: int, expected: int) -> None:
         lists = max(1, int(LISTS_PER_ROOT * math.sqrt(expected)))
         self.wanted = TRAINING_PER_LIST * lists
-        self._index = faiss.IndexIVFScalarQuantizer(
-            faiss.IndexFlatIP(width),
-            width,
-            lists,
-            faiss.ScalarQuantizer.QT_fp16,
-            faiss.METRIC_INNER_PRODUCT,
-            False,  # of the vectors themselves, not of their distance from the centroid
-        )
+        self._index = _empty_index(faiss.IndexFlatIP(width), lists)
+        self.reach = 0
         clustering = self._index.cp
         clustering.niter, clustering.spherical, clustering.seed = ROUNDS, True, SEED
         clustering.min_points_per_centroid = 1  # no warning on standard error where there are few
@@ -86,31 +85,106 @@ class ApproximateIndex:
         """
         some = vectors.any(axis=1)
         self._index.add_with_ids(np.ascontiguousarray(vectors[some]), rows[some])
+        self.reach = max(self.reach, int(rows[some].max(initial=-1)) + 1)
 
     def search(self, vectors: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Similarities and numbers of the nearest, both (vectors, count), best first; number -1: none."""
         similarity, rows = self._index.search(np.ascontiguousarray(vectors), count)
         return similarity, rows
 
+    @property
+    def width(self) -> int:
+        """Dimensions."""
+        return int(self._index.d)
+
+    @property
+    def probed(self) -> int:
+        """Lists that a search scans."""
+        return int(self._index.nprobe)
+
+    @property
+    def centroids(self) -> Vectors:
+        """Of the lists, shape (lists, dimensions)."""
+        quantizer = faiss.downcast_index(self._index.quantizer)
+        return np.asarray(quantizer.reconstruct_n(0, self._index.nlist), dtype=np.float32)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Vectors in each list."""
+        lists = self._index.invlists
+        return np.array([lists.list_size(place) for place in range(self._index.nlist)], dtype=np.int64)
+
     def write(self, file: IO[bytes]) -> None:
-        """Write it piece by piece, so that it is never in memory twice."""
-        faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
+        """Write the lists' numbers and vectors, one list after the other; never all in memory twice.
+
+        Not by FAISS's own writer: what it writes can only be read by code that trusts every length in it.
+        """
+        lists = self._index.invlists
+        for place, size in enumerate(self.sizes.tolist()):
+            if size:
+                file.write(faiss.rev_swig_ptr(lists.get_ids(place), size).astype("<i8").tobytes())
+                codes = faiss.rev_swig_ptr(lists.get_codes(place), size * self._index.code_size)
+                file.write(np.asarray(codes, dtype=np.uint8).tobytes())
 
     @classmethod
-    def read(cls, file: IO[bytes]) -> ApproximateIndex:
+    def read(
+        cls,
+        file: IO[bytes],
+        total_bytes: int,
+        centroids: Vectors,
+        sizes: NDArray[np.int64],
+        probed: int,
+    ) -> ApproximateIndex:
         """The way back.
+
+        Parameters
+        ----------
+        file : binary file
+            What `write` wrote.
+        total_bytes : int
+            Of it.
+        centroids, sizes, probed
+            As the properties of the index that wrote it.
 
         Raises
         ------
         ValueError
-            It is no such index.
+            These do not fit together, or something is not finite.
         """
-        try:
-            index = faiss.read_index(faiss.PyCallbackIOReader(file.read))
-        except RuntimeError as error:
-            raise ValueError(f"broken index: {error}") from error
-        if not isinstance(index, faiss.IndexIVFScalarQuantizer):
-            raise ValueError(f"not the kind of index it should be: {type(index).__name__}")
+        lists, width = centroids.shape
+        if centroids.dtype != np.float32 or not (np.abs(centroids) <= LONGEST_CENTROID).all():
+            raise ValueError("broken index: its centroids")
+        if sizes.dtype != np.int64 or sizes.shape != (lists,) or (sizes < 0).any():
+            raise ValueError("broken index: its lists")
+        if type(probed) is not int or not 1 <= probed < 2**31:
+            raise ValueError("broken index: the lists that are scanned")
+        code_size = 2 * width
+        if sum(sizes.tolist()) * (8 + code_size) != total_bytes:
+            raise ValueError("broken index: its size")
+        quantizer = faiss.IndexFlatIP(width)
+        quantizer.add(np.ascontiguousarray(centroids))
         made = cls.__new__(cls)
-        made._index = index
+        made._index = index = _empty_index(quantizer, lists)
+        made.reach = 0
+        for place, size in enumerate(sizes.tolist()):
+            rows, codes = np.empty(size, dtype="<i8"), np.empty(size * code_size, dtype=np.uint8)
+            fill(rows.view(np.uint8), file)
+            fill(codes, file)
+            if (rows < 0).any() or (codes.view("<u2") & EXPONENT_OF_HALF == EXPONENT_OF_HALF).any():
+                raise ValueError("broken index: a number or a vector")
+            if size:
+                index.invlists.add_entries(place, size, faiss.swig_ptr(rows), faiss.swig_ptr(codes))
+                made.reach = max(made.reach, int(rows.max()) + 1)
+        index.ntotal, index.nprobe, index.is_trained = int(sizes.sum()), probed, True
         return made
+
+
+def _empty_index(quantizer: faiss.IndexFlatIP, lists: int) -> faiss.IndexIVFScalarQuantizer:
+    return faiss.IndexIVFScalarQuantizer(
+        quantizer,
+        quantizer.d,
+        lists,
+        faiss.ScalarQuantizer.QT_fp16,
+        faiss.METRIC_INNER_PRODUCT,
+        False,  # of the vectors themselves, not of their distance from the centroid
+    )

@@ -1,44 +1,17 @@
-"""Fitted objects <-> a JSON tree, arrays and indexes; no kind that is not listed here is written or made."""
+"""Fitted objects <-> a JSON tree, arrays and indexes; only kinds that `form` lists are written or made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from eccos_aios.predict.approximate import ApproximateIndex
-from eccos_aios.predict.category import CategoryHead
-from eccos_aios.predict.embed import GuardedEmbedder, NoEmbedder, TfidfEmbedder
-from eccos_aios.predict.features import ShapeScale
-from eccos_aios.predict.forest import Forest
-from eccos_aios.predict.hashed import HashedEmbedder
-from eccos_aios.predict.hybrid import HybridPredictor
-from eccos_aios.predict.minilm import MiniLmEmbedder
-from eccos_aios.predict.outcomes import CorePriors
-from eccos_aios.predict.retrieval import RetrievalPredictor
-from eccos_aios.predict.ridge import LandmarkKernel
-from eccos_aios.predict.trained import TrainedPredictor
+from eccos_aios.predict.form import FORMS, require
+from eccos_aios.predict.npz import NpzFile
 
-_KINDS: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        CategoryHead,
-        CorePriors,
-        Forest,
-        GuardedEmbedder,
-        HashedEmbedder,
-        HybridPredictor,
-        LandmarkKernel,
-        MiniLmEmbedder,
-        NoEmbedder,
-        RetrievalPredictor,
-        ShapeScale,
-        TfidfEmbedder,
-        TrainedPredictor,
-    )
-}
+_KINDS: dict[str, type] = {kind.__name__: kind for kind in FORMS}
 
 
 class Writer:
@@ -57,7 +30,11 @@ class Writer:
             return {"array": place}
         if isinstance(value, ApproximateIndex):
             self.indexes[place] = value
-            return {"index": place}
+            parts = {"centroids": value.centroids, "sizes": value.sizes, "probed": value.probed}
+            return {
+                "index": place,
+                **{name: self.written(part, f"{place}.{name}") for name, part in parts.items()},
+            }
         if isinstance(value, tuple):
             return {"tuple": [self.written(item, f"{place}.{number}") for number, item in enumerate(value)]}
         if id(value) in self._places:
@@ -75,33 +52,55 @@ class Writer:
 
 
 class Reader:
-    """The way back; makes nothing but the kinds that are listed above."""
+    """The way back; makes nothing but the kinds that `form` lists, and nothing that is not of their form."""
 
-    def __init__(self, arrays: Mapping[str, Any], opened: Callable[[str], IO[bytes]]) -> None:
-        self._arrays = arrays
-        self._opened = opened
+    def __init__(self, file: NpzFile) -> None:
+        self._file = file
+        self._arrays: dict[str, Any] = {}  # and indexes; each is read once, however often a tree names it
         self._made: dict[str, Any] = {}
 
-    def read(self, tree: Any) -> Any:
+    def predictor(self, tree: Any) -> Any:
+        """The predictor that a tree stands for, ready to use.
+
+        Raises
+        ------
+        Exception
+            Of any kind, where the tree or an array is not what `Writer` makes.
+        """
+        predictor = self._read(tree)
+        require(predictor)
+        for made in self._made.values():
+            if hasattr(made, "restore"):
+                made.restore()
+        return predictor
+
+    def _read(self, tree: Any) -> Any:
         if not isinstance(tree, dict):
             return tree
         if "array" in tree:
-            return self._arrays[tree["array"]]
+            place = tree["array"]
+            if place not in self._arrays:
+                self._arrays[place] = self._file.array(place)
+            return self._arrays[place]
         if "index" in tree:
-            with self._opened(tree["index"]) as file:
-                return ApproximateIndex.read(file)
+            place = tree["index"]
+            if place not in self._arrays:
+                parts = (self._read(tree[name]) for name in ("centroids", "sizes", "probed"))
+                with self._file.opened(place) as (member, size):
+                    self._arrays[place] = ApproximateIndex.read(member, size, *parts)
+            return self._arrays[place]
         if "tuple" in tree:
-            return tuple(self.read(item) for item in tree["tuple"])
+            return tuple(self._read(item) for item in tree["tuple"])
         if "same" in tree:
             return self._made[tree["same"]]
         kind = _KINDS[tree["kind"]]
         fields = {name: part for name, part in tree["fields"].items() if not name.startswith("_")}
         if is_dataclass(kind):
-            return kind(**{name: self.read(part) for name, part in fields.items()})
+            parts = {name: self._read(part) for name, part in fields.items()}
+            with np.errstate(all="ignore"):  # a forest converts its arrays before anybody has looked at them
+                return kind(**parts)
         made: Any = object.__new__(kind)
-        self._made[tree["place"]] = made
         for name, part in fields.items():
-            setattr(made, name, self.read(part))
-        if hasattr(made, "restore"):
-            made.restore()
+            setattr(made, name, self._read(part))
+        self._made[tree["place"]] = made
         return made

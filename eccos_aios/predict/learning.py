@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from eccos_aios.predict.embed import Embedder
 from eccos_aios.predict.estimate import Estimates, FloatArray
 from eccos_aios.predict.features import embed_calls
 from eccos_aios.predict.hybrid import HybridPredictor
+from eccos_aios.predict.outcome_log import OutcomeLog
 from eccos_aios.predict.outcomes import core_positions, outcomes_of
 from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.recent import LikeCalls, Recent, changed
@@ -21,6 +23,8 @@ from eccos_aios.predict.text import CallText
 
 LEAST_NEW = 20  # records that are worth a fit at all
 NEW_SHARE = 0.25  # of what was fitted; all fits together then cost some five times the last one
+
+REMEMBERED_CALLS = 65_536  # since a fit, by their ids; a correction of an older one counts as another call
 
 SUSPECT_PATIENCE = 3.0  # times as many records may come while a core is suspected of having changed
 
@@ -32,9 +36,8 @@ class _Learned:
     Attributes
     ----------
     fitted : HybridPredictor
-    recent : Recent
     like : LikeCalls
-        `recent` as it is asked.
+        The latest outcomes as they are asked.
     column : dict of str to int
         By core, its column in the arrays.
     lost, won : ndarray of shape (cores,)
@@ -42,7 +45,6 @@ class _Learned:
     """
 
     fitted: HybridPredictor
-    recent: Recent
     like: LikeCalls
     column: dict[str, int]
     lost: FloatArray
@@ -56,18 +58,20 @@ class LearningPredictor(Predictor):
     from what was learned of it (`DriftDetector`). `rebase` puts a newer fit underneath, at once for every
     reader. Token counts follow at the next fit. Any thread may call any method.
 
+    A call counts once, told by its record's id: what is learned of it again takes the place of what was
+    learned before, in the order in which it first came. A record without an id is a call of its own.
+
     Parameters
     ----------
     fitted : HybridPredictor
     """
 
     def __init__(self, fitted: HybridPredictor) -> None:
-        # Guards the detectors and the replacing of what is learned; `predict` reads without it.
+        # Guards what came since the fit, and the replacing of what is learned; `predict` reads without it.
         self._lock = threading.Lock()
-        self._detectors: dict[str, DriftDetector] = {}
-        self._told: set[str] = set()
-        self._ids: dict[str, list[str | None]] = {}  # of the records, by core
-        self._learned = self._with(fitted, _nothing(fitted), ())
+        self._since = _SinceFit(fitted)
+        self._reported: set[str] = set()
+        self._learned = self._since.learned()
 
     @property
     def fitted(self) -> HybridPredictor:
@@ -80,23 +84,29 @@ class LearningPredictor(Predictor):
         return self._learned.fitted.embedder_
 
     @property
+    def calls(self) -> int:
+        """Different calls that were learned since the fit."""
+        with self._lock:
+            return self._since.calls
+
+    @property
     def shifts(self) -> dict[str, float]:
         """By core: points of quality that it gives beyond what the last fit learned of it."""
         with self._lock:
-            return {core: detector.shift for core, detector in self._detectors.items()}
+            return {core: detector.shift for core, detector in self._since.detectors.items()}
 
     @property
     def changes(self) -> list[Change]:
         """The cores that have changed since the fit, as far as is known by now, for the next fit."""
         with self._lock:
-            drifts = [self._drift(name) for name in sorted(self._told)]
+            drifts = [self._since.drift(name) for name in sorted(self._since.noticed)]
         return [Change(d.core, d.since, d.lost, d.won) for d in drifts if d.since is not None]
 
     @property
     def suspecting(self) -> bool:
         """Whether a core may have changed, without certainty yet."""
         with self._lock:
-            return any(each.suspected and not each.noticed for each in self._detectors.values())
+            return any(each.suspected and not each.noticed for each in self._since.detectors.values())
 
     def fit(self, history: Sequence[Record]) -> LearningPredictor:
         self.rebase(HybridPredictor().fit(history), ())
@@ -117,17 +127,24 @@ class LearningPredictor(Predictor):
         return replace(estimates, quality=quality)
 
     def learn(self, records: Sequence[Record]) -> list[Drift]:
-        """Take new outcomes into account; returns the cores that are found to have changed just now.
+        """Take outcomes into account; returns the cores that are found to have changed just now.
 
         Parameters
         ----------
         records : sequence of Record
-            In the order in which they happened.
+            In the order in which they happened. One whose id was learned before is a correction.
+
+        Raises
+        ------
+        ValueError
+            A quality is not between 0 and 1; nothing of these records is learned.
         """
         if not records:
             return []
         with self._lock:
-            return self._learn(self._learned, records)
+            self._since.learn(records)
+            self._learned = self._since.learned()
+            return self._news()
 
     def rebase(self, fitted: HybridPredictor, since: Sequence[Record]) -> list[Drift]:
         """Put another fit underneath.
@@ -137,55 +154,113 @@ class LearningPredictor(Predictor):
         fitted : HybridPredictor
         since : sequence of Record
             What it has not seen.
+
+        Raises
+        ------
+        ValueError
+            As `learn`; the fit before then stays.
         """
         with self._lock:
-            self._detectors.clear()
-            self._told.clear()
-            self._ids.clear()
-            self._learned = learned = self._with(fitted, _nothing(fitted), ())
-            return self._learn(learned, since) if since else []
-
-    def _learn(self, learned: _Learned, records: Sequence[Record]) -> list[Drift]:
-        outcomes = outcomes_of(records)
-        names = list(dict.fromkeys([*learned.column, *outcomes.cores]))
-        quality = np.full((len(records), len(names)), np.nan)
-        quality[:, core_positions(names, outcomes.cores)] = outcomes.quality
-        vectors = embed_calls(outcomes.calls, learned.fitted.embedder_)
-        predicted = learned.fitted.predict_embedded(outcomes.calls, vectors, names).quality
-        for row, column in np.argwhere(~np.isnan(quality)).tolist():
-            detector = self._detector(names[column], learned.fitted)
-            detector.add(float(predicted[row, column]), float(quality[row, column]))
-            self._ids[names[column]].append(records[row].id)
-        recent = learned.recent.with_rows(vectors, predicted, quality)
-        self._learned = self._with(learned.fitted, recent, names)
-        return self._news()
-
-    def _with(self, fitted: HybridPredictor, recent: Recent, names: Sequence[str]) -> _Learned:
-        change = np.array([self._detectors[name].change for name in names]).reshape(-1, 2)
-        column = {name: position for position, name in enumerate(names)}
-        lost, won = change[:, 0], change[:, 1]
-        return _Learned(fitted, recent, recent.residual(lost, won), column, lost, won)
-
-    def _detector(self, core: str, fitted: HybridPredictor) -> DriftDetector:
-        if core not in self._detectors:
-            self._detectors[core] = DriftDetector(is_new=core not in fitted.trained.cores_)
-            self._ids[core] = []
-        return self._detectors[core]
+            fresh = _SinceFit(fitted)
+            fresh.learn(since)
+            self._learned = fresh.learned()
+            self._since = fresh
+            self._reported.clear()
+            return self._news()
 
     def _news(self) -> list[Drift]:
-        noticed = {name for name, detector in self._detectors.items() if detector.noticed}
-        news = noticed - self._told
-        self._told = noticed
-        return [self._drift(name) for name in sorted(news)]
-
-    def _drift(self, core: str) -> Drift:
-        detector, ids = self._detectors[core], self._ids[core]
-        since = detector.outcomes_since
-        return Drift(core, detector.shift, since, ids[-since], *detector.change)
+        noticed = self._since.noticed
+        news = noticed - self._reported
+        # one that is in doubt again for an outcome or two is no news afterwards
+        doubted = {name for name in self._reported if self._since.detectors[name].suspected}
+        self._reported = noticed | doubted
+        return [self._since.drift(name) for name in sorted(news)]
 
 
-def _nothing(fitted: HybridPredictor) -> Recent:
-    return Recent.none(embed_calls([CallText("", 0.0)], fitted.embedder_).shape[1])
+class _SinceFit:
+    """What came since a fit: the outcomes of every call, by a number that the call has from the first on.
+
+    Memory is bounded, however long there is no new fit: by `recent.CAPACITY` records, the outcomes that an
+    `OutcomeLog` keeps of each core, and `REMEMBERED_CALLS` ids.
+    """
+
+    def __init__(self, fitted: HybridPredictor) -> None:
+        self._fitted = fitted
+        self._recent = Recent.none(embed_calls([CallText("", 0.0)], fitted.embedder_).shape[1])
+        self._logs: dict[str, OutcomeLog] = {}
+        self._numbers: dict[str, int] = {}  # by id, the oldest first
+        self._column: dict[str, int] = {}
+        self.calls = 0
+
+    @property
+    def detectors(self) -> dict[str, DriftDetector]:
+        return {core: log.detector for core, log in self._logs.items()}
+
+    @property
+    def noticed(self) -> set[str]:
+        return {core for core, detector in self.detectors.items() if detector.noticed}
+
+    def drift(self, core: str) -> Drift:
+        detector = self._logs[core].detector
+        return Drift(core, detector.shift, detector.outcomes_since, detector.since, *detector.change)
+
+    def learned(self) -> _Learned:
+        detectors = self.detectors
+        change = np.array([detectors[name].change for name in self._column]).reshape(-1, 2)
+        lost, won = change[:, 0], change[:, 1]
+        like = self._recent.residual(lost, won)
+        return _Learned(self._fitted, like, dict(self._column), lost, won)
+
+    def learn(self, records: Sequence[Record]) -> None:
+        """Take records in; what raises leaves a state from which the same may be taken in once more."""
+        if not records:
+            return
+        outcomes = outcomes_of(records)
+        names = list(dict.fromkeys([*self._column, *outcomes.cores]))
+        quality = np.full((len(records), len(names)), np.nan)
+        quality[:, core_positions(names, outcomes.cores)] = outcomes.quality
+        if not ((quality >= 0) & (quality <= 1) | np.isnan(quality)).all():
+            raise ValueError("quality: must be from 0 to 1")
+        vectors = embed_calls(outcomes.calls, self._fitted.embedder_)
+        predicted = self._fitted.predict_embedded(outcomes.calls, vectors, names).quality
+        for name in outcomes.cores:
+            if name not in self._logs:
+                self._logs[name] = OutcomeLog(is_new=name not in self._fitted.trained.cores_)
+        numbers, new = self._numbered(records)
+        recent = self._recent.with_rows(vectors[new], predicted[new], quality[new])
+        for row in sorted(set(range(len(records))).difference(new)):
+            recent = recent.corrected(numbers[row], vectors[row], predicted[row], quality[row])
+        column = {name: position for position, name in enumerate(names)}
+        # from here on all of the records have their numbers, so that a repetition corrects what is there
+        self._recent, self._column, self.calls = recent, column, self.calls + len(new)
+        self._remember(records, numbers)
+        for row, place in np.argwhere(~np.isnan(quality)).tolist():
+            self._logs[names[place]].put(
+                numbers[row], float(predicted[row, place]), float(quality[row, place]), records[row].id
+            )
+
+    def _numbered(self, records: Sequence[Record]) -> tuple[list[int], list[int]]:
+        """Each record's number, and the rows of those whose call is new."""
+        numbers: list[int] = []
+        new: list[int] = []
+        now: dict[str, int] = {}
+        for row, record in enumerate(records):
+            identity = record.id
+            number = None if identity is None else self._numbers.get(identity, now.get(identity))
+            if number is None:
+                number = self.calls + len(new)
+                new.append(row)
+                if identity is not None:
+                    now[identity] = number
+            numbers.append(number)
+        return numbers, new
+
+    def _remember(self, records: Sequence[Record], numbers: Sequence[int]) -> None:
+        for record, number in zip(records, numbers, strict=True):
+            if record.id is not None:
+                self._numbers[record.id] = number
+        for identity in list(islice(self._numbers, max(0, len(self._numbers) - REMEMBERED_CALLS))):
+            del self._numbers[identity]
 
 
 def refit_is_due(new: int, fitted: int, *, suspecting: bool = False) -> bool:
@@ -194,7 +269,7 @@ def refit_is_due(new: int, fitted: int, *, suspecting: bool = False) -> bool:
     Parameters
     ----------
     new, fitted : int
-        Records.
+        Records; a call that was corrected is one.
     suspecting : bool
         Whether a core may have changed. A fit would mix what it gave before and after, and the evidence
         would be lost; so it waits, but not for ever.

@@ -18,7 +18,8 @@ CAUTION = 4.0  # records of similarity 1 at which their residuals weigh as much 
 class Recent:
     """The latest records and what the fit got wrong on them.
 
-    Rows below `count` never change, so that who holds one of these may read it while another grows.
+    Vectors below `count` never change, so that whoever asks `LikeCalls` may read them while another of
+    these grows. What is predicted and what came are read and written by whoever learns, alone.
 
     Attributes
     ----------
@@ -27,12 +28,15 @@ class Recent:
         What the fit predicted and what came of it; NaN where unknown.
     count : int
         Rows that are taken.
+    first : int
+        The number of the record in the first row; records are numbered as they came, from 0 on.
     """
 
     vectors: Features
     predicted: FloatArray
     quality: FloatArray
     count: int
+    first: int = 0
 
     @staticmethod
     def none(dimensions: int) -> Recent:
@@ -48,6 +52,30 @@ class Recent:
         after = slice(grown.count, grown.count + rows)
         grown.vectors[after], grown.predicted[after], grown.quality[after] = vectors, predicted, quality
         return replace(grown, count=after.stop)
+
+    def corrected(self, number: int, vector: Features, predicted: FloatArray, quality: FloatArray) -> Recent:
+        """With other outcomes of a record, by its number; one that is no longer searched stays as it is.
+
+        Parameters
+        ----------
+        number : int
+        vector : ndarray of shape (dimensions,)
+        predicted, quality : ndarray of shape (cores,)
+            As in `with_rows`; a quality that is NaN leaves what is known of that core.
+        """
+        row = number - self.first
+        if not max(0, self.count - CAPACITY) <= row < self.count:
+            return self
+        grown = self if len(quality) <= self.quality.shape[1] else self._with_room(0, len(quality))
+        row = number - grown.first
+        known = ~np.isnan(quality)
+        grown.predicted[row] = predicted
+        grown.quality[row, known] = quality[known]
+        if np.allclose(grown.vectors[row], vector, atol=1e-4):  # embedded alone or among others
+            return grown
+        vectors = grown.vectors.copy()
+        vectors[row] = vector
+        return replace(grown, vectors=vectors)
 
     def residual(self, lost: FloatArray, won: FloatArray) -> LikeCalls:
         """What the fit got wrong beyond the changes of the cores, to be asked for like calls."""
@@ -66,7 +94,7 @@ class Recent:
         predicted, quality = np.full((room, cores), np.nan), np.full((room, cores), np.nan)
         predicted[:count, : self.predicted.shape[1]] = self.predicted[kept]
         quality[:count, : self.quality.shape[1]] = self.quality[kept]
-        return Recent(vectors, predicted, quality, count)
+        return Recent(vectors, predicted, quality, count, self.first + kept.start)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import tempfile
 import zipfile
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,16 +22,19 @@ from eccos_aios.history import HistoryStore, Record, StoredRecords, StoreMark, r
 from eccos_aios.history.schema import is_store
 from eccos_aios.history.stored import OnProgress
 from eccos_aios.predict.archive import Reader, Writer
+from eccos_aios.predict.embed import GuardedEmbedder, NoEmbedder
 from eccos_aios.predict.hybrid import HybridPredictor
+from eccos_aios.predict.npz import NpzFile
 from eccos_aios.predict.predictor import Predictor
-from eccos_aios.predict.retrieval import RetrievalPredictor
-from eccos_aios.predict.trained import TrainedPredictor
 
-FORMAT = 2  # of the file; one that says otherwise is not read
+FORMAT = 3  # of the file; one that says otherwise is not read
 SUFFIX = ".predictor.npz"
 LEAST_COVERED = 0.8  # of a store's records; a cache that was fitted on less is fitted anew
-
-_PREDICTORS = (HybridPredictor, RetrievalPredictor, TrainedPredictor)
+# What a cache may have: landmarks and terms take up to some tens of megabytes, and a record, which takes 60
+# bytes of a history at least and a twentieth of that where it is gzipped, up to 8 KB while there are few.
+MOST_BYTES = 128 * 2**20
+MOST_BYTES_PER_BYTE = 2_000
+MOST_HEAD_BYTES = 16 * 2**20
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +115,21 @@ def load_predictor(path: str | Path, key: str | None = None) -> Predictor:
     HistoryError
         The file cannot be read, is of another format, or was fitted on something else.
     """
-    return _load(Path(path), key, lambda mark, records: True).predictor
+    return _load(Path(path), key, lambda mark, records: True, math.inf).predictor
+
+
+def stored_predictor(store: str | Path, make: Callable[[], Predictor] = HybridPredictor) -> Fitted:
+    """What `refit` has left beside a store.
+
+    Raises
+    ------
+    HistoryError
+        There is nothing, it is damaged, or it was fitted on something else.
+    """
+    path, unfitted = Path(store), make()
+    cache = _Cache(path, unfitted)
+    with HistoryStore(path, read_only=True) as opened:
+        return cache.load(lambda mark, records: mark is not None and opened.holds(mark))
 
 
 def cached_predictor(
@@ -166,9 +185,9 @@ def refit(store: str | Path, make: Callable[[], Predictor] = HybridPredictor) ->
         The store cannot be read, or a record in it is wrong.
     """
     path, unfitted = Path(store), make()
-    key = predictor_key(path, unfitted)
+    cache = _Cache(path, unfitted)
     with HistoryStore(path, read_only=True) as opened:
-        return _fit(unfitted, opened.records_until(opened.mark()), _cache_of(path), key)
+        return cache.fit(opened.records_until(opened.mark()))
 
 
 def predictor_key(history: Path, predictor: Predictor) -> str:
@@ -199,12 +218,9 @@ def _fitted(
     least: float,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Fitted:
-    cache, unfitted = _cache_of(history), make()
-    key = predictor_key(history, unfitted)
+    cache = _Cache(history, make())
     if not is_store(history):
-        return _from_cache(cache, key, lambda mark, records: True) or _fit(
-            unfitted, read(history), cache, key
-        )
+        return cache.found(lambda mark, records: True) or cache.fit(read(history))
     with HistoryStore(history, read_only=True) as store:
 
         def covers(mark: StoreMark | None, records: int) -> bool:
@@ -212,52 +228,105 @@ def _fitted(
                 return False
             return records >= least * (records + store.count_since(mark))
 
-        found = _from_cache(cache, key, covers)
-        return found or _fit(unfitted, store.records_until(store.mark(), on_progress), cache, key)
+        return cache.found(covers) or cache.fit(store.records_until(store.mark(), on_progress))
 
 
-def _cache_of(history: Path) -> Path:
-    return history.with_name(history.name + SUFFIX)
+Covers = Callable[["StoreMark | None", int], bool]
 
 
-def _from_cache(cache: Path, key: str, covers: Callable[[StoreMark | None, int], bool]) -> Fitted | None:
-    if not cache.is_file():
-        return None
+class _Cache:
+    """The file beside a history that holds a predictor of it.
+
+    Parameters
+    ----------
+    history : Path
+    unfitted : Predictor
+        Of the kind and with the parameters that are wanted.
+    """
+
+    def __init__(self, history: Path, unfitted: Predictor) -> None:
+        self._path = history.with_name(history.name + SUFFIX)
+        self._history = history
+        self._unfitted = unfitted
+        self._key = predictor_key(history, unfitted)
+
+    def found(self, covers: Covers) -> Fitted | None:
+        """What it holds; None where it is absent, damaged in whatever way, or of something else."""
+        if not self._path.is_file():
+            return None
+        try:
+            return self.load(covers)
+        except HistoryError as fault:
+            log.info("fitting anew: %s", fault)
+            return None
+
+    def load(self, covers: Covers) -> Fitted:
+        """What it holds.
+
+        Raises
+        ------
+        HistoryError
+            It is absent, damaged in whatever way, or of something else.
+        """
+        beside = (self._history, self._history.with_name(self._history.name + "-wal"))
+        explained = sum(file.stat().st_size for file in beside if file.exists())
+        fitted = _load(self._path, self._key, covers, MOST_BYTES + MOST_BYTES_PER_BYTE * explained)
+        if not _has_parameters(fitted.predictor, self._unfitted):
+            raise HistoryError(str(self._path), "predictor", ABSENT, "has other parameters than its key says")
+        return fitted
+
+    def fit(self, history: Sequence[Record]) -> Fitted:
+        """Fit on a history, and keep that."""
+        mark = history.mark if isinstance(history, StoredRecords) else None
+        predictor = self._unfitted.fit(history)
+        try:
+            save_predictor(predictor, self._path, self._key, mark, len(history))
+        except OSError as error:
+            log.warning("the fitted predictor cannot be cached: %s: %s", self._path, error.strerror)
+        return Fitted(predictor, mark, len(history))
+
+
+def _has_parameters(found: object, wanted: object) -> bool:
+    """Whether what was fitted has the kind and parameters of what was not, but where a fit changes them."""
+    if isinstance(found, GuardedEmbedder) and isinstance(wanted, GuardedEmbedder):
+        # it learns its width, and lets go of an embedder that fails
+        return type(found.inner) is NoEmbedder or _has_parameters(found.inner, wanted.inner)
+    if type(found) is not type(wanted):
+        return False
+    if wanted is None or isinstance(wanted, (bool, int, float, str)):
+        return found == wanted
+    return all(
+        _has_parameters(getattr(found, name), part)
+        for name, part in vars(wanted).items()
+        if not name.startswith("_") and not name.endswith("_")
+    )
+
+
+def _load(path: Path, key: str | None, covers: Covers, most_bytes: float) -> Fitted:
     try:
-        return _load(cache, key, covers)
-    except HistoryError as fault:
-        log.info("fitting anew: %s", fault)
-        return None
-
-
-def _fit(unfitted: Predictor, history: Sequence[Record], cache: Path, key: str) -> Fitted:
-    mark = history.mark if isinstance(history, StoredRecords) else None
-    predictor = unfitted.fit(history)
-    try:
-        save_predictor(predictor, cache, key, mark, len(history))
-    except OSError as error:
-        log.warning("the fitted predictor cannot be cached: %s: %s", cache, error.strerror)
-    return Fitted(predictor, mark, len(history))
-
-
-def _load(path: Path, key: str | None, covers: Callable[[StoreMark | None, int], bool]) -> Fitted:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            head = json.loads(bytes(file["head"]))
+        with NpzFile(path, most_bytes) as file:
+            head = json.loads(file.array("head", MOST_HEAD_BYTES).tobytes())
             if head["format"] != FORMAT:
                 raise HistoryError(str(path), "format", head["format"], f"this version reads format {FORMAT}")
             if key is not None and head["key"] != key:
                 raise HistoryError(str(path), "key", head["key"], "was fitted on another history")
-            mark = None if head["mark"] is None else StoreMark(**head["mark"])
-            if not covers(mark, head["records"]):
+            mark, records = None if head["mark"] is None else _mark(head["mark"]), head["records"]
+            if type(records) is not int or records < 0 or not covers(mark, records):
                 raise HistoryError(str(path), "mark", head["mark"], "was fitted on too little of the store")
-            predictor = Reader(file, file.zip.open).read(head["predictor"])
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+            return Fitted(Reader(file).predictor(head["predictor"]), mark, records)
+    except HistoryError:
+        raise
+    except Exception as error:  # every layer below raises what it likes at a damaged file
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise HistoryError(str(path), "", ABSENT, f"is not a saved predictor: {reason}") from error
-    if not isinstance(predictor, _PREDICTORS):
-        raise HistoryError(str(path), "predictor", type(predictor).__name__, "is not a predictor")
-    return Fitted(predictor, mark, head["records"])
+
+
+def _mark(head: dict[str, Any]) -> StoreMark:
+    mark = StoreMark(**head)
+    rows = (mark.records, mark.outcomes, mark.feedback)
+    if not all(type(row) is int and 0 <= row < 2**63 for row in rows):
+        raise ValueError("its mark names no rows of a store")
+    return mark
 
 
 @lru_cache(maxsize=1)

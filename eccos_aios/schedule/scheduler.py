@@ -206,7 +206,7 @@ class Scheduler:
             if decision.quality is None:
                 self._state.debt.delivered(decision.predicted_quality, quality)
             else:
-                self._state.debt.corrected(decision.quality, quality)
+                self._state.debt.corrected(decision.quality, quality, decision.predicted_quality)
             decision.quality = quality
             return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -183,3 +184,121 @@ def test_what_is_on_disk_is_counted(path: Path) -> None:
     assert recorder.recorded == 3
     recorder.record(call("late"))
     assert (recorder.recorded, recorder.dropped) == (3, 1)
+
+
+class MoodyStore(HistoryStore):
+    """A store that raises what it is told to: at every attempt for a while, or at one outcome for ever."""
+
+    def __init__(self, path: Path, fault: BaseException, times: int = 0, poison: str | None = None) -> None:
+        super().__init__(path)
+        self.fault = fault
+        self.left = times
+        self.poison = poison
+
+    def append_outcomes(self, outcomes: Iterable[CallOutcome]) -> int:
+        batch = list(outcomes)
+        if self.left > 0:
+            self.left -= 1
+            raise self.fault
+        if any(outcome.call_id == self.poison for outcome in batch):
+            raise self.fault
+        return super().append_outcomes(batch)
+
+
+def wrapped(cause: Exception) -> HistoryError:
+    error = HistoryError("history.db", "", ABSENT, f"the store cannot be used: {cause}")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        RuntimeError("nobody foresaw this"),
+        MemoryError(),
+        SystemExit(3),
+        OverflowError("Python int too large to convert to SQLite INTEGER"),
+        wrapped(sqlite3.DataError("string or blob too big")),
+        wrapped(sqlite3.ProgrammingError("Error binding parameter 7: type 'Decimal' is not supported")),
+    ],
+    ids=repr,
+)
+def test_an_outcome_that_the_store_does_not_take_costs_no_other(
+    path: Path, fault: BaseException, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("eccos_aios.history.recorder.ALONE_S", 0.001)
+    with MoodyStore(path, fault, poison="5") as store, OutcomeRecorder(store) as recorder:
+        for number in range(40):
+            recorder.record(call(number))
+        assert recorder.flush(30)
+        assert recorder.record(call("afterwards"))
+        assert recorder.record(call("5"))
+        assert recorder.flush(30)
+        assert recorder.alive
+        assert recorder.faults() == []
+    assert sorted(ids(store)) == sorted([*(str(n) for n in range(40) if n != 5), "afterwards"])
+    assert (recorder.recorded, recorder.dropped) == (40, 2)
+    assert caplog.text.count("does not take it") == 1
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("not yet"), MemoryError(), SystemExit(1)], ids=repr)
+def test_a_store_that_raises_anything_for_a_while_loses_nothing(
+    path: Path, fault: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eccos_aios.history.recorder.RETRY_S", 0.001)
+    with MoodyStore(path, fault, times=7) as store, OutcomeRecorder(store) as recorder:
+        for number in range(300):
+            recorder.record(call(number))
+        assert recorder.flush(30)
+    assert len(ids(store)) == 300
+    assert recorder.dropped == 0
+
+
+def test_a_thread_that_raised_goes_on_with_what_it_had_in_hand(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = OutcomeRecorder._settle, [2]
+
+    def settle(recorder: OutcomeRecorder, count: int, *, recorded: bool) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise MemoryError
+        real(recorder, count, recorded=recorded)
+
+    monkeypatch.setattr(OutcomeRecorder, "_settle", settle)
+    with HistoryStore(path) as store, OutcomeRecorder(store) as recorder:
+        for number in range(10):
+            recorder.record(call(number))
+        assert recorder.flush(30)
+        assert (recorder.restarts, recorder.alive) == (2, True)
+    assert ids(store) == [str(number) for number in range(10)]
+    assert (recorder.recorded, recorder.dropped) == (10, 0)
+
+
+def test_what_keeps_outcomes_from_the_disk_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eccos_aios.history.recorder.RETRY_S", 0.001)
+    with FullStore(path) as store, OutcomeRecorder(store) as recorder:
+        assert recorder.faults() == []
+        recorder.record(call("a"))
+        assert store.refused.wait(30)
+        store.refused.clear()
+        assert store.refused.wait(30)
+        assert recorder.faults() == [
+            "outcomes wait for the disk since 0 s: the store cannot be used: disk is full"
+        ]
+        store.mended.set()
+        assert recorder.flush(30)
+        assert recorder.faults() == []
+    assert recorder.faults() == []
+
+
+def test_a_disk_that_does_not_answer_is_said(slow: SlowStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eccos_aios.history.recorder.LATE_S", 0.0)
+    with OutcomeRecorder(slow) as recorder:
+        recorder.record(call("a"))
+        assert slow.reached.wait(30)
+        (fault,) = recorder.faults()
+        assert "does not answer" in fault
+        slow.go_on.set()
+        assert recorder.flush(30)
+        assert recorder.faults() == []

@@ -263,6 +263,67 @@ def test_feedback_is_learned_at_once(cores: list[SandboxCore], config: EccosConf
     assert not any(thread.name == "eccos-learner" for thread in threading.enumerate())
 
 
+def test_sixty_grades_of_one_call_count_once_also_over_restarts(
+    cores: list[SandboxCore], config: EccosConfig
+) -> None:
+    call = [query_text("something else altogether")]
+
+    def quality_of(scheduler: Any) -> float:
+        return float(scheduler.clockwork.predictor.predict(call, ["small"]).quality[0, 0])
+
+    with kernel_of(cores, config) as kernel:
+        scheduler: Any = kernel.scheduler
+        for number in range(12):
+            ask(kernel, f"question {number} of arithmetic", agent="asker", llms=[{"name": "small"}])
+            scheduler.give_quality(1.0, agent="asker")
+        assert scheduler._learning.settle(WAIT_S)
+        good, owed = quality_of(scheduler), scheduler.status()["quality_owed"]
+        victim = scheduler.clockwork.decisions()[0].id
+        scheduler.give_quality(0.0, call=victim)
+        assert scheduler._learning.settle(WAIT_S)
+        once, owed_once = quality_of(scheduler), scheduler.status()["quality_owed"]
+        for _ in range(60):
+            scheduler.give_quality(0.0, call=victim)
+        assert scheduler._learning.settle(WAIT_S)
+        assert quality_of(scheduler) == pytest.approx(once, abs=1e-6)
+        assert once > good - 0.2
+        assert scheduler.status()["quality_owed"] == owed_once
+        assert scheduler.status()["learning"]["learned"] == 12
+        scheduler.give_quality(1.0, call=victim)
+        assert scheduler._learning.settle(WAIT_S)
+        assert quality_of(scheduler) == pytest.approx(good, abs=1e-6)
+        assert scheduler.status()["quality_owed"] == owed
+        scheduler.give_quality(0.0, call=victim)
+    with kernel_of(cores, config) as kernel:
+        assert quality_of(kernel.scheduler) > once - 0.1
+    assert config.history is not None
+    with HistoryStore(config.history, read_only=True) as store:
+        assert store.changes() == []
+
+
+def test_a_writer_that_is_poisoned_goes_on_and_says_nothing_is_wrong(
+    cores: list[SandboxCore], config: EccosConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = HistoryStore.append_outcomes
+
+    def moody(store: HistoryStore, outcomes: Iterable[CallOutcome]) -> int:
+        batch = list(outcomes)
+        if any(outcome.query == "poison" for outcome in batch):
+            raise SystemExit(1)
+        return real(store, batch)
+
+    monkeypatch.setattr(HistoryStore, "append_outcomes", moody)
+    with kernel_of(cores, config) as kernel:
+        scheduler: Any = kernel.scheduler
+        for text in ("before", "poison", "after"):
+            assert ask(kernel, text).error is None
+        scheduler.give_quality(0.5, agent="agent")
+        assert (scheduler._history.alive, scheduler._history.faults()) == (True, [])
+        assert scheduler._learning.faults() == []
+        assert scheduler.status()["history"] == {"path": "history.db", "recorded": 2, "dropped": 1}
+    assert [outcome.query for outcome in stored(config)] == ["before", "after"]
+
+
 def test_a_refresh_learns_anew_only_from_another_history(
     cores: list[SandboxCore], config: EccosConfig
 ) -> None:

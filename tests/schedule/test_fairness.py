@@ -194,3 +194,41 @@ def test_feedback_that_is_corrected_counts_once() -> None:
     corrected.corrected(0.1, 0.7)
     assert corrected.points == pytest.approx(told_right.points)
     assert corrected.bias == pytest.approx(told_right.bias)
+
+
+def test_a_correction_is_as_good_as_the_right_word_at_first_whatever_came_between() -> None:
+    draw = random.Random(3)
+    corrected, told_right = QualityDebt(), QualityDebt()
+    calls = [(draw.random(), draw.random()) for _ in range(300)]
+    for number, (predicted, quality) in enumerate(calls):
+        for debt in (corrected, told_right):
+            debt.sent(0.5, predicted)
+        corrected.delivered(predicted, 0.0 if number < 60 else quality)
+        told_right.delivered(predicted, quality)
+    assert corrected.points != pytest.approx(told_right.points)
+    for predicted, quality in calls[:60]:
+        for opinion in (0.3, 0.0, quality):
+            before = 0.0 if opinion != 0.0 else 0.3
+            corrected.corrected(before, opinion, predicted)
+    assert corrected.points == pytest.approx(told_right.points)
+    assert corrected.bias == pytest.approx(told_right.bias)
+
+
+def test_sixty_grades_of_one_call_are_one() -> None:
+    once, sixty = QualityDebt(), QualityDebt()
+    for debt in (once, sixty):
+        debt.sent(0.8, 0.9)
+        debt.delivered(0.9, 0.0)
+    for number in range(60):
+        sixty.corrected(float(number % 2), float((number + 1) % 2), 0.9)
+    assert (sixty.points, sixty.bias) == (once.points, once.bias)
+
+
+def test_what_is_no_number_leaves_the_debt_as_it_is() -> None:
+    debt = QualityDebt()
+    debt.sent(0.8, 0.7)
+    for wrong in (float("nan"), float("inf"), float("-inf")):
+        debt.sent(0.8, wrong)
+        debt.delivered(0.9, wrong)
+        debt.corrected(0.5, wrong)
+    assert (debt.points, debt.bias) == (pytest.approx(0.1), 0.0)

@@ -1,0 +1,88 @@
+"""YAML of people's files, refused quickly where it is made to take time or memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MOST_BYTES = 512 * 1024  # of a file: some 3,000 cores
+MOST_VALUES = 50_000  # keys count too, and every alias as though it were written out; PyYAML takes 60 µs each
+MOST_DEPTH = 64
+LONGEST_VALUE = 65_536  # characters
+LONGEST_NUMBER = 64  # characters; Python refuses to write integers of more than 4,300 digits
+
+SHOWN_LENGTH = 400  # characters of PyYAML's own words
+
+
+class TooMuchYamlError(ValueError):
+    """There is more in a file than in any config."""
+
+    def __init__(self, fault: str, mark: yaml.Mark) -> None:
+        super().__init__(f"line {mark.line + 1}: {fault}")
+
+
+def load_yaml(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    ValueError
+        It is no YAML, or larger, deeper, or by its aliases longer than any config; says where.
+    """
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"is larger than {MOST_BYTES // 1024} KiB, which no config or manifest is")
+    try:
+        return yaml.load(data.decode("utf-8-sig"), _BoundedLoader)
+    except TooMuchYamlError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"is not YAML: {' '.join(str(error).split())[:SHOWN_LENGTH]}") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        # what PyYAML lets through of a value like ``!!int ""``
+        raise ValueError("is not YAML: a value is not what its tag says") from error
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which knows while it composes how much there is."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = 0
+        self._values = 0
+        self._weights: dict[yaml.Node, int] = {}  # values in a finished node that has an anchor
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        before = self._values
+        self._depth += 1
+        if self._depth > MOST_DEPTH:
+            raise TooMuchYamlError(f"is nested more than {MOST_DEPTH} deep", event.start_mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(event, yaml.AliasEvent):
+            if node not in self._weights:
+                raise TooMuchYamlError(f"alias *{event.anchor} stands within what it names", event.start_mark)
+            self._values += self._weights[node]
+        else:
+            self._values += 1
+        if self._values > MOST_VALUES:
+            fault = f"there are more than {MOST_VALUES} values, with all aliases written out"
+            raise TooMuchYamlError(fault, event.start_mark)
+        if event.anchor is not None and node is not None:
+            self._weights[node] = self._values - before
+        return node
+
+    def compose_scalar_node(self, anchor: str | None) -> yaml.ScalarNode:
+        node: yaml.ScalarNode = super().compose_scalar_node(anchor)
+        is_number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+        longest = LONGEST_NUMBER if is_number else LONGEST_VALUE
+        if len(node.value) > longest:
+            kind = "number" if is_number else "value"
+            raise TooMuchYamlError(f"a {kind} has more than {longest} characters", node.start_mark)
+        return node
