@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eccos_aios.assign import WAITS, AssignmentProblem, solve
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
-from eccos_aios.hooks.setup import kernel_config, prepare
+from eccos_aios.hooks.setup import kernel_config, models_of, prepare
 from eccos_aios.predict import call_text
 from eccos_aios.schedule import Needs, allowed_cores
 
@@ -94,7 +94,8 @@ class EccosRouting:
         names = [llm.name for llm in self.llm_configs]
         allowed = self._named(selected_llm_lists, names)
         known = {core.name: core for core in self._setup.cores}
-        cores = [known.get(name, Core(name=name)) for name in names]
+        models = models_of(self.llm_configs)
+        cores = [known.get(each.name) or Core(name=each.name).at_backend(each.backend) for each in models]
         texts = [call_text(messages) for messages in queries]
         # AIOS tells its router neither the tools nor the length of the answer.
         needs = [Needs.of(text, named) for text, named in zip(texts, allowed, strict=True)]

@@ -85,7 +85,7 @@ def _reason(error: Exception) -> str:
 
 def _empty(place: str, message: Any) -> Iterator[tuple[str, str]]:
     """Parts of a message without their content."""
-    if not isinstance(message, Mapping):
+    if not isinstance(message, Mapping) or (type(message.get("content")) is str and "images" not in message):
         return
     yield from _empty_parts(f"{place}.content", message.get("content"), DEPTH)
     images = message.get("images")

@@ -94,8 +94,14 @@ def check(config: EccosConfig, model_names: list[str]) -> Manifest:
 
 def models_of(llm_configs: Iterable[Any]) -> list[Model]:
     """AIOS's models, from the ``llm_configs`` of its adapter or from the entries of its config."""
-    entries = (each if isinstance(each, Mapping) else vars(each) for each in llm_configs)
-    return [Model(str(entry.get("name")), entry.get("backend"), entry.get("hostname")) for entry in entries]
+    return [
+        Model(str(_entry(each, "name")), _entry(each, "backend"), _entry(each, "hostname"))
+        for each in llm_configs
+    ]
+
+
+def _entry(llm_config: Any, name: str) -> Any:
+    return llm_config.get(name) if isinstance(llm_config, Mapping) else getattr(llm_config, name, None)
 
 
 def never_served(models: Sequence[Model]) -> list[tuple[Model, Model]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from eccos_aios.schedule import (
 
 DEFAULT_ANSWER_TOKENS = 1000  # what AIOS asks for where a query does not say
 LOOKED_BACK = 32  # messages before the last that may have ended an earlier call of a conversation
+SAID = ("role", "content", "tool_calls", "tool_call_id")  # what of a message makes a history
 ANSWERS = frozenset({"assistant", "tool", "function"})  # roles of whoever speaks after a first turn
 
 RESPONSE_CLASSES = {
@@ -126,27 +128,28 @@ def conversation_of(syscall: Syscall) -> Conversation | None:
     many conversations begin with "hi".
     """
     messages = [message for message in syscall.query.messages or [] if isinstance(message, Mapping)]
-    roles = [message.get("role") for message in messages]
+    roles = [role for message in messages if isinstance(role := message.get("role"), str)]
     if roles.count("user") < 2 and ANSWERS.isdisjoint(roles):
         return None
-    keys = _history_keys(syscall.agent_name, messages)
-    return Conversation(known_as=keys[-1], continues=tuple(keys[-2 : -2 - LOOKED_BACK : -1]))
+    keys = [f"{key:x}" for key in _history_keys(syscall.agent_name, messages)[-1 - LOOKED_BACK :]]
+    return Conversation(known_as=keys[-1], continues=tuple(keys[-2::-1]))
 
 
 def answered_conversation(syscall: Syscall, answer: str) -> Conversation:
     """What a call that goes on from this one's answer will go on from, the first turn's included."""
     messages = [message for message in syscall.query.messages or [] if isinstance(message, Mapping)]
     messages.append({"role": "assistant", "content": answer})
-    return Conversation(known_as=_history_keys(syscall.agent_name, messages)[-1])
+    return Conversation(known_as=f"{_history_keys(syscall.agent_name, messages)[-1]:x}")
 
 
-def _history_keys(agent: str, messages: Sequence[Mapping[str, Any]]) -> list[str]:
+def _history_keys(agent: str, messages: Sequence[Mapping[str, Any]]) -> list[int]:
     """For each message a key of the history up to there; good in this process alone."""
     keys, key = [], hash(agent)
     for message in messages:
-        said = [message.get(name) for name in ("role", "content", "tool_calls", "tool_call_id")]
-        key = hash((key, *map(_digest, said)))
-        keys.append(f"{key:x}")
+        for name in SAID:
+            value = message.get(name)
+            key = hash((key, value if value is None or type(value) is str else _digest(value)))
+        keys.append(key)
     return keys
 
 
@@ -165,12 +168,16 @@ def _digest(value: Any, depth: int = 16) -> int:
 def needs_of(query: Any, text: CallText, open_cores: frozenset[str]) -> Needs:
     """What an LLM query asks of a core; `text` is its `text_of`."""
     answer_tokens = getattr(query, "max_new_tokens", None)
-    return Needs.of(
+    needs = Needs.of(
         text,
         frozenset(str(llm["name"]) for llm in named_cores(query)) or open_cores,
         json=query.message_return_type == "json" or bool(query.response_format),
         answer_tokens=float(DEFAULT_ANSWER_TOKENS if answer_tokens is None else max(0, answer_tokens)),
     )
+    if not query.response_format:
+        return needs
+    schema = call_text(None, [query.response_format]).most_tokens  # some providers put it into the prompt
+    return replace(needs, input_tokens=needs.input_tokens + schema)
 
 
 def status_code_of(error: BaseException) -> int:

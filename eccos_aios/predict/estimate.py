@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Core, Price
 
-UNKNOWN_PRICE = Price(
-    input=1.0, output=4.0
-)  # at least, beside cores that are free: of a hosted model of middle size
+UNKNOWN_PRICE = Price(input=1.0, output=4.0)  # of a hosted model of middle size
 
 FloatArray = NDArray[np.float64]
 
@@ -118,8 +116,8 @@ class Estimates:
 def prices_of(cores: Sequence[Core]) -> FloatArray:
     """US dollars of a million input tokens and of as many output tokens, shape (2, cores).
 
-    A core whose price nobody knows is taken to be as dear as the dearest of the others, and dearer than
-    those that are free, lest it draws all calls because somebody forgot a line. Where none has a price, all
+    A core whose price nobody knows is taken to be as dear as the dearest of the others, and no cheaper than
+    `UNKNOWN_PRICE`, lest it draws all calls because somebody forgot a line. Where none has a price, all
     are 0.
     """
     known = [core.known_price for core in cores]
@@ -128,5 +126,6 @@ def prices_of(cores: Sequence[Core]) -> FloatArray:
         max((getattr(price, side) for price in told), default=0.0) for side in ("input", "output")
     )
     unknown = (max(input_, UNKNOWN_PRICE.input), max(output, UNKNOWN_PRICE.output)) if told else (0.0, 0.0)
-    prices = [unknown if price is None else (price.input, price.output) for price in known]
-    return np.array(prices, dtype=np.float64).reshape(-1, 2).T
+    each = [unknown if price is None else (price.input, price.output) for price in known]
+    prices: FloatArray = np.array(each, dtype=np.float64).reshape(-1, 2).T
+    return prices

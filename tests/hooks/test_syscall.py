@@ -122,6 +122,14 @@ def test_a_call_needs_what_its_messages_tools_and_answer_ask_for() -> None:
     assert (needs(named).cores, needs(LLMQuery(messages=[user("q")])).cores) == ({"b"}, {"a", "b"})
 
 
+def test_a_schema_of_the_answer_takes_room() -> None:
+    schema = {"type": "json_schema", "json_schema": {"schema": {"description": "word " * 500}}}
+    query = {"messages": [user("q")], "message_return_type": "json"}
+    plain, with_schema = needs(LLMQuery(**query)), needs(LLMQuery(**query, response_format=schema))
+    assert with_schema.input_tokens > plain.input_tokens + 450
+    assert with_schema.expected_tokens == plain.expected_tokens
+
+
 def deep(levels: int) -> Any:
     value: Any = "x"
     for _ in range(levels):
