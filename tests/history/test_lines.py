@@ -62,7 +62,9 @@ def test_what_is_packed_to_burst_is_refused(
 
 
 @pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)
-def test_a_plain_file_with_a_line_that_is_none_is_refused(read: Callable[[Path], Any], tmp_path: Path) -> None:
+def test_a_plain_file_with_a_line_that_is_none_is_refused(
+    read: Callable[[Path], Any], tmp_path: Path
+) -> None:
     path = tmp_path / "h.jsonl"
     path.write_bytes(RECORD * 2 + b"\n" + b"x" * 2 * MIB + b"\n" + RECORD)
     with pytest.raises(InputError, match=r"h\.jsonl:4: is a line of more than 1 MiB"):
