@@ -63,9 +63,10 @@ def import_(
     from eccos_aios.history import Added, HistoryStore, ReadReport, import_history
     from eccos_aios.predict import embedding_of
 
-    # a store that is made for nothing would stay behind, empty
-    for file in () if store.exists() else files:
-        _require_readable(file)
+    for file in files:
+        if _is_absent(store):  # one that is made for nothing would stay behind, empty
+            _require_readable(file)
+        _require_content(file)
     report = ReadReport()
     added = Added()
     with HistoryStore(store, store_text=store_text, embed=embedding_of) as kept:
@@ -100,6 +101,7 @@ def export(store: Path, out: Path, as_json: bool) -> None:
     """
     from eccos_aios.history import HistoryStore, export_history
 
+    _require_content(store)
     with _progress(f"exporting {store.name}") as on_progress:
         exported = export_history(HistoryStore(store, read_only=True), out, on_progress=on_progress)
     if as_json:
@@ -127,11 +129,19 @@ def stats(store: Path, as_json: bool) -> None:
     """
     from eccos_aios.history import HistoryStore
 
+    _require_content(store)
     figures = HistoryStore(store, read_only=True).stats()
     if as_json:
         click.echo(json.dumps({"store": str(store), **asdict(figures)}))
     else:
         _print_stats(store, figures)
+
+
+def _is_absent(store: Path) -> bool:
+    try:
+        return not store.exists()
+    except OSError:  # out of reach, which whoever opens it says
+        return False
 
 
 def _require_readable(file: Path) -> None:
@@ -141,6 +151,20 @@ def _require_readable(file: Path) -> None:
         file.open("rb").close()
     except OSError as error:
         raise HistoryError(str(file), "", ABSENT, f"cannot be read: {error.strerror}") from error
+
+
+def _require_content(file: Path) -> None:
+    """Refuse an empty file as a store: what was cut off at nothing would pass for one that holds nothing."""
+    from eccos_aios.errors import ABSENT, HistoryError
+    from eccos_aios.history.schema import is_store
+
+    try:
+        empty = is_store(file) and file.is_file() and not file.stat().st_size
+        written = any(file.with_name(file.name + suffix).exists() for suffix in ("-wal", "-journal"))
+    except OSError as error:
+        raise HistoryError(str(file), "", ABSENT, f"cannot be read: {error.strerror}") from error
+    if empty and not written:
+        raise HistoryError(str(file), "", ABSENT, "is empty, and no history store")
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,25 @@ from eccos_aios.errors import ABSENT, InputErrorT
 
 GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+OTHER_FORMATS = {
+    b"PK\x03\x04": "is a zip archive",
+    b"BZh": "is packed by bzip2",
+    b"\xfd7zXZ": "is packed by xz",
+    b"\x28\xb5\x2f\xfd": "is packed by zstd",
+    b"\xff\xfe": "is text in UTF-16",
+    b"\xfe\xff": "is text in UTF-16",
+    b"%PDF": "is a PDF",
+    b"PAR1": "is a Parquet file",
+}
+CHUNK = 2**20  # bytes that are unpacked at once
+MOST_LINE = 64 * 2**20  # bytes; calls that fill a window of a million tokens have some 5 MB
+# What a gzipped file may unpack to, in bytes. Histories shrink to a tenth, generated ones to a thirtieth;
+# gzip itself goes to a thousandth.
+MOST_UNPACKED = 128 * 2**20
+MOST_UNPACKED_PER_BYTE = 64
+
+_LINE = re.compile(rb"[^\n]+")
+_FIRST = re.compile(rb"\s*(.?)", re.DOTALL)
 
 
 def read_content(path: Path, kind: type[InputErrorT]) -> bytes:
@@ -19,20 +40,61 @@ def read_content(path: Path, kind: type[InputErrorT]) -> bytes:
     Raises
     ------
     kind
-        The file cannot be read, or its compression is broken.
+        The file cannot be read, is of another format, its compression is broken or unpacks to more than
+        any history of its size, or it has a line of more than `MOST_LINE`; names the line.
     """
     try:
         content = path.read_bytes()
         if content.startswith(GZIP_MAGIC):
-            content = gzip.decompress(content)
+            content = _unpacked(path, content, kind)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise kind(str(path), "", ABSENT, f"cannot be read: {reason}") from error
-    return content.removeprefix(BYTE_ORDER_MARK)
+    for magic, fault in OTHER_FORMATS.items():
+        if content.startswith(magic):
+            raise kind(str(path), "", ABSENT, f"{fault}; must be JSON, plain or gzipped")
+    content = content.removeprefix(BYTE_ORDER_MARK)
+    if len(content) > MOST_LINE and first_sign(content) != b"[":
+        for number, line in numbered_lines(content):
+            if len(line) > MOST_LINE:
+                raise _too_long(path, number, kind)
+    return content
+
+
+def first_sign(content: bytes) -> bytes:
+    """The first byte that is no space; empty where there is none."""
+    found = _FIRST.match(content)
+    return b"" if found is None else found[1]
 
 
 def numbered_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
     """Every line that is not blank, with its number in the file, from 1 on."""
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if line and not line.isspace():
+    number, counted = 1, 0
+    for found in _LINE.finditer(content):
+        number += content.count(b"\n", counted, found.start())
+        counted = found.start()
+        line = found[0]
+        if not line.isspace():
             yield number, line
+
+
+def _unpacked(path: Path, packed: bytes, kind: type[InputErrorT]) -> bytes:
+    most = MOST_UNPACKED + MOST_UNPACKED_PER_BYTE * len(packed)
+    content, lines, line_start, sign = io.BytesIO(), 1, 0, b""
+    with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+        while chunk := file.read(CHUNK):
+            last = chunk.rfind(b"\n")
+            if last >= 0:
+                lines, line_start = lines + chunk.count(b"\n"), content.tell() + last + 1
+            content.write(chunk)
+            sign = sign or first_sign(chunk.removeprefix(BYTE_ORDER_MARK))
+            if content.tell() - line_start > MOST_LINE and sign != b"[":
+                raise _too_long(path, lines, kind)
+            if content.tell() > most:
+                fault = f"unpacks to more than {most // 2**20} MiB, which no history of its size does"
+                raise kind(str(path), "", ABSENT, fault)
+    return content.getvalue()
+
+
+def _too_long(path: Path, number: int, kind: type[InputErrorT]) -> InputErrorT:
+    return kind(f"{path}:{number}", "", ABSENT, f"is a line of more than {MOST_LINE // 2**20} MiB")

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from eccos_aios.errors import ABSENT, HistoryError, from_validation
-from eccos_aios.history.lines import numbered_lines, read_content
+from eccos_aios.history.lines import first_sign, numbered_lines, read_content
 from eccos_aios.history.record import Record
 from eccos_aios.history.schema import is_store
 from eccos_aios.history.store import HistoryStore
@@ -78,7 +78,7 @@ def open_source(path: str | Path) -> Source:
         store = HistoryStore(path, read_only=True)
         return Source(store.record_count(), store.candidates())
     content = read_content(path, HistoryError)
-    if content.lstrip()[:1] == b"[":
+    if first_sign(content) == b"[":
         items = _array(path, content)
         return Source(len(items), _from_array(path, items))
     return Source(content.count(b"\n") + 1, _from_lines(path, content))

@@ -11,10 +11,12 @@ from pydantic import ValidationError
 
 from eccos_aios.errors import ABSENT, HistoryError, from_validation
 from eccos_aios.history.call_outcome import CallOutcome
+from eccos_aios.history.change import Change
 from eccos_aios.history.record import Record
 
 OUTCOME_COLUMNS = tuple(CallOutcome.model_fields)
 RecordRow = tuple["str | None", bytes, str]  # id, SHA-256 of the body, body
+LARGEST = 10.0  # of a part that a core lost or won
 T = TypeVar("T")
 
 
@@ -38,6 +40,8 @@ def read_record(seq: int, body: str, path: Path) -> Record | HistoryError:
         return Record.model_validate_json(body)
     except ValidationError as error:
         return from_validation(HistoryError, f"{path}: record {seq}", error, Record)
+    except TypeError:
+        return HistoryError(f"{path}: record {seq}", "body", ABSENT, "is no text")
 
 
 def read_outcome(row: tuple[Any, ...], path: Path) -> CallOutcome | HistoryError:
@@ -46,10 +50,19 @@ def read_outcome(row: tuple[Any, ...], path: Path) -> CallOutcome | HistoryError
     try:
         tools = None if fields["tools"] is None else json.loads(fields["tools"])
         return CallOutcome.model_validate({**fields, "tools": tools})
-    except json.JSONDecodeError as error:
-        return HistoryError(str(path), f"call {fields['call_id']}", ABSENT, f"tools are no JSON: {error}")
     except ValidationError as error:
         return from_validation(HistoryError, source, error, CallOutcome)
+    except (ValueError, TypeError, RecursionError) as error:
+        return HistoryError(source, "tools", ABSENT, f"are no JSON: {error}")
+
+
+def read_change(row: tuple[Any, ...], path: Path) -> Change:
+    """Raises HistoryError where it is none: it would restate every older outcome of its core."""
+    core, since, lost, won = row
+    named = isinstance(core, str) and isinstance(since, str)
+    if not named or not all(isinstance(part, float) and -LARGEST <= part <= LARGEST for part in (lost, won)):
+        raise HistoryError(f"{path}: changes", "", ABSENT, "hold what is never written there; it is damaged")
+    return Change(core, since, lost, won)
 
 
 def good(found: T | HistoryError) -> T:

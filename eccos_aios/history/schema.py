@@ -17,6 +17,7 @@ STORE_SUFFIX = ".db"
 BUSY_S = 10.0  # seconds that a writer waits for another before it gives up
 SWITCH_RETRY_S = 0.005  # seconds between two attempts to switch to the write-ahead log
 WAL_BYTES = 64 * 2**20  # what the write-ahead log may keep on disk once it is copied into the store
+NO_DATABASE = "is not a history store: the file is not an SQLite database"
 
 # The step at position n leads from version n to n + 1. Published steps never change: a new store takes all
 # of them, an older one those that it lacks, so that both end with the same tables.
@@ -100,6 +101,19 @@ def faults_of(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise HistoryError(str(path), "", ABSENT, _reason(error)) from error
+    except UnicodeDecodeError as error:  # of SQLite's own message, which names what stands in the file
+        raise HistoryError(str(path), "", ABSENT, "is damaged: its tables have no readable names") from error
+
+
+@contextmanager
+def damage_of(path: Path) -> Iterator[None]:
+    """As `faults_of`, while rows are read: what trips over their content says that the store is damaged."""
+    try:
+        with faults_of(path):
+            yield
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        fault = "is damaged: it holds what is never written there"
+        raise HistoryError(str(path), "", ABSENT, fault) from error
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
@@ -228,18 +242,34 @@ def _keep_log(connection: sqlite3.Connection) -> None:
 
 
 def _require_place(path: Path, *, may_be_absent: bool) -> None:
+    try:
+        _require_file(path, may_be_absent=may_be_absent)
+    except OSError as error:
+        raise HistoryError(str(path), "", ABSENT, f"cannot be read: {error.strerror}") from error
+
+
+def _require_file(path: Path, *, may_be_absent: bool) -> None:
     if path.is_dir():
         raise HistoryError(str(path), "", ABSENT, "is a folder, not a history store")
     if not path.parent.is_dir():
         raise HistoryError(str(path), "", ABSENT, f"cannot be opened: there is no folder {path.parent}")
-    if not may_be_absent and not path.exists():
+    if not path.exists():
+        if may_be_absent:
+            return
         raise HistoryError(str(path), "", ABSENT, "cannot be read: No such file or directory")
+    # SQLite takes a file of a few bytes for a new one and would write over it
+    with path.open("rb") as file:
+        start = file.read(len(SQLITE_MAGIC))
+    if start and start != SQLITE_MAGIC and not _beside(path, "-journal").exists():
+        raise HistoryError(str(path), "", ABSENT, NO_DATABASE)
 
 
 def _reason(error: sqlite3.Error) -> str:
     message = str(error)
     if "not a database" in message:
-        return "is not a history store: the file is not an SQLite database"
+        return NO_DATABASE
+    if "decode to UTF-8" in message:
+        return "is damaged: a text in it is not UTF-8"  # SQLite repeats the text
     if "locked" in message:
         return f"another writer has held the store for more than {BUSY_S:g} s"
     return f"the store cannot be used: {message}"

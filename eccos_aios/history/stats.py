@@ -6,6 +6,8 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from eccos_aios.errors import ABSENT, HistoryError
+
 # A graded outcome is one that predictors learn from: of a record, or of a call whose quality is known.
 _GRADED = """
 SELECT core, count(*), avg(quality), avg(output_tokens), avg(latency_s) FROM (
@@ -22,6 +24,43 @@ SELECT core, count(*), avg(quality), avg(output_tokens), avg(latency_s) FROM (
     WHERE {quality} IS NOT NULL
 ) GROUP BY core
 """
+# The first row that holds what nobody here writes, and where in it.
+_ODD = (
+    """
+    SELECT 'call ' || call_id AS place, CASE
+        WHEN typeof(core) <> 'text' OR core = '' THEN 'core'
+        WHEN NOT (quality IS NULL OR typeof(quality) = 'real' AND quality BETWEEN 0 AND 1) THEN 'quality'
+        WHEN NOT (output_token_length IS NULL OR typeof(output_token_length) = 'integer')
+            THEN 'output_token_length'
+        WHEN NOT (latency_s IS NULL OR typeof(latency_s) = 'real' AND latency_s BETWEEN 0 AND 1e15)
+            THEN 'latency_s'
+        WHEN NOT (cost_usd IS NULL OR typeof(cost_usd) = 'real' AND cost_usd BETWEEN 0 AND 1e15)
+            THEN 'cost_usd'
+    END AS odd FROM outcomes WHERE odd IS NOT NULL LIMIT 1
+    """,
+    """
+    SELECT 'feedback on call ' || call_id, 'quality' FROM feedback
+    WHERE NOT (typeof(quality) = 'real' AND quality BETWEEN 0 AND 1) LIMIT 1
+    """,
+    """
+    SELECT 'record ' || seq AS place, CASE
+        WHEN typeof(body) <> 'text' OR NOT json_valid(body) THEN 'body'
+        WHEN coalesce(json_type(body, '$.outputs'), '') <> 'array' THEN 'outputs'
+    END AS odd FROM records WHERE odd IS NOT NULL LIMIT 1
+    """,
+    """
+    SELECT 'record ' || records.seq AS place, CASE
+        WHEN output.type <> 'object' THEN 'outputs'
+        WHEN coalesce(json_type(output.value, '$.model_name'), '') <> 'text' THEN 'model_name'
+        WHEN coalesce(json_type(output.value, '$.quality'), json_type(output.value, '$.correctness'), '')
+            NOT IN ('null', 'integer', 'real', 'true', 'false') THEN 'quality'
+        WHEN coalesce(json_type(output.value, '$.output_token_length'), 'null')
+            NOT IN ('null', 'integer', 'real') THEN 'output_token_length'
+        WHEN coalesce(json_type(output.value, '$.latency_s'), 'null')
+            NOT IN ('null', 'integer', 'real') THEN 'latency_s'
+    END AS odd FROM records, json_each(records.body, '$.outputs') AS output WHERE odd IS NOT NULL LIMIT 1
+    """,
+)
 _CALLS = "SELECT core, count(*), count(error), total(cost_usd) FROM outcomes GROUP BY core"
 
 
@@ -94,7 +133,18 @@ def read_stats(read: sqlite3.Connection, path: Path, *, quality: str) -> StoreSt
         The store's file.
     quality : str
         The SQL expression for the quality of a row of ``outcomes`` that counts now.
+
+    Raises
+    ------
+    HistoryError
+        A row holds what is never written here.
     """
+    for query in _ODD:
+        if (found := read.execute(query).fetchone()) is not None:
+            place, key = found
+            raise HistoryError(
+                f"{path}: {place}", key, ABSENT, "is not what a store holds there; it is damaged"
+            )
     graded = {name: figures for name, *figures in read.execute(_GRADED.format(quality=quality))}
     calls = {name: figures for name, *figures in read.execute(_CALLS)}
     (records,) = read.execute("SELECT count(*) FROM records").fetchone()

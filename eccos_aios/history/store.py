@@ -30,11 +30,12 @@ from eccos_aios.history.rows import (
     good,
     is_utf8,
     outcome_row,
+    read_change,
     read_outcome,
     read_record,
     record_row,
 )
-from eccos_aios.history.schema import connect, faults_of
+from eccos_aios.history.schema import connect, damage_of, faults_of
 from eccos_aios.history.statements import (
     ADD_CHANGE,
     ADD_FEEDBACK,
@@ -222,7 +223,7 @@ class HistoryStore:
             The store cannot be read.
         """
         with self._reading() as read:
-            return [Change(*row) for row in read.execute(CHANGES)]
+            return [read_change(row, self.path) for row in read.execute(CHANGES)]
 
     def latest_call(self, agent: str) -> str:
         """The id of the call of an agent that finished last.
@@ -385,6 +386,6 @@ class HistoryStore:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """A connection that sees the store as it is now, whatever is written meanwhile."""
-        with faults_of(self.path), closing(connect(self.path, read_only=True)) as connection:
+        with damage_of(self.path), closing(connect(self.path, read_only=True)) as connection:
             connection.execute("BEGIN")
             yield connection

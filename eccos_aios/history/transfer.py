@@ -59,7 +59,7 @@ def import_history(
         The file cannot be read, a record in it is wrong, or the store cannot be written.
     """
     path = Path(path)
-    if path.exists() and path.samefile(store.path):
+    if _are_one(path, store.path):
         raise HistoryError(str(path), "", ABSENT, "cannot be imported into itself")
     source = open_source(path)
     found = _counted(source.found, source.length, on_progress)
@@ -79,7 +79,7 @@ def export_history(
         The store cannot be read, or the file cannot be written.
     """
     out = Path(out)
-    if out.exists() and out.samefile(store.path):
+    if _are_one(out, store.path):
         raise HistoryError(str(out), "", ABSENT, "is the store itself; name another file")
     stats = store.stats()
     partial = out.with_name(out.name + ".partial")
@@ -96,6 +96,13 @@ def export_history(
     finally:
         partial.unlink(missing_ok=True)
     return Exported(written, stats.calls - stats.graded_calls)
+
+
+def _are_one(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there, or out of reach; whoever opens it says so
+        return False
 
 
 def _text_file(path: Path, *, packed: bool) -> IO[str]:

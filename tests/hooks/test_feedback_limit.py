@@ -118,13 +118,12 @@ def test_a_call_that_is_graded_over_and_over_is_refused_and_no_other(
 ) -> None:
     finished(history, "a")
     finished(history, "b")
-    refused = 0
-    for _ in range(60):
-        try:
+    refused = 60 - feedback_limit.OF_A_CALL.at_once
+    for _ in range(feedback_limit.OF_A_CALL.at_once):
+        give_quality(clockwork, history, 0.0, call="a", grader="10.0.0.1")
+    for _ in range(refused):
+        with pytest.raises(FeedbackLimitError, match="call: 'a'"):
             give_quality(clockwork, history, 0.0, call="a", grader="10.0.0.1")
-        except FeedbackLimitError:
-            refused += 1
-    assert refused == 60 - feedback_limit.OF_A_CALL.at_once
     assert graded(history) == feedback_limit.OF_A_CALL.at_once  # what is refused is not written either
     assert history.feedback_limit.status() == {"refused": {"call": refused, "agent": 0, "address": 0}}
     give_quality(clockwork, history, 1.0, call="b", grader="10.0.0.1")
