@@ -85,9 +85,9 @@ class Reader:
         if "index" in tree:
             place = tree["index"]
             if place not in self._arrays:
-                parts = (self._read(tree[name]) for name in ("centroids", "sizes", "probed"))
+                built_of = [self._read(tree[name]) for name in ("centroids", "sizes", "probed")]
                 with self._file.opened(place) as (member, size):
-                    self._arrays[place] = ApproximateIndex.read(member, size, *parts)
+                    self._arrays[place] = ApproximateIndex.read(member, size, *built_of)
             return self._arrays[place]
         if "tuple" in tree:
             return tuple(self._read(item) for item in tree["tuple"])

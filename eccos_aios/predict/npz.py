@@ -79,9 +79,10 @@ class NpzFile:
         with self.opened(name + ARRAY_SUFFIX) as (member, size):
             if size > most_bytes:
                 raise ValueError(f"{name}: {size} bytes")
-            if np.lib.format.read_magic(member) != (1, 0):
+            if np.lib.format.read_magic(member) != (1, 0):  # type: ignore[no-untyped-call,unused-ignore]
                 raise ValueError(f"{name}: not of the version that is written here")
-            shape, is_transposed, dtype = np.lib.format.read_array_header_1_0(member)
+            header = np.lib.format.read_array_header_1_0(member)  # type: ignore[no-untyped-call,unused-ignore]
+            shape, is_transposed, dtype = header
             if dtype not in DTYPES:
                 raise ValueError(f"{name}: holds {dtype}")
             count = math.prod(shape)
@@ -107,7 +108,7 @@ def fill(room: NDArray[np.uint8], member: IO[bytes]) -> None:
     ValueError, zipfile.BadZipFile
         There is less, or the checksum is wrong.
     """
-    view = memoryview(room)
+    view = memoryview(room)  # type: ignore[arg-type,unused-ignore]
     for start in range(0, len(room), CHUNK):
         part = view[start : start + CHUNK]
         data = member.read(len(part))
