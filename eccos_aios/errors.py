@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
+_USER_INFO = re.compile(r"//[^/@\s]+@")
+_KEY = re.compile(r"\b(sk-|gsk_|hf_|xai-|AIza|nvapi-|r8_|pplx-)[A-Za-z0-9_-]{8,}")
 SHOWN_VALUE_LENGTH = 80  # characters of a wrong value that an error repeats
 
 
@@ -167,8 +170,13 @@ def _key(within: str, location: tuple[int | str, ...]) -> str:
     return key
 
 
+def without_secrets(text: str) -> str:
+    """A text without the user and password of addresses in it, and without what looks like a key."""
+    return _KEY.sub(r"\1…", _USER_INFO.sub("//…@", text))
+
+
 def _shown(value: object) -> str:
     if value is ABSENT:
         return ""
-    text = repr(value)
+    text = without_secrets(repr(value))
     return text if len(text) <= SHOWN_VALUE_LENGTH else text[:SHOWN_VALUE_LENGTH] + "…"

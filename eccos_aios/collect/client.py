@@ -6,14 +6,15 @@ import http.client
 import json
 import ssl
 import time
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from eccos_aios.collect.endpoint import Endpoint
+from eccos_aios.collect.proxy import AUTHENTICATION_REQUIRED, proxy_of
 from eccos_aios.connections import Connections, NotSentError
+from eccos_aios.errors import without_secrets
 from eccos_aios.version import __version__
 
 DEFAULT_TIMEOUT_S = 300.0  # seconds without a byte; a local core may think for minutes before its first
@@ -97,17 +98,27 @@ class AttemptError(Exception):
 class Client:
     """Sends requests to one endpoint, from any thread, over connections that it keeps alive.
 
-    A proxy that the environment names (``https_proxy``, ``no_proxy``) is used for https addresses.
+    A proxy that the environment names is used, as `proxy_of` says.
+
+    Raises
+    ------
+    ConfigError
+        The environment names a proxy that is none.
     """
 
     def __init__(self, endpoint: Endpoint, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         parts = urlsplit(endpoint.url)
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self._host, self._port = parts.hostname or "", parts.port
+        self._scheme, self._host, self._port = parts.scheme, parts.hostname or "", parts.port
+        self._proxy = proxy_of(parts.scheme, self._host, self._port)
         self._path = f"{parts.path.rstrip('/')}/chat/completions"
         self._headers = {"Content-Type": "application/json", "User-Agent": f"eccos-aios/{__version__}"}
         if endpoint.key:
             self._headers["Authorization"] = f"Bearer {endpoint.key}"
+        if self._proxy is not None and self._tls is None:
+            self._path = f"http://{parts.netloc}{self._path}"
+            self._headers.update(self._proxy.headers)
+        self._key = endpoint.key
         self._timeout_s = timeout_s
         self._connections = Connections(self._connection)
 
@@ -123,8 +134,9 @@ class Client:
         try:
             response, content = self._connections.post(self._path, json.dumps(body).encode(), self._headers)
         except NotSentError as error:
-            reason = f"{_reason(error.__cause__ or error)} ({self._host}:{self._port or 'https'})"
-            raise AttemptError(reason, status=None, may_cost=False, unreachable=True) from error
+            raise AttemptError(
+                self._why_unreachable(error), status=None, may_cost=False, unreachable=True
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             timed_out = isinstance(error, TimeoutError)
             raise AttemptError(_reason(error), status=None, may_cost=True, timed_out=timed_out) from error
@@ -132,7 +144,7 @@ class Client:
         if response.status != 200:
             error_body = _error(content)
             raise AttemptError(
-                _error_message(response.status, error_body),
+                self._error_message(response.status, error_body),
                 status=response.status,
                 may_cost=False,
                 retry_after_s=_retry_after(response),
@@ -150,18 +162,32 @@ class Client:
         self._connections.close()
 
     def _connection(self) -> http.client.HTTPConnection:
+        proxy = self._proxy
+        host, port = (self._host, self._port) if proxy is None else (proxy.host, proxy.port)
         if self._tls is None:
-            return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
-        proxy = urlsplit(urllib.request.getproxies().get("https", ""))
-        if not proxy.hostname or urllib.request.proxy_bypass(self._host):
-            return http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout_s, context=self._tls
-            )
-        tunnel = http.client.HTTPSConnection(
-            proxy.hostname, proxy.port, timeout=self._timeout_s, context=self._tls
-        )
-        tunnel.set_tunnel(self._host, self._port or 443)
-        return tunnel
+            return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
+        connection = http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
+        if proxy is not None:
+            connection.set_tunnel(self._host, self._port or 443, proxy.headers)
+        return connection
+
+    def _why_unreachable(self, error: NotSentError) -> str:
+        cause = error.__cause__ or error
+        refused = self._proxy.why_no_tunnel(cause) if self._proxy is not None else None
+        if refused is not None:
+            return refused
+        through = "" if self._proxy is None else f" through the proxy {self._proxy.host}:{self._proxy.port}"
+        return f"{_reason(cause)} ({self._host}:{self._port or self._scheme}{through})"
+
+    def _error_message(self, status: int, error: Mapping[str, Any]) -> str:
+        """The status and the provider's code of the error; its message may repeat the question or the key."""
+        if status == AUTHENTICATION_REQUIRED and self._proxy is not None:
+            return self._proxy.why_refused(status)
+        code = str(error.get("code") or error.get("type") or "")
+        if self._key:
+            code = code.replace(self._key, "…")
+        shown = f"status {status}" + (f" ({without_secrets(code)[:LONGEST_CODE]})" if code else "")
+        return f"{shown}: the key is refused" if status in REFUSED_STATUSES else shown
 
 
 def _answer(content: bytes, latency_s: float) -> Answer:
@@ -198,13 +224,6 @@ def _error(content: bytes) -> Mapping[str, Any]:
     except (ValueError, LookupError, TypeError, RecursionError):
         return {}
     return error if isinstance(error, dict) else {}
-
-
-def _error_message(status: int, error: Mapping[str, Any]) -> str:
-    """The status and the provider's code of the error; its message may repeat the question or the key."""
-    code = error.get("code") or error.get("type")
-    shown = f"status {status}" + (f" ({str(code)[:LONGEST_CODE]})" if code else "")
-    return f"{shown}: the key is refused" if status in REFUSED_STATUSES else shown
 
 
 def _retry_after(response: http.client.HTTPResponse) -> float | None:

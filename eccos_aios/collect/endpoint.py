@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +116,8 @@ def _aios_endpoint(core: Core, model: Mapping[str, Any], content: Mapping[str, A
     if backend in WITH_HOSTNAME:
         if not hostname:
             raise ConfigError(source, f"llms.models {core.name}", ABSENT, f"{backend} needs a hostname")
-        return Endpoint(_address(source, core, str(hostname)), core.name, model.get("api_key") or None)
+        key = _sendable(source, f"llms.models {core.name}.api_key", model.get("api_key"))
+        return Endpoint(_address(source, core, str(hostname)), core.name, key)
     if backend not in PROVIDERS:
         raise ConfigError(
             source,
@@ -130,7 +132,8 @@ def _aios_endpoint(core: Core, model: Mapping[str, Any], content: Mapping[str, A
     elif hostname:
         url = str(hostname)
     configured = (content.get("api_keys") or {}).get(backend) or model.get("api_key")
-    key = configured or _key(source, f"api_keys.{backend}", core.api_key_env or provider.key_env)
+    at = f"api_keys.{backend}"
+    key = _sendable(source, at, configured) or _key(source, at, core.api_key_env or provider.key_env)
     return Endpoint(_address(source, core, url), core.name, key)
 
 
@@ -158,7 +161,17 @@ def _key(source: str, at: str, variable: str | None) -> str | None:
         raise ConfigError(
             source, at, ABSENT, f"the environment variable{shown} that is to hold a key is not set"
         )
-    return key
+    return _sendable(source, at, key)
+
+
+def _sendable(source: str, at: str, key: object) -> str | None:
+    """A key as a header can hold it; a line's end that came with it from a file is left out."""
+    if not key:
+        return None
+    stripped = str(key).strip()
+    if not re.fullmatch(r"[\x21-\x7e]+", stripped):
+        raise ConfigError(source, at, ABSENT, "the key holds a space, or a character that no header can hold")
+    return stripped
 
 
 def is_address(url: str) -> bool:
