@@ -19,7 +19,7 @@ SHOWN_LENGTH = 400  # characters of PyYAML's own words
 class TooMuchYamlError(ValueError):
     """There is more in a file than in any config."""
 
-    def __init__(self, fault: str, mark: yaml.Mark) -> None:
+    def __init__(self, fault: str, mark: Any) -> None:
         super().__init__(f"line {mark.line + 1}: {fault}")
 
 
@@ -58,7 +58,7 @@ class _BoundedLoader(yaml.SafeLoader):
         self._weights: dict[yaml.Node, int] = {}  # values in a finished node that has an anchor
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event: yaml.NodeEvent = self.peek_event()  # type: ignore[no-untyped-call]
         before = self._values
         self._depth += 1
         if self._depth > MOST_DEPTH:
@@ -78,7 +78,7 @@ class _BoundedLoader(yaml.SafeLoader):
             self._weights[node] = self._values - before
         return node
 
-    def compose_scalar_node(self, anchor: str | None) -> yaml.ScalarNode:
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         node: yaml.ScalarNode = super().compose_scalar_node(anchor)
         is_number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
         longest = LONGEST_NUMBER if is_number else LONGEST_VALUE
