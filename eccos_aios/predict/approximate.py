@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import IO
+from typing import IO, Any
 
 import faiss
 import numpy as np
@@ -85,7 +85,8 @@ class ApproximateIndex:
         """
         some = vectors.any(axis=1)
         self._index.add_with_ids(np.ascontiguousarray(vectors[some]), rows[some])
-        self.reach = max(self.reach, int(rows[some].max(initial=-1)) + 1)
+        if some.any():
+            self.reach = max(self.reach, int(rows[some].max()) + 1)
 
     def search(self, vectors: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Similarities and numbers of the nearest, both (vectors, count), best first; number -1: none."""
@@ -111,7 +112,7 @@ class ApproximateIndex:
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Vectors in each list."""
-        lists = self._index.invlists
+        lists: Any = self._index.invlists
         return np.array([lists.list_size(place) for place in range(self._index.nlist)], dtype=np.int64)
 
     def write(self, file: IO[bytes]) -> None:
@@ -119,7 +120,7 @@ class ApproximateIndex:
 
         Not by FAISS's own writer: what it writes can only be read by code that trusts every length in it.
         """
-        lists = self._index.invlists
+        lists: Any = self._index.invlists
         for place, size in enumerate(self.sizes.tolist()):
             if size:
                 file.write(faiss.rev_swig_ptr(lists.get_ids(place), size).astype("<i8").tobytes())
@@ -166,6 +167,7 @@ class ApproximateIndex:
         made = cls.__new__(cls)
         made._index = index = _empty_index(quantizer, lists)
         made.reach = 0
+        inverted: Any = index.invlists
         for place, size in enumerate(sizes.tolist()):
             rows, codes = np.empty(size, dtype="<i8"), np.empty(size * code_size, dtype=np.uint8)
             fill(rows.view(np.uint8), file)
@@ -173,7 +175,7 @@ class ApproximateIndex:
             if (rows < 0).any() or (codes.view("<u2") & EXPONENT_OF_HALF == EXPONENT_OF_HALF).any():
                 raise ValueError("broken index: a number or a vector")
             if size:
-                index.invlists.add_entries(place, size, faiss.swig_ptr(rows), faiss.swig_ptr(codes))
+                inverted.add_entries(place, size, faiss.swig_ptr(rows), faiss.swig_ptr(codes))
                 made.reach = max(made.reach, int(rows.max()) + 1)
         index.ntotal, index.nprobe, index.is_trained = int(sizes.sum()), probed, True
         return made

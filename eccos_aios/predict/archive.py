@@ -96,9 +96,9 @@ class Reader:
         kind = _KINDS[tree["kind"]]
         fields = {name: part for name, part in tree["fields"].items() if not name.startswith("_")}
         if is_dataclass(kind):
-            parts = {name: self._read(part) for name, part in fields.items()}
+            given = {name: self._read(part) for name, part in fields.items()}
             with np.errstate(all="ignore"):  # a forest converts its arrays before anybody has looked at them
-                return kind(**parts)
+                return kind(**given)
         made: Any = object.__new__(kind)
         for name, part in fields.items():
             setattr(made, name, self._read(part))

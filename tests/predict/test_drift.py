@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eccos_aios.predict.drift import DriftDetector
+from eccos_aios.predict.drift import LEAST_CALLS, DriftDetector
 
 
 def outcomes(quality: float, count: int, seed: int) -> list[float]:
@@ -60,3 +60,34 @@ def test_what_is_guessed_of_a_new_core_gives_way_at_once_and_is_no_change() -> N
         detector.add(0.5, 1.0)
     assert detector.shift > 0.25
     assert not detector.noticed
+
+
+def test_no_change_is_noticed_before_enough_calls_speak_for_it() -> None:
+    detector = DriftDetector()
+    for quality in outcomes(0.92, 100, 3):
+        detector.add(0.92, quality)
+    noticed = []
+    for _ in range(LEAST_CALLS + 2):
+        detector.add(0.92, 0.0)
+        noticed.append(detector.noticed)
+    assert not any(noticed[: LEAST_CALLS - 2]) and noticed[-1]
+
+
+def test_three_wrong_answers_in_a_row_condemn_no_core() -> None:
+    detector = DriftDetector()
+    for quality in outcomes(0.92, 100, 3):
+        detector.add(0.92, quality)
+    for _ in range(3):
+        detector.add(0.92, 0.0)
+    assert detector.shift > -0.25
+
+
+def test_a_copy_goes_its_own_way() -> None:
+    detector = DriftDetector()
+    for quality in outcomes(0.8, 50, 0):
+        detector.add(0.8, quality, "call")
+    before, other = detector.change, detector.copy()
+    for _ in range(20):
+        other.add(0.8, 0.0)
+    assert detector.change == before
+    assert other.shift < -0.3
