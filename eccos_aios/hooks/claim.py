@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -13,6 +14,8 @@ import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from eccos_aios.errors import ABSENT, ConfigError
 
@@ -80,10 +83,28 @@ def _wait_in_reserve(manifest: Path, opened: int) -> None:
     sys.stderr.write(f"eccos-aios: {told}; worker {os.getpid()} waits in reserve until that one ends\n")
     sys.stderr.flush()
     parent = os.getppid()
-    while not _is_locked(opened):
-        time.sleep(LOOK_S)
-        if os.getppid() != parent:
-            raise SystemExit("eccos-aios: the server of this worker has ended")
+    with _ended_by_signals():
+        while not _is_locked(opened):
+            time.sleep(LOOK_S)
+            if os.getppid() != parent:
+                raise SystemExit("eccos-aios: the server of this worker has ended")
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """A server's own handlers only take note of a signal, and this worker, which has not started, would wait on."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        os._exit(128 + number)
+
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _lock_file(manifest: Path) -> int | None:
