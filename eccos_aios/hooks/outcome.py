@@ -149,6 +149,8 @@ def _counted(response: Any) -> int:
     return math.ceil(call_text([said]).input_tokens)
 
 
-def _cost_usd(core: Core, input_tokens: int, output_tokens: int) -> float:
-    price = core.resolved_price
+def _cost_usd(core: Core, input_tokens: int, output_tokens: int) -> float | None:
+    price = core.known_price
+    if price is None:
+        return None
     return (input_tokens * price.input + output_tokens * price.output) / TOKENS_PER_PRICE_UNIT

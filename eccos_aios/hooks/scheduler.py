@@ -30,6 +30,7 @@ from eccos_aios.hooks.syscall import (
     SuspendedCalls,
     Syscall,
     answer,
+    answered_conversation,
     cerebrum_response,
     conversation_of,
     named_cores,
@@ -366,7 +367,7 @@ class EccosScheduler:
         if clockwork is None:
             raise StoppedError("the scheduler has not been started")
         for llm in named_cores(syscall.query):
-            clockwork.add_core(Core(name=llm["name"]))
+            clockwork.add_core(Core(name=llm["name"]).at_backend(llm.get("backend")))
         if getattr(self.llm, "use_context_manager", False):
             syscall.set_time_limit(TIME_SLICE_S)
         text = text_of(syscall.query)
@@ -420,6 +421,13 @@ class EccosScheduler:
             return True
         told: Any = result.value
         if told.response.finished or result.core is None:
+            if (
+                not result.failed
+                and result.core is not None
+                and isinstance(told.response.response_message, str)
+            ):
+                said = answered_conversation(syscall, told.response.response_message)
+                self.clockwork.remember(said, result.core)
             answer(syscall, _with_causes(told.response, result) if result.failed else told.response)
             return True
         self._suspended.suspend(syscall.get_pid(), result.core)

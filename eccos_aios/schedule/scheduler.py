@@ -8,6 +8,7 @@ from copy import copy
 
 from eccos_aios.core import Core
 from eccos_aios.predict import Predictor
+from eccos_aios.schedule.affinity import Conversation
 from eccos_aios.schedule.attempts import Attempts
 from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.call_threads import CallThreads
@@ -188,6 +189,12 @@ class Scheduler:
         """Calls that wait for a core."""
         with self._state.changed:
             return self._state.pending
+
+    def remember(self, conversation: Conversation, core: str) -> None:
+        """Keep what goes on from an answer to the core that gave it, where affinity is on."""
+        with self._state.changed:
+            if self._state.settings.affinity != "off":
+                self._state.affinity.served(conversation, core)
 
     def note_refusal(self) -> None:
         """Count a call that was turned away for want of room before it was submitted."""

@@ -282,7 +282,7 @@ def test_a_raising_optimiser_degrades_to_the_first_free_core(monkeypatch: pytest
 
 def test_a_core_that_hangs_keeps_its_slot_and_its_agents_are_answered() -> None:
     backend, answers = Backend(open_gate=False), Answers()
-    with running(backend, cores=(CHEAP,), call_timeout_s=0.1) as scheduler:
+    with running(backend, cores=(CHEAP,), call_timeout_s=0.5) as scheduler:
         for _ in range(5):
             scheduler.submit(call(answers))
         assert {type(result.error) for result in answers.wait(5)} == {CallTimeoutError}
