@@ -92,7 +92,7 @@ def _wait_in_reserve(manifest: Path, opened: int) -> None:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """A server's own handlers only take note of a signal, and this worker, which has not started, would wait on."""
+    """A server's own handlers only take note of a signal, and a worker in reserve would wait on."""
 
     def end(number: int, _: FrameType | None) -> None:
         os._exit(128 + number)

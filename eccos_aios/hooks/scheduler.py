@@ -421,18 +421,20 @@ class EccosScheduler:
             return True
         told: Any = result.value
         if told.response.finished or result.core is None:
-            if (
-                not result.failed
-                and result.core is not None
-                and isinstance(told.response.response_message, str)
-            ):
-                said = answered_conversation(syscall, told.response.response_message)
-                self.clockwork.remember(said, result.core)
+            self._remember(syscall, told.response, result)
             answer(syscall, _with_causes(told.response, result) if result.failed else told.response)
             return True
         self._suspended.suspend(syscall.get_pid(), result.core)
         answer(syscall, told.response, status="suspend")
         return False
+
+    def _remember(self, syscall: Syscall, response: Any, result: CallResult) -> None:
+        """Let the turn after this answer find its core."""
+        clockwork = self._clockwork  # not set yet while a successor takes over; that turn goes anywhere
+        if clockwork is None or result.failed or result.core is None:
+            return
+        if isinstance(response.response_message, str):
+            clockwork.remember(answered_conversation(syscall, response.response_message), result.core)
 
     def _address(self, syscall: Syscall, handler: Any, kind: str) -> None:
         syscall.set_status("executing")

@@ -250,7 +250,7 @@ class Attempts:
         if result.value is None and error is None:
             silent = outcome.kind is OutcomeKind.CORE_SILENT
             fault = CallTimeoutError if silent else CallFailedError
-            result = replace(result, error=fault(f"core {name!r}: {outcome}"))
+            result = replace(result, error=fault(f"no core answered{causes_of(call)}"))
         state.finish(call, result)
 
     def _answer(self, call: Call, slots: CoreSlots, executed: Executed, service_s: float | None) -> None:
@@ -282,3 +282,9 @@ class Attempts:
             slots = self._state.table.known.get(core)
             if slots is not None and outcome.disputable:
                 slots.blame(call.number, outcome)
+
+
+def causes_of(call: Call) -> str:
+    """What became of a call at every core that it was tried on, in brackets; empty where it was on none."""
+    causes = "; ".join(f"{core}: {cause}" for core, cause in call.causes.items())
+    return f" ({causes})" if causes else ""

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from functools import partial
 
 from eccos_aios.schedule.attempt import Attempt
-from eccos_aios.schedule.attempts import LETTING_GO_S, Attempts
+from eccos_aios.schedule.attempts import LETTING_GO_S, Attempts, causes_of
 from eccos_aios.schedule.call import Call, CallResult
 from eccos_aios.schedule.call_threads import CallThreads
 from eccos_aios.schedule.execute import CallTimeoutError, Prober, UnavailableError
@@ -88,7 +88,7 @@ class Deadlines:
                 self._attempts.give_up(call)
         for call in over:
             reason = f"no core answered within call_timeout_s = {limit_s:g} seconds"
-            error = CallTimeoutError(reason + _listed(call.causes))
+            error = CallTimeoutError(reason + causes_of(call))
             state.finish(call, CallResult(call.core, error=error, failed=True, causes=call.causes))
 
     def _give_up_unreachable(self, now_s: float) -> None:
@@ -173,7 +173,3 @@ class Deadlines:
             with self._state.changed:
                 self._state.wake()
                 self._state.watched.notify_all()
-
-
-def _listed(causes: dict[str, str]) -> str:
-    return f" ({'; '.join(f'{core}: {cause}' for core, cause in causes.items())})" if causes else ""
