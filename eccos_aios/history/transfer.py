@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ def export_history(
     except OSError as error:
         raise HistoryError(str(out), "", ABSENT, f"cannot be written: {error.strerror}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing could be written there is nothing to remove
+            partial.unlink(missing_ok=True)
     return Exported(written, stats.calls - stats.graded_calls)
 
 

@@ -81,15 +81,15 @@ class KernelHistory:
         identity = None if store is None else _identity(store)
         with self._changed:
             same = identity is not None and identity == self._identity
-            before, recorder = self._store, self._recorder
-            if not same:
-                self._store, self._identity = store, identity
-                self._recorder = None if store is None else OutcomeRecorder(store)
-                self._ended += [] if recorder is None else [recorder]
         if same and store is not None:
             store.close()
-        elif not same:
-            _end(recorder, before)
+            return
+        following = None if store is None else OutcomeRecorder(store)  # raises where there is no thread
+        with self._changed:
+            before, recorder = self._store, self._recorder
+            self._store, self._identity, self._recorder = store, identity, following
+            self._ended += [] if recorder is None else [recorder]
+        _end(recorder, before)
 
     def close(self) -> None:
         """Write what is on its way, end the recorder, then close the store; twice does no harm."""
