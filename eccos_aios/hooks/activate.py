@@ -207,12 +207,16 @@ def _start_own_scheduler(wrapped: Any, scheduler: Any, args: Any, kwargs: Any) -
 
 def _add_message(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     """Queue a syscall; after ``/core/cleanup`` nobody would ever read it, so it is answered at once."""
-    if is_for_nobody(args[-1]):
-        return None
-    added = wrapped(*args, **kwargs)
     ours = SEAT.ours
-    if ours is not None and ours.stopped:
-        ours.refuse_queued()
+    if ours is None:
+        return wrapped(*args, **kwargs)
+    with shielded((SCHEDULER,)):
+        if is_for_nobody(kwargs["message"] if "message" in kwargs else args[-1]):
+            return None
+    added = wrapped(*args, **kwargs)
+    with shielded((SCHEDULER,)):
+        if ours.stopped:
+            ours.refuse_queued()
     return added
 
 

@@ -36,6 +36,11 @@ def uvicorn(_: Path, port: int) -> list[str]:
     return ["-m", "uvicorn", "runtime.launch:app", "--port", str(port)]
 
 
+def serve(folder: Path, port: int) -> list[str]:
+    command = "from eccos_aios.cli import main; main()"
+    return ["-c", command, "serve", "--aios", str(folder), "--port", str(port)]
+
+
 @pytest.mark.parametrize(
     "old", ["fifo_scheduler_nonblock", "execute_llm_syscall"], ids=["factory", "adapter"]
 )
@@ -45,12 +50,14 @@ def test_a_renamed_hook_target(aios: Aios, cores: list[SandboxCore], old: str) -
         assert kernel.query("still served?")["status_code"] == 200
         assert len([line for line in kernel.output if "eccos-aios:" in line]) == 1
         assert "Traceback" not in kernel.text
-    for arguments in (None, uvicorn):
-        with aios.kernel(cores, ECCOS, FILES, change=change, arguments=arguments) as kernel:
+    for arguments in (None, uvicorn, serve):
+        with aios.kernel(
+            cores, ECCOS, FILES, change=change, arguments=arguments, hooked=arguments is not serve
+        ) as kernel:
             assert kernel.process.wait(60) != 0
-            [line] = [line for line in kernel.output if "eccos-aios:" in line]
+            [line] = [line for line in kernel.output if "2155966" in line]
             assert f"{old} is missing" in line
-            assert "written for revision 2155966" in line
+            assert "written for revision" in line
             assert "Traceback" not in kernel.text
 
 

@@ -113,9 +113,12 @@ from aios.hooks.modules.scheduler import fifo_scheduler_nonblock as fifo_schedul
 from aios.config.config_manager import config
 app = MagicMock()
 llm = LLMAdapter(config.get_llms_config()["models"])
-addMessage([], "a message")
 scheduler = fifo_scheduler(**{{**dict.fromkeys({NAMES.split()!r}), "llm": llm, "log_mode": "console"}})
 scheduler.start()
+queue = []
+addMessage(queue, "one")
+addMessage(q=queue, message="two")
+assert queue == ["one", "two"]
 print("serving by", type(scheduler).__name__, "and", type(llm.router).__name__)
 scheduler.stop()
 """,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from aios_stand_in import OFF, ON, StandIn
 from click.testing import CliRunner
 
 from eccos_aios.cli import main
@@ -147,3 +148,41 @@ def test_nothing_is_said_of_cores_that_lack_nothing(tmp_path: Path) -> None:
     manifest = "cores: [{name: small, price: {input: 0, output: 0}, context_window: 8192}]"
     found = by_subject(diagnose(checkout(tmp_path, config("http://127.0.0.1:9"), manifest)))
     assert not {"prices", "windows", "names"} & set(found)
+
+
+def hooks_findings(aios: StandIn) -> list[Finding]:
+    return [finding for finding in diagnose(aios.checkout) if finding.subject in ("hooks", "revision")]
+
+
+def test_an_aios_of_the_known_shape_is_fine(tmp_path: Path) -> None:
+    [finding] = hooks_findings(StandIn(tmp_path))
+    assert finding.level == "ok"
+
+
+def test_what_aios_lacks_is_told_without_importing_it(tmp_path: Path) -> None:
+    aios = StandIn(tmp_path)
+    aios.replace("aios/llm_core/adapter.py", "def execute_llm_syscall", "def execute")
+    aios.write("aios/__init__.py", "raise AssertionError('imported')")
+    for config, level in ((OFF, "warn"), (ON, "fail")):
+        aios.write("aios/config/config.yaml", config)
+        [finding] = hooks_findings(aios)
+        assert finding.level == level
+        assert finding.message.startswith("aios.llm_core.adapter.LLMAdapter.execute_llm_syscall is missing")
+        assert "2155966" in finding.remedy
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_aios_of_another_revision_is_told(tmp_path: Path, packed: bool) -> None:
+    aios = StandIn(tmp_path)
+    aios.write(".git/HEAD", "ref: refs/heads/main\n")
+    if packed:
+        aios.write(".git/packed-refs", f"# pack-refs with: peeled\n{'ab' * 20} refs/heads/main\n")
+    else:
+        aios.write(".git/refs/heads/main", f"{'ab' * 20}\n")
+    revision = hooks_findings(aios)[0]
+    assert (revision.level, "AIOS is at abababa, ECCOS was written for 2155966" in revision.message) == (
+        "warn",
+        True,
+    )
+    aios.write(".git/HEAD", f"2155966{'0' * 33}\n")
+    assert [finding.level for finding in hooks_findings(aios)] == ["ok"]
