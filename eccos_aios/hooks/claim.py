@@ -80,10 +80,10 @@ def keep_only(manifest: Path | None) -> None:
 
 def _wait_in_reserve(manifest: Path, opened: int) -> None:
     told = f"another worker process ({_holder(opened)}) schedules with {manifest}: {REMEDY}"
-    sys.stderr.write(f"eccos-aios: {told}; worker {os.getpid()} waits in reserve until that one ends\n")
-    sys.stderr.flush()
     parent = os.getppid()
     with _ended_by_signals():
+        sys.stderr.write(f"eccos-aios: {told}; worker {os.getpid()} waits in reserve until that one ends\n")
+        sys.stderr.flush()
         while not _is_locked(opened):
             time.sleep(LOOK_S)
             if os.getppid() != parent:
@@ -92,7 +92,7 @@ def _wait_in_reserve(manifest: Path, opened: int) -> None:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """A server's own handlers only take note of a signal, and a worker in reserve would wait on."""
+    """A server's own handlers only take note of a signal, and a worker that has not started would wait on."""
 
     def end(number: int, _: FrameType | None) -> None:
         os._exit(128 + number)

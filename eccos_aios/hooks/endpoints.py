@@ -39,7 +39,7 @@ ROOT = "eccos"
 MOST_DECISIONS = 1000
 MOST_PARAMETERS = 20  # of a query string
 THREADS = 4
-ANSWER_S = 10.0  # seconds that an endpoint may take; feedback waits for its store's disk
+ANSWER_S = 15.0  # seconds that an endpoint may take; feedback waits for its store's disk
 LARGEST_NUMBER = 2**63 - 1  # of a call
 FEEDBACK = '{"call": id or number, "quality": 0 to 1}, or {"agent": name, "quality": 0 to 1}'
 SHADOW = "not in shadow mode, where AIOS decides"
@@ -91,6 +91,7 @@ class EccosEndpoints:
         self._ending = ending
         # The event loop serves every agent, and the agents' own threads may all wait.
         self._threads = QueryPool(THREADS, "eccos-endpoint")
+        self._health_threads = QueryPool(THREADS, "eccos-health")  # not behind feedback that waits for a disk
         self._endpoints: dict[str, tuple[str, Callable[[Asked], HttpAnswer]]] = {
             "status": ("GET", self._status),
             "health": ("GET", self._health),
@@ -149,7 +150,8 @@ class EccosEndpoints:
             asked = Asked(_parameters(scope), body, peer)
         except ValueError as error:
             return HttpAnswer(422, {"error": f"the query string: {error}"})
-        work: Awaitable[HttpAnswer] = asyncio.wrap_future(self._threads.submit(endpoint, asked))
+        threads = self._health_threads if endpoint == self._health else self._threads
+        work: Awaitable[HttpAnswer] = asyncio.wrap_future(threads.submit(endpoint, asked))
         try:
             return await asyncio.wait_for(work, ANSWER_S)
         except asyncio.TimeoutError:

@@ -238,8 +238,8 @@ class QueryPool(ThreadPoolExecutor):
     def _take(self) -> tuple[Lane, Work] | None:
         """The work whose turn it is, for a thread that has none; the lock is held."""
         lane = self._first()
-        if lane is not None and lane.running and self._alive > self._bound:
-            # This thread is one of those in reserve.
+        if lane is not None and lane.running and self._running >= self._bound:
+            # What is left are the threads in reserve.
             quiet = (each for each in self._lanes.values() if each.waiting and not each.running)
             lane = min(quiet, key=lambda each: (each.turn, each.entry), default=None)
         if lane is None:
@@ -271,19 +271,13 @@ class QueryPool(ThreadPoolExecutor):
     def _next(self) -> tuple[Lane, Work] | None:
         """Wait for work; None when this thread has to end."""
         with self._changed:
-            while True:
-                taken = self._take()
-                if taken is not None:
-                    return taken
-                if self._closed or self._alive > self._bound:
-                    break
+            timed_out = False
+            while (taken := self._take()) is None and not (self._closed or timed_out):
                 self._idle += 1
-                signalled = self._changed.wait(IDLE_S)
+                timed_out = not self._changed.wait(IDLE_S)
                 self._idle -= 1
-                if not signalled and not self._waiting:
-                    break
-            self._alive -= 1
-            return None
+            self._alive -= taken is None
+            return taken
 
     def _start_thread(self) -> None:
         """Start a thread that is counted already; where that fails, work waits for one that there is."""
@@ -337,6 +331,7 @@ class QueryPool(ThreadPoolExecutor):
         if not client.withdraw():
             return False
         client.refusal = self._overloaded()
+        client.leave()
         return True
 
     def _overloaded(self) -> Exception:

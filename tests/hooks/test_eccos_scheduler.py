@@ -14,6 +14,7 @@ import pytest
 from eccos_aios.config import EccosConfig
 from eccos_aios.errors import ConfigError
 from eccos_aios.hooks import EccosRouting, EccosScheduler
+from eccos_aios.hooks.clients import Client
 from eccos_aios.hooks.shadow import ShadowRouting
 from eccos_aios.sandbox import (
     EmbeddedKernel,
@@ -25,6 +26,7 @@ from eccos_aios.sandbox import (
     ToolQuery,
     error_response,
 )
+from eccos_aios.sandbox.syscall import LLMSyscall
 
 EASY, HARD = "What is two plus two?", "Prove the four colour theorem."
 WAIT_S = 20.0
@@ -234,6 +236,33 @@ def test_what_is_queued_after_the_stop_is_refused(kernel: EmbeddedKernel) -> Non
     while not waiting.done():
         scheduler.refuse_queued()
     assert waiting.result()["response"].status_code == 503
+
+
+def test_a_call_that_waits_goes_with_its_client(
+    kernel: EmbeddedKernel, cores: list[SandboxCore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for core in cores:
+        core.fail("hang")
+    client = Client()
+    queues = kernel._executor.queues
+    add = queues[LLMSyscall].add
+
+    def add_with_client(syscall: Any) -> None:
+        syscall.eccos_client = client
+        add(syscall)
+
+    monkeypatch.setattr(queues[LLMSyscall], "add", add_with_client)
+    scheduler: Any = kernel.scheduler
+    named = LLMQuery(messages=[{"role": "user", "content": EASY}], llms=[{"name": "small"}])
+    asked = [kernel.query("agent", named) for _ in range(5)]
+    while scheduler.clockwork.pending < 3 or cores[0].requests < 2:
+        assert not any(each.done() for each in asked)
+    client.leave()
+    gone = [each for each in asked if each.result(WAIT_S)["response"].error]
+    assert len(gone) == 5
+    totals = scheduler.status()["totals"]
+    assert totals["abandoned"] == 3
+    assert cores[0].requests == 2
 
 
 def test_a_manifest_without_any_of_the_kernels_cores_is_refused(config: EccosConfig) -> None:

@@ -1,0 +1,114 @@
+"""A process that is asked to end stops its scheduler at once, and is gone in time."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from eccos_aios.hooks import ending
+from eccos_aios.hooks.ending import Ending
+
+WAIT_S = 30.0
+PROCESS = """
+import os, signal, sys, threading, time
+from types import SimpleNamespace
+from eccos_aios.errors import EccosError
+from eccos_aios.hooks import ending
+
+ended = threading.Event()
+
+def stop():
+    print("stopped", flush=True)
+    ended.set()
+
+class Clockwork:
+    def stop(self):
+        print("answered", flush=True)
+
+def by_server(number, frame):
+    print("server has it", flush=True)
+
+signal.signal(signal.SIGTERM, by_server)
+signal.signal(signal.SIGINT, by_server)
+ending.SLACK_S = 0.2
+scheduler = SimpleNamespace(clockwork=Clockwork(), stop=stop, config=SimpleNamespace(grace_s={grace_s}))
+ending.SEAT = SimpleNamespace(ours={ours})
+watched = ending.Ending(lambda: print("begun", flush=True))
+watched.watch()
+watched.watch()
+os.kill(os.getpid(), signal.{number})
+os.kill(os.getpid(), signal.{number})
+{then}
+"""
+HANG = """
+lock = threading.Lock(); lock.acquire()
+threading.Thread(target=lock.acquire).start()  # no daemon, as AIOS's are
+print("hangs", flush=True)
+lock.acquire()
+"""
+END = """
+assert ended.wait(20)
+watched.done.result(20)
+watched.release()
+assert signal.getsignal(signal.SIGTERM) is by_server
+print("ends", flush=True)
+"""
+
+
+def run(then: str, number: str = "SIGTERM", grace_s: float = 0.1, ours: str = "scheduler") -> Any:
+    script = textwrap.dedent(PROCESS).format(then=then, number=number, grace_s=grace_s, ours=ours)
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=WAIT_S, check=False
+    )
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_a_signal_begins_the_stop_and_reaches_the_server(number: str) -> None:
+    done = run(END, number, grace_s=100)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.split("\n")
+    assert told.count("server has it") == 2
+    assert [line for line in told if line != "server has it"] == ["begun", "answered", "stopped", "ends", ""]
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_a_process_that_hangs_is_gone_after_its_grace(number: str) -> None:
+    done = run(HANG, number)
+    assert done.returncode == 128 + getattr(signal, number)
+    assert "stopped" in done.stdout
+
+
+def test_without_a_scheduler_of_ours_the_server_alone_has_the_signal() -> None:
+    done = run("watched.done.result(20); print('ends')", ours="None")
+    assert (done.returncode, done.stdout.split()) == (0, ["server", "has", "it"] * 2 + ["ends"])
+
+
+def test_a_server_that_ends_by_itself_stops_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = threading.Event()
+    clockwork = SimpleNamespace(stop=lambda: None)
+    ours = SimpleNamespace(clockwork=clockwork, stop=stopped.set, config=SimpleNamespace(grace_s=0.0))
+    monkeypatch.setattr(ending, "SEAT", SimpleNamespace(ours=ours))
+    handlers = [signal.getsignal(number) for number in ending.SIGNALS]
+    watched = Ending(lambda: None)
+    watched.watch()
+    watched.begin()
+    watched.done.result(WAIT_S)
+    watched.release()
+    assert stopped.is_set()
+    assert [signal.getsignal(number) for number in ending.SIGNALS] == handlers
+
+
+def test_a_stop_that_fails_is_an_end_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "SEAT", SimpleNamespace(ours=SimpleNamespace(config=None, clockwork=None)))
+    watched = Ending(lambda: None)
+    watched.watch()
+    watched.begin()
+    watched.done.result(WAIT_S)
+    watched.release()
