@@ -63,7 +63,7 @@ def _has_token(scope: Scope, token: str) -> bool:
     if len(given) != 1:
         return False
     kind, _, told = given[0].strip().partition(b" ")
-    wanted = token.encode("utf-8", "surrogatepass")
+    wanted = token.strip().encode("utf-8", "surrogatepass")
     return hmac.compare_digest(told.strip(), wanted) and kind.lower() == b"bearer"
 
 

@@ -31,6 +31,8 @@ MANIFEST = json.dumps(
 )
 SECTION = {"manifest": "cores.yaml", "history": "history.db", "quality_target": 0.0}
 TOKEN = "eight or more"
+JSON = "application/json"
+HEADERS = {"Content-Type": JSON, "Authorization": f"Bearer {TOKEN}"}
 TOOL = {
     "type": "function",
     "function": {"name": "author/lookup", "description": "Look a word up.", "parameters": {"type": "object"}},
@@ -180,19 +182,21 @@ def test_wrong_feedback_is_refused(kernel: AiosKernel) -> None:
         ({"quality": 1}, 422),
     ):
         assert refused(kernel, body) == status
-    assert status_of(urllib.request.Request(kernel.url + "/eccos/feedback", b'{"call": ')) == 422
+    broken = urllib.request.Request(kernel.url + "/eccos/feedback", b'{"call": ', HEADERS)
+    assert status_of(broken) == 422
 
 
-def test_feedback_from_another_host_needs_the_token(kernel: AiosKernel) -> None:
+def test_feedback_needs_the_token_wherever_it_comes_from(kernel: AiosKernel) -> None:
     kernel.query("rate me", agent="from afar")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # sends nothing; tells this machine's own address
         address = probe.getsockname()[0]
-    url = f"http://{address}:{kernel.url.rpartition(':')[2]}/eccos/feedback"
     body = json.dumps({"agent": "from afar", "quality": 1}).encode()
-    for token, status in ((None, 401), ("another token", 401), (TOKEN, 200)):
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        assert status_of(urllib.request.Request(url, body, headers)) == status
+    for host in (address, "127.0.0.1"):
+        url = f"http://{host}:{kernel.url.rpartition(':')[2]}/eccos/feedback"
+        for token, status in ((None, 401), ("another token", 401), (TOKEN, 200)):
+            headers = {**HEADERS, "Authorization": f"Bearer {token}"} if token else {"Content-Type": JSON}
+            assert status_of(urllib.request.Request(url, body, headers)) == status
 
 
 def status_of(request: urllib.request.Request) -> int:
