@@ -209,6 +209,7 @@ class EccosScheduler:
             **self.clockwork.status(),
             "history": current._history.status(),
             "learning": self._learning.status(),
+            "feedback": current._history.feedback_limit.status(),
         }
 
     def health(self) -> dict[str, object]:
