@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from eccos_aios.hooks.outcome import attempt_outcome
-from eccos_aios.schedule import ANSWERED, AttemptOutcome, OutcomeKind, current_attempt
+from eccos_aios.schedule import ANSWERED, AttemptOutcome, OutcomeKind, attempt_under_way
 
 LOOK_TIMEOUT_S = 2.0  # seconds; a list of models is short
 NO_SUCH_LIST = frozenset({404, 405, 501})  # statuses of a server that has no list of models
@@ -41,9 +40,7 @@ class CoreProber:
         url = f"{str(hostname).rstrip('/')}/{'api/tags' if config.backend == 'ollama' else 'models'}"
         key = getattr(config, "api_key", None) or _key_of(config.backend)
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
-        attempt = current_attempt()
-        if attempt is None:
-            raise RuntimeError("a core is looked at within an attempt")
+        attempt = attempt_under_way()
         try:
             with self._opener.open(request, timeout=LOOK_TIMEOUT_S) as response:
                 response.read(1)
@@ -63,9 +60,7 @@ class CoreProber:
         names = self._llm.available_llm_names
         if core not in names:
             return AttemptOutcome(OutcomeKind.CORE_REFUSES, "AIOS no longer has it")
-        attempt = current_attempt()
-        if attempt is None:
-            raise RuntimeError("a core is pinged within an attempt")
+        attempt = attempt_under_way()
         _, response = self._llm.execute_llm_syscall(names.index(core), PingSyscall())
         return attempt_outcome(attempt, response, with_tools=False)
 
@@ -86,7 +81,6 @@ class PingSyscall:
         )
     )
     agent_name: str = "eccos"
-    started: float = field(default_factory=time.time)
 
     def set_status(self, status: str) -> None:
         """Nobody asks for it."""

@@ -76,7 +76,7 @@ class QueryPool(ThreadPoolExecutor):
     come, first served, so that an agent with 400 calls keeps all others away from any scheduler. Here each
     agent has a queue of its own. Whose call gets the next free thread is decided by start-time fair
     queueing over the configured weights (Goyal, Vin and Cheng, SIGCOMM 1996), as in
-    `eccos_aios.schedule.line`. An agent of which no call has a thread yet gets one beyond the bound, so
+    `eccos_aios.schedule.fair_queue`. An agent of which no call has a thread yet gets one beyond the bound, so
     that it does not even wait for a call of another agent to end, which at a core that hangs may take
     minutes.
 

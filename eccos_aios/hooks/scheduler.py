@@ -47,7 +47,7 @@ from eccos_aios.schedule import (
     OutcomeKind,
     Scheduler,
     StoppedError,
-    current_attempt,
+    attempt_under_way,
 )
 from eccos_aios.supervised import SupervisedThread
 
@@ -398,9 +398,7 @@ class EccosScheduler:
             return Executed(
                 Answer(gone, None), AttemptOutcome(OutcomeKind.CORE_REFUSES, "AIOS no longer has it")
             )
-        attempt = current_attempt()
-        if attempt is None:
-            raise EccosError("a call is sent within an attempt")
+        attempt = attempt_under_way()
         _, response = self.llm.execute_llm_syscall(index, call.payload.syscall)
         outcome = attempt_outcome(attempt, response, with_tools=bool(call.payload.tools))
         return Executed(Answer(response, attempt.usage), outcome)

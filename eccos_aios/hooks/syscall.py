@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from eccos_aios.errors import NoCoreError, QueryError
+from eccos_aios.hooks.clients import GONE_STATUS
 from eccos_aios.hooks.sendable import require_sendable
 from eccos_aios.predict import CallText, call_text
 from eccos_aios.schedule import (
@@ -33,7 +34,6 @@ RESPONSE_CLASSES = {
     "storage": "StorageResponse",
     "tool": "ToolResponse",
 }
-CLIENT_GONE = 499  # nginx's status of a request whose client has closed; nobody is there to read it
 
 
 class Syscall(Protocol):
@@ -185,7 +185,7 @@ def status_code_of(error: BaseException) -> int:
     if isinstance(error, StoppedError | UnavailableError | OverloadedError):
         return 503
     if isinstance(error, AbandonedError):
-        return CLIENT_GONE
+        return GONE_STATUS
     if isinstance(error, CallTimeoutError):
         return 504
     return 400 if isinstance(error, NoCoreError | QueryError) else 500

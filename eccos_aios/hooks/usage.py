@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import wrapt
@@ -69,12 +70,12 @@ def _read_answer(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
 
 def _note_choice(attempt: Attempt, choice: Any) -> None:
     message = getattr(choice, "message", None)
-    content = getattr(message, "content", None)
-    said = bool(content.strip() if isinstance(content, str) else content) or any(
-        getattr(message, name, None) for name in ("tool_calls", "function_call", "audio")
+    attempt.note_answer(
+        getattr(message, "content", None),
+        any(getattr(message, name, None) for name in ("tool_calls", "function_call", "audio")),
+        getattr(choice, "finish_reason", None),
+        refused=bool(getattr(message, "refusal", None)),
     )
-    refused = bool(getattr(message, "refusal", None))
-    attempt.note_answer(said, getattr(choice, "finish_reason", None), refused=refused)
 
 
 def _ask_once(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
@@ -93,7 +94,7 @@ def _send(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     kwargs["follow_redirects"] = False
     try:
         response = wrapped(*args, stream=True, **kwargs)
-        response.stream = _bounded(response.stream, attempt)
+        response.stream = _bounded_stream()(response.stream, attempt)
         if not streamed:
             _read(response)
     except BaseException as error:
@@ -116,18 +117,26 @@ def _read(response: Any) -> None:
         raise
 
 
-def _bounded(stream: Any, attempt: Attempt) -> Any:
-    """A body that ends with a timeout when the attempt's time is over, however often a byte comes."""
+@cache
+def _bounded_stream() -> Any:
+    """The class of a body that ends with a timeout when the attempt's time is over, whatever trickles.
+
+    Made once, and not before httpx is asked for: AIOS brings it.
+    """
     import httpx
 
     class BoundedStream(httpx.SyncByteStream):  # type: ignore[misc,unused-ignore]
+        def __init__(self, stream: Any, attempt: Attempt) -> None:
+            self._stream = stream
+            self._attempt = attempt
+
         def __iter__(self) -> Iterator[bytes]:
-            for chunk in stream:
-                if time.monotonic() > attempt.deadline_s:
+            for chunk in self._stream:
+                if time.monotonic() > self._attempt.deadline_s:
                     raise httpx.ReadTimeout("the attempt's time is over")
                 yield chunk
 
         def close(self) -> None:
-            stream.close()
+            self._stream.close()
 
-    return BoundedStream()
+    return BoundedStream

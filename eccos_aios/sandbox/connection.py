@@ -89,8 +89,11 @@ def _note_answer(attempt: Attempt, answer: Any) -> None:
     if not choices:
         return
     message = choices[0].get("message") or {}
-    content = message.get("content")
-    said = bool(content.strip() if isinstance(content, str) else content) or bool(message.get("tool_calls"))
-    attempt.note_answer(said, choices[0].get("finish_reason"), refused=bool(message.get("refusal")))
+    attempt.note_answer(
+        message.get("content"),
+        bool(message.get("tool_calls")),
+        choices[0].get("finish_reason"),
+        refused=bool(message.get("refusal")),
+    )
     usage = answer.get("usage") or {}
     attempt.note_usage(usage.get("prompt_tokens"), usage.get("completion_tokens"))

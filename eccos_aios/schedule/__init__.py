@@ -1,7 +1,7 @@
 """The clockwork: calls wait, are estimated and planned in rounds, and leave through a core's slot."""
 
 from eccos_aios.schedule.affinity import Conversation
-from eccos_aios.schedule.attempt import Attempt, Usage, current_attempt
+from eccos_aios.schedule.attempt import Attempt, Usage, attempt_under_way, current_attempt
 from eccos_aios.schedule.call import TRANSITIONS, Call, CallResult, CallState
 from eccos_aios.schedule.classify import Observation, classify
 from eccos_aios.schedule.execute import (
@@ -49,6 +49,7 @@ __all__ = [
     "UnavailableError",
     "Usage",
     "allowed_cores",
+    "attempt_under_way",
     "classify",
     "current_attempt",
     "why_none",

@@ -80,19 +80,23 @@ class Attempt:
         self._headers = {name.lower(): value for name, value in headers.items()}
         self._body = body[:READ_BODY_BYTES]
 
-    def note_answer(self, said: bool, finish_reason: object, *, refused: bool = False) -> None:
+    def note_answer(
+        self, content: object, called: bool, finish_reason: object, *, refused: bool = False
+    ) -> None:
         """An answer was read.
 
         Parameters
         ----------
-        said : bool
-            Whether there is content or a tool call in it.
+        content : object
+            What the message says; white space says nothing.
+        called : bool
+            Whether it calls a tool, or answers in another form than content.
         finish_reason : object
             As the provider gives it.
         refused : bool
             Whether the model says that it will not answer.
         """
-        if said:
+        if called or (content.strip() if isinstance(content, str) else content):
             self.answer = ANSWERED
         elif refused or finish_reason == "content_filter":
             self.answer = AttemptOutcome(OutcomeKind.CORE_UNFIT, "content filter", disputable=False)
@@ -152,6 +156,14 @@ _current: ContextVar[Attempt | None] = ContextVar("eccos_attempt", default=None)
 def current_attempt() -> Attempt | None:
     """The attempt that this thread is sending; None outside of any."""
     return _current.get()
+
+
+def attempt_under_way() -> Attempt:
+    """The same, for whoever is called within an attempt alone; RuntimeError outside of any."""
+    attempt = _current.get()
+    if attempt is None:
+        raise RuntimeError("a core is asked within an attempt")
+    return attempt
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

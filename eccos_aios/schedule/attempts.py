@@ -22,9 +22,7 @@ logger = logging.getLogger(__name__)
 
 SILENT = AttemptOutcome(OutcomeKind.CORE_SILENT, "no answer in time")
 UNFINISHED = AttemptOutcome(OutcomeKind.CORE_UNFIT, "the call's own time was over")
-LETTING_GO_S = (
-    0.25  # seconds until a core has noticed that its client has hung up, and holds the call no more
-)
+LETTING_GO_S = 0.25  # seconds until a core has noticed that its client hung up, and lets go of the call
 SHARE_OF_CALL = 0.5  # of the call's time that one core gets at most, where there is another
 
 

@@ -154,17 +154,7 @@ class Deadlines:
         attempt = Attempt(name, timeout_s=max(LEAST_PING_S, PING_FACTOR * usual_s))
         try:
             with attempt.current():
-                outcome = prober.look(name)
-                if (outcome is None or outcome.kind is OutcomeKind.ANSWERED) and slots.acquire_for_probe():
-                    outcome = None
-                    try:
-                        outcome = prober.ping(name)
-                    finally:
-                        if outcome is None or outcome.kind is OutcomeKind.CORE_SILENT:
-                            time.sleep(LETTING_GO_S)
-                        slots.release()
-                elif outcome is not None and outcome.kind is OutcomeKind.ANSWERED:
-                    outcome = None  # it may be well, but calls hold every slot
+                outcome = _found(prober, slots)
         except BaseException as error:  # noqa: BLE001 - a backend may raise anything
             attempt.note_error(error)
             outcome = attempt.outcome()
@@ -173,3 +163,21 @@ class Deadlines:
             with self._state.changed:
                 self._state.wake()
                 self._state.watched.notify_all()
+
+
+def _found(prober: Prober, slots: CoreSlots) -> AttemptOutcome | None:
+    """What a look and then a ping say of a core; None where calls hold every slot, so that none was sent."""
+    name = slots.core.name
+    outcome = prober.look(name)
+    if outcome is not None and outcome.kind is not OutcomeKind.ANSWERED:
+        return outcome
+    if not slots.acquire_for_probe():
+        return None
+    outcome = None
+    try:
+        outcome = prober.ping(name)
+    finally:
+        if outcome is None or outcome.kind is OutcomeKind.CORE_SILENT:
+            time.sleep(LETTING_GO_S)
+        slots.release()
+    return outcome
