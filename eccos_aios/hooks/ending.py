@@ -107,6 +107,7 @@ class Ending:
             threading.Thread(
                 target=_end_process, args=(limit_s, number), name="eccos-stop-limit", daemon=True
             ).start()
+        logger.info("the kernel ends: calls that are held get %g seconds", scheduler.config.grace_s)
         self._on_begin()
         try:
             # Before the readers, one of which may be held up by a tool: agents are answered first.

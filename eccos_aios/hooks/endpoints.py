@@ -298,4 +298,8 @@ def _shown(value: object) -> str:
 
 
 def _scheduler() -> Any:
-    return SEAT.ours
+    """Ours; a refresh may have taken it away since the request came in."""
+    scheduler = SEAT.ours
+    if scheduler is None:
+        raise EccosError(UNSEATED)
+    return scheduler

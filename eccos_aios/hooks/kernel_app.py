@@ -32,17 +32,18 @@ def extend(scheduler: EccosScheduler | None) -> None:
         return
     front: KernelFront | None = getattr(app.state, "eccos_front", None)
     if front is None:
-        app.state.eccos_front = front = KernelFront(app, configured_hosts)
+        app.state.eccos_front = front = KernelFront(app, lambda: configured_hosts(app))
     if scheduler is not None:
         front.serve(scheduler)
 
 
-def configured_hosts() -> frozenset[str]:
-    """The names that AIOS's config gives the kernel's server."""
+def configured_hosts(app: Any) -> frozenset[str]:
+    """The names that AIOS's config, or whoever started it, gives the kernel's server."""
     from aios.config.config_manager import config
 
-    server = config.config.get("server")
-    return host_names(server.get("host")) if isinstance(server, dict) else frozenset()
+    server = config.get_server_config()
+    named = server.get("host") if isinstance(server, dict) else None
+    return host_names(named) | host_names(getattr(app.state, "eccos_host", None))
 
 
 class KernelFront:

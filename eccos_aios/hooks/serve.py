@@ -48,6 +48,7 @@ def serve(aios: Path, host: str | None = None, port: int | None = None) -> None:
     _activate(aios)
     uvicorn = importlib.import_module("uvicorn")
     kernel = importlib.import_module("runtime.launch")
+    kernel.app.state.eccos_host = host
     uvicorn.run(
         kernel.app,
         host=host or server.get("host", DEFAULT_HOST),
