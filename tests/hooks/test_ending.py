@@ -24,23 +24,26 @@ from eccos_aios.hooks import ending
 
 ended = threading.Event()
 
+def say(line):
+    os.write(1, (line + "\\n").encode())  # whole, whichever thread says it
+
 def stop():
-    print("stopped", flush=True)
+    say("stopped")
     ended.set()
 
 class Clockwork:
     def stop(self):
-        print("answered", flush=True)
+        say("answered")
 
 def by_server(number, frame):
-    print("server has it", flush=True)
+    say("server has it")
 
 signal.signal(signal.SIGTERM, by_server)
 signal.signal(signal.SIGINT, by_server)
 ending.SLACK_S = 0.2
 scheduler = SimpleNamespace(clockwork=Clockwork(), stop=stop, config=SimpleNamespace(grace_s={grace_s}))
 ending.SEAT = SimpleNamespace(ours={ours})
-watched = ending.Ending(lambda: print("begun", flush=True))
+watched = ending.Ending(lambda: say("begun"))
 watched.watch()
 watched.watch()
 os.kill(os.getpid(), signal.{number})
@@ -50,7 +53,7 @@ os.kill(os.getpid(), signal.{number})
 HANG = """
 lock = threading.Lock(); lock.acquire()
 threading.Thread(target=lock.acquire).start()  # no daemon, as AIOS's are
-print("hangs", flush=True)
+say("hangs")
 lock.acquire()
 """
 END = """
@@ -58,7 +61,7 @@ assert ended.wait(20)
 watched.done.result(20)
 watched.release()
 assert signal.getsignal(signal.SIGTERM) is by_server
-print("ends", flush=True)
+say("ends")
 """
 
 
@@ -86,7 +89,7 @@ def test_a_process_that_hangs_is_gone_after_its_grace(number: str) -> None:
 
 
 def test_without_a_scheduler_of_ours_the_server_alone_has_the_signal() -> None:
-    done = run("watched.done.result(20); print('ends')", ours="None")
+    done = run("watched.done.result(20); say('ends')", ours="None")
     assert (done.returncode, done.stdout.split()) == (0, ["server", "has", "it"] * 2 + ["ends"])
 
 
