@@ -67,7 +67,7 @@ class EccosConfig(BaseModel):
     agents : dict of str to AgentConfig
         Shares and targets of agents, by name.
     token : SecretStr or None
-        What opens the ``/eccos`` endpoints to other hosts; None: they answer on loopback alone.
+        Asked of everybody who uses the ``/eccos`` endpoints; None: they answer this machine's programs alone.
     store_text : bool
         Whether the store keeps what agents ask. Where not: only its hash, length and embedding, and the
         figures.
