@@ -79,6 +79,13 @@ class SupervisedThread:
         with self._lock:
             return self._fault
 
+    def note(self) -> str:
+        """How often it was begun again and why, in a line; empty where it never was."""
+        with self._lock:
+            if not self._restarts:
+                return ""
+            return f"{self.name} was begun again {self._restarts} times, last after {self._fault}"
+
     def _run(self) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
@@ -86,14 +93,14 @@ class SupervisedThread:
                 self._work()
                 return
             except BaseException as error:  # noqa: BLE001 - SystemExit of a plug-in must not end it either
-                self._note(error)
+                self._count(error)
                 if self._on_restart is not None:
                     self._recover(self._on_restart, error)
             if self._ending.wait(pause_s):
                 return
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    def _note(self, error: BaseException) -> None:
+    def _count(self, error: BaseException) -> None:
         kind = type(error).__name__
         with self._lock:
             self._restarts += 1

@@ -197,7 +197,9 @@ class EccosEndpoints:
 
         try:
             status = _scheduler().status()
-            content, media_type = exposition(_scheduler().clockwork, status["history"], status["learning"])
+            content, media_type = exposition(
+                _scheduler().clockwork, status["history"], status["learning"], status["feedback"]
+            )
         except ImportError:
             told = "prometheus-client is missing: pip install 'eccos-aios[metrics]'"
             return HttpAnswer(501, {"error": told})

@@ -188,10 +188,9 @@ class KernelHistory:
             recorder = self._recorder
         return recorder is None or recorder.alive
 
-    @property
-    def restarts(self) -> int:
-        """How often the threads that write raised something unforeseen and went on."""
-        return sum(recorder.restarts for recorder in self._recorders())
+    def restarts(self) -> list[str]:
+        """The threads that write, where they raised something unforeseen and went on, a line each."""
+        return [note for recorder in self._recorders() for note in recorder.restarts()]
 
     def faults(self) -> list[str]:
         """What keeps outcomes from the disk at the moment, a line each; empty where nothing does."""

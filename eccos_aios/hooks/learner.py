@@ -79,10 +79,9 @@ class Learner:
         """Whether the thread that learns runs."""
         return self._thread.alive
 
-    @property
-    def restarts(self) -> int:
-        """How often the thread raised something unforeseen and went on."""
-        return self._thread.restarts
+    def restarts(self) -> list[str]:
+        """The thread that learns, where it raised something unforeseen and went on, in a line."""
+        return [note] if (note := self._thread.note()) else []
 
     def faults(self) -> list[str]:
         """What keeps outcomes from being learned, a line each; empty where nothing does."""

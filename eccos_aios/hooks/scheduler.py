@@ -219,7 +219,8 @@ class EccosScheduler:
         clockwork, learning = self.clockwork, self._learning
         history = self._current()._history
         reasons = [*clockwork.faults(), *history.faults(), *learning.faults(), *self._reader_faults()]
-        degraded = clockwork.restarts()
+        readers = [note for reader in self._current()._readers if (note := reader.note())]
+        degraded = [*clockwork.restarts(), *history.restarts(), *learning.restarts(), *readers]
         return {"healthy": not reasons, "reasons": reasons, "degraded": degraded}
 
     def _reader_faults(self) -> list[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
-
-from eccos_aios.hooks.claim import keep_only
 
 if TYPE_CHECKING:  # a kernel without ECCOS imports this room too, and must not pay for the clockwork
     from eccos_aios.hooks.scheduler import EccosScheduler
@@ -44,6 +43,8 @@ class Seat:
         """Give the seat to ECCOS; a scheduler of AIOS's own ends after the batch that it is at."""
         with self._lock:
             theirs, self._ours, self._theirs, self._shadow = self._theirs, scheduler, None, None
+        from eccos_aios.hooks.claim import keep_only
+
         keep_only(scheduler.config.manifest)
         if theirs is not None:
             theirs.active = False
@@ -54,7 +55,9 @@ class Seat:
             ours, self._ours, self._theirs, self._shadow = self._ours, None, theirs, shadow
         if ours is not None:
             ours.stop()
-        keep_only(None)
+        claims = sys.modules.get("eccos_aios.hooks.claim")
+        if claims is not None:  # else this process has claimed nothing
+            claims.keep_only(None)
 
 
 SEAT = Seat()

@@ -103,7 +103,10 @@ class Attempts:
             self._forget(attempt)
             patience_s = min(slots.attempt_timeout_s(), self._state.settings.call_timeout_s)
             outcome = SILENT if time.monotonic() - attempt.started_s >= 0.9 * patience_s else UNFINISHED
-            slots.give_up(call.number, outcome, attempt.timeout_s, trial=attempt.trial)
+            timeout_s = (
+                attempt.timeout_s if outcome is SILENT else 0.0
+            )  # no reason to be more patient with it
+            slots.give_up(call.number, outcome, timeout_s, trial=attempt.trial)
             call.failures[slots.core.name] = outcome
 
     def _within_budget(self, call: Call) -> bool:

@@ -8,9 +8,6 @@ from enum import Enum
 from eccos_aios.schedule.call import Call
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
 
-# Failures that a second core repeats for the call's sake, not by chance; a 500 from two cores may be both.
-CONCLUSIVE = frozenset({OutcomeKind.CORE_SILENT, OutcomeKind.CORE_UNFIT, OutcomeKind.NO_ANSWER})
-
 
 class NextStep(Enum):
     """What becomes of a call."""
@@ -47,12 +44,11 @@ def next_step(
     if outcome.kind is OutcomeKind.CORE_BUSY:
         return NextStep.ELSEWHERE
     untried = [core for core in fit if core not in call.failures]
-    suspected = call.disputed and outcome.kind in CONCLUSIVE
-    if suspected and outcome.kind is OutcomeKind.CORE_UNFIT:
-        return NextStep.END  # one core more would be asked for nothing, then another
+    if call.disputed and outcome.kind is OutcomeKind.CORE_UNFIT:
+        return NextStep.END  # a refusal with a reason, twice, is no chance; silence or a 500 may be
     if any(core not in down for core in untried):
         return NextStep.ELSEWHERE
-    if suspected or call.attempts >= max_attempts:
+    if call.attempts >= max_attempts:
         return NextStep.END
     if not untried and all(call.failures[core].kind is OutcomeKind.CORE_REFUSES for core in fit):
         return NextStep.END

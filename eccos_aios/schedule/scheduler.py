@@ -275,11 +275,7 @@ class Scheduler:
 
     def restarts(self) -> list[str]:
         """The threads that raised and were begun again, a line each."""
-        return [
-            f"{worker.name} was begun again {worker.restarts} times, last after {worker.fault}"
-            for worker in self._workers
-            if worker.restarts
-        ]
+        return [note for worker in self._workers if (note := worker.note())]
 
     def decisions(self) -> list[Decision]:
         """The last decisions, the newest first."""

@@ -277,7 +277,7 @@ def test_a_thread_that_raised_goes_on_with_what_it_had_in_hand(monkeypatch: pyte
     for number in range(5):
         learner.learn(graded(number, "a", 1.0).record())
     assert learner.settle(WAIT_S)
-    until(lambda: learner.restarts == 1)
+    until(lambda: len(learner.restarts()) == 1)
     learner.learn(graded(9, "a", 1.0).record())
     assert learner.settle(WAIT_S)
     assert learner.status()["learned"] == 6

@@ -7,6 +7,7 @@ from eccos_aios.schedule import AttemptOutcome, OutcomeKind
 from eccos_aios.schedule.next_step import NextStep, next_step
 
 FAILS = AttemptOutcome(OutcomeKind.CORE_FAILS, "HTTP 500")
+EMPTY = AttemptOutcome(OutcomeKind.NO_ANSWER)
 SILENT = AttemptOutcome(OutcomeKind.CORE_SILENT)
 REFUSES = AttemptOutcome(OutcomeKind.CORE_REFUSES, disputable=False)
 BUSY = AttemptOutcome(OutcomeKind.CORE_BUSY)
@@ -24,6 +25,8 @@ END, ELSEWHERE, LATER = NextStep.END, NextStep.ELSEWHERE, NextStep.LATER
         ([("a", FAILS), ("b", FAILS), ("c", FAILS), ("d", FAILS)], "", True, END),
         ([("a", FAILS), ("b", FAILS)], "cd", True, ELSEWHERE),  # two of three attempts: wait for c and d
         ([("a", FAILS), ("b", FAILS), ("c", FAILS)], "d", False, END),
+        ([("a", SILENT), ("b", SILENT)], "cd", True, ELSEWHERE),  # may be chance while all of them are ill
+        ([("a", SILENT), ("b", SILENT), ("c", EMPTY)], "d", True, END),
         ([("a", AT_FAULT)], "", False, END),
         ([("a", WINDOW)], "", False, ELSEWHERE),
         ([("a", WINDOW), ("b", WINDOW), ("c", WINDOW), ("d", WINDOW)], "", False, END),
