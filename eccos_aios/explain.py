@@ -13,7 +13,7 @@ from eccos_aios.assign import WAITS, AssignmentProblem, solve
 from eccos_aios.core import Core
 from eccos_aios.history import Record
 from eccos_aios.predict import HybridPredictor, query_text
-from eccos_aios.schedule import Needs, allowed_cores, why_none
+from eccos_aios.requirements import Requirements, allowed_cores, why_none
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def explain(
     call = query_text(query, tools)
     estimates = predictor.predict([call], [core.name for core in cores])
     cost = estimates.cost(cores)
-    needs = Needs.of(call)
+    needs = Requirements.of(call)
     allowed = allowed_cores([needs], cores)
     quota = np.ones(len(cores), dtype=np.int64)
     assignment = solve(AssignmentProblem(cost, estimates.quality, quota, quality_target, allowed))

@@ -10,7 +10,7 @@ import numpy as np
 
 from eccos_aios import Call, CallText, Core, Estimates, Predictor, Price, Scheduler
 from eccos_aios.predict import query_text
-from eccos_aios.schedule import CallResult, Executed, Needs
+from eccos_aios.schedule import CallResult, ExecutionResult, Requirements
 
 
 class ByLength(Predictor):
@@ -31,8 +31,8 @@ class ByLength(Predictor):
         )
 
 
-def execute(call: Call, core: str) -> Executed:
-    return Executed(f"{core} answers {call.payload!r}")
+def execute(call: Call, core: str) -> ExecutionResult:
+    return ExecutionResult(f"{core} answers {call.payload!r}")
 
 
 cores = [Core(name="small", price=Price(output=0.1)), Core(name="large", price=Price(output=10))]
@@ -49,6 +49,8 @@ def show(call: Call, result: CallResult) -> None:
 questions = ["2 + 2?", "Explain, step by step and with every lemma that you use, why " + "it converges " * 20]
 for question in questions:
     text = query_text(question)
-    scheduler.submit(Call(text=text, needs=Needs(text.input_tokens), payload=question[:40], on_done=show))
+    scheduler.submit(
+        Call(text=text, needs=Requirements(text.input_tokens), payload=question[:40], on_done=show)
+    )
     answered.acquire()
 scheduler.stop()

@@ -20,7 +20,7 @@ from eccos_aios.core import Core, Price, read_manifest
 from eccos_aios.errors import QueryError
 from eccos_aios.history import Record, read_history
 from eccos_aios.predict import CallText, Estimates, Predictor, query_text
-from eccos_aios.schedule import Needs
+from eccos_aios.schedule import Requirements
 
 FloatArray = NDArray[np.float64]
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -61,7 +61,7 @@ def written(file: Path, *lines: dict[str, Any]) -> list[Query]:
 
 def queries(count: int, **needs: Any) -> list[Query]:
     return [
-        Query(f"q{i}", CallText("text", 100.0), Needs(100.0, **needs), f"q.jsonl:{i + 1}")
+        Query(f"q{i}", CallText("text", 100.0), Requirements(100.0, **needs), f"q.jsonl:{i + 1}")
         for i in range(count)
     ]
 
@@ -101,9 +101,9 @@ def test_reads_what_a_query_asks_of_a_core(file: Path) -> None:
         },
     )
     assert (plain.id, plain.text, plain.source) == ("a", query_text("Two and two?"), f"{file}:1")
-    assert plain.needs == Needs.of(plain.text)
+    assert plain.needs == Requirements.of(plain.text)
     assert (picture.id, picture.text.text, picture.needs.abilities) == (7, "What is this?", {"vision"})
-    assert limited.needs == Needs(87.0, frozenset({"tools"}), frozenset({"small", "large"}))
+    assert limited.needs == Requirements(87.0, frozenset({"tools"}), frozenset({"small", "large"}))
     assert limited.text == query_text("Add.", [{"name": "add", "description": "adds"}]).with_tokens(87)
 
 
@@ -111,13 +111,13 @@ def test_what_is_null_or_empty_restricts_nothing(file: Path) -> None:
     (query,) = written(
         file, {"id": "a", "query": "q", "messages": None, "tools": [], "llms": [], "input_token_length": None}
     )
-    assert query.needs == Needs.of(query.text)
+    assert query.needs == Requirements.of(query.text)
     assert query.needs.answer_tokens == 0
 
 
 def test_room_for_the_answer_is_kept_where_a_query_says_how_long_it_may_be(file: Path) -> None:
     (query,) = written(file, {"id": "a", "query": "q", "max_new_tokens": 300})
-    assert query.needs == Needs.of(query.text, answer_tokens=300.0)
+    assert query.needs == Requirements.of(query.text, answer_tokens=300.0)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def fold_of(
     batch = []
     for row, record in enumerate(asked):
         text = query_text(record.query, record.tools)
-        batch.append(Query(str(record.id), text, Needs(text.input_tokens), f"queries:{row}"))
+        batch.append(Query(str(record.id), text, Requirements(text.input_tokens), f"queries:{row}"))
         for outcome in record.outputs:
             quality[row, column[outcome.model_name]] = outcome.graded_quality
     whole = assign_batch([record for record in records if record.query not in part], cores, batch, targets)

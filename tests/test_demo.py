@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from eccos_aios.cli.demo import demo
 from eccos_aios.collect.generated import CATEGORIES, LEVELS, is_right, make_questions
 from eccos_aios.core import read_manifest
 from eccos_aios.demo.cast import record, slip
-from eccos_aios.demo.command import demo
 from eccos_aios.demo.plot import draw
 from eccos_aios.demo.result import DemoResult
 from eccos_aios.demo.run import run_demo

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from eccos_aios.cli import main
+from eccos_aios.cli.main import main
 from eccos_aios.core import Core, Price
 from eccos_aios.demo.plot import draw
 from eccos_aios.demo.recorded import recorded_scenario

@@ -1,6 +1,6 @@
 """Stage 2: estimates, quotas and a quality target -> one core for each call."""
 
-from eccos_aios.assign.few import choose_cores
+from eccos_aios.assign.exhaustive import choose_cores
 from eccos_aios.assign.problem import WAITS, Assignment, AssignmentProblem, DualPrices
 from eccos_aios.assign.solver import is_out_of_reach, solve
 

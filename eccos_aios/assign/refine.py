@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eccos_aios.assign.bounds import most_gain_bound
+from eccos_aios.assign.decomposition import CONTESTED, bracket_large, most_gain
 from eccos_aios.assign.exchange import dual_bound, settle
-from eccos_aios.assign.improve import improve
 from eccos_aios.assign.instance import Instance, point
-from eccos_aios.assign.large import CONTESTED, bracket_large, most_gain
-from eccos_aios.assign.parametric import Expanded, bracket
+from eccos_aios.assign.local_search import improve
 from eccos_aios.assign.problem import FloatArray, IntArray
-from eccos_aios.assign.reach import most_gain_bound
+from eccos_aios.assign.relaxation import Expanded, bracket
 from eccos_aios.assign.relink import relink
-from eccos_aios.assign.twins import merged, split, twin_groups
+from eccos_aios.assign.symmetry import merged, split, twin_groups
 
 SMALL = 16_384  # calls × slots up to which all calls are solved exactly at once
 CLOSE = 1e-5  # relative gap at which improving ends

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from eccos_aios.assign.admit import admit
+from eccos_aios.assign.admission import admit
+from eccos_aios.assign.bounds import most_gain_bound
 from eccos_aios.assign.greedy import greedy
 from eccos_aios.assign.instance import Instance
 from eccos_aios.assign.problem import (
@@ -20,7 +21,6 @@ from eccos_aios.assign.problem import (
     FloatArray,
     IntArray,
 )
-from eccos_aios.assign.reach import most_gain_bound
 from eccos_aios.assign.refine import CLOSE, Refined, refine
 from eccos_aios.assign.ties import tie_break
 

@@ -12,7 +12,7 @@ from eccos_aios.errors import QueryError, from_validation
 from eccos_aios.history.lines import numbered_lines, read_content
 from eccos_aios.history.record import Tokens
 from eccos_aios.predict import CallText, call_text, query_text
-from eccos_aios.schedule import Needs
+from eccos_aios.requirements import Requirements
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Query:
         As the file has it.
     text : CallText
         What stage 1 sees of it.
-    needs : Needs
+    needs : Requirements
         What it asks of a core.
     source : str
         Its file and line.
@@ -33,7 +33,7 @@ class Query:
 
     id: str | int
     text: CallText
-    needs: Needs
+    needs: Requirements
     source: str
 
 
@@ -98,4 +98,6 @@ def _query(source: str, line: bytes) -> Query:
     except ValidationError as error:
         raise from_validation(QueryError, source, error, _QueryLine) from error
     text, named = read.text, frozenset(read.llms) if read.llms else None
-    return Query(read.id, text, Needs.of(text, named, answer_tokens=float(read.max_new_tokens or 0)), source)
+    return Query(
+        read.id, text, Requirements.of(text, named, answer_tokens=float(read.max_new_tokens or 0)), source
+    )

@@ -17,7 +17,7 @@ from eccos_aios.core import Core, read_manifest
 from eccos_aios.errors import QueryError
 from eccos_aios.history import ReadReport, Record, read_history
 from eccos_aios.predict import Estimates, Predictor, default_predictor
-from eccos_aios.schedule import allowed_cores, why_none
+from eccos_aios.requirements import allowed_cores, why_none
 
 OnStep = Callable[[str], None]
 

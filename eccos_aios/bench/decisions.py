@@ -14,8 +14,8 @@ import numpy as np
 from eccos_aios.core import Core, Price
 from eccos_aios.history import Record
 from eccos_aios.predict import CallText, Estimates, Predictor, default_predictor, record_text
-from eccos_aios.schedule import Call, CallResult, Executed, Needs, Scheduler, SchedulerSettings
-from eccos_aios.schedule.ledger import REMEMBERED_DECISIONS, Decision
+from eccos_aios.schedule import Call, CallResult, ExecutionResult, Requirements, Scheduler, SchedulerSettings
+from eccos_aios.schedule.decision_log import REMEMBERED_DECISIONS, Decision
 
 MOST_CALLS = REMEMBERED_DECISIONS  # of a load; the scheduler remembers no more decisions
 LEARNED_SHARE = 0.6  # of the queries; the rest is replayed
@@ -178,13 +178,13 @@ class _Run:
             record = next(self._left, None)
         if record is not None:
             text = record_text(record)
-            self._scheduler.submit(Call(text, Needs(text.input_tokens), record.query, self._done))
+            self._scheduler.submit(Call(text, Requirements(text.input_tokens), record.query, self._done))
 
-    def _execute(self, call: Call, core: str) -> Executed:
+    def _execute(self, call: Call, core: str) -> ExecutionResult:
         seconds = self._latencies.of(call.payload, core)
         self.response_s[call.number] = seconds
         time.sleep(seconds * self._time_scale)
-        return Executed(None)
+        return ExecutionResult(None)
 
     def _done(self, _: Call, result: CallResult) -> None:
         if not result.failed:

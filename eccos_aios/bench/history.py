@@ -18,7 +18,7 @@ from eccos_aios.bench.history_records import CORES, GeneratedHistory
 from eccos_aios.bench.memory import peak_kb
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import HistoryStore, Record
-from eccos_aios.predict.saved import SUFFIX, fitted_predictor
+from eccos_aios.predict.persistence import SUFFIX, fitted_predictor
 
 SHOWN_EVERY = 10_000  # records
 GOALS = {

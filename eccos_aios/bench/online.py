@@ -13,7 +13,7 @@ from eccos_aios.assign import AssignmentProblem, solve
 from eccos_aios.core import Core
 from eccos_aios.history import Record
 from eccos_aios.predict import default_predictor, record_text
-from eccos_aios.schedule.debt import QualityDebt
+from eccos_aios.schedule.quality_debt import QualityDebt
 
 FloatArray = NDArray[np.float64]
 

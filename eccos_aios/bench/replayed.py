@@ -12,7 +12,7 @@ from eccos_aios.bench.fold import FloatArray, IntArray, Truth, folds, recorded_t
 from eccos_aios.core import Core
 from eccos_aios.history import Record
 from eccos_aios.predict import Estimates, HybridPredictor
-from eccos_aios.schedule.debt import QualityDebt
+from eccos_aios.schedule.quality_debt import QualityDebt
 
 FOLDS = 5  # of the offline estimates
 TARGET_STEPS = (0.3, 0.6, 0.9)  # between what the cheapest core gives and what can be reached

@@ -4,7 +4,7 @@ from eccos_aios.history.added import Added
 from eccos_aios.history.call_outcome import CallOutcome
 from eccos_aios.history.change import Change, restated
 from eccos_aios.history.mark import StoreMark
-from eccos_aios.history.read import ReadReport, read_history
+from eccos_aios.history.reading import ReadReport, read_history
 from eccos_aios.history.record import Outcome, Record
 from eccos_aios.history.recorder import OutcomeRecorder
 from eccos_aios.history.stats import CoreStats, StoreStats

@@ -11,7 +11,7 @@ from typing import IO, TypeVar
 
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history.added import Added
-from eccos_aios.history.read import ReadReport, good_records, open_source
+from eccos_aios.history.reading import ReadReport, good_records, open_source
 from eccos_aios.history.store import HistoryStore
 
 OnProgress = Callable[[int, int], None]  # how many are done, of how many at most

@@ -5,17 +5,17 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing's own constant; the import of typing is left to who needs it
 if TYPE_CHECKING:
     from eccos_aios.hooks.activate import activate
-    from eccos_aios.hooks.llm_core import EccosRouting
-    from eccos_aios.hooks.modules import eccos_scheduler_nonblock, useEccosScheduler
+    from eccos_aios.hooks.factories import eccos_scheduler_nonblock, useEccosScheduler
+    from eccos_aios.hooks.routing import EccosRouting
     from eccos_aios.hooks.scheduler import EccosScheduler
 
 # NumPy, SciPy, scikit-learn and FAISS take seconds to import: each name brings only what it needs.
 _HOMES = {
-    "EccosRouting": "llm_core",
+    "EccosRouting": "routing",
     "EccosScheduler": "scheduler",
     "activate": "activate",
-    "eccos_scheduler_nonblock": "modules",
-    "useEccosScheduler": "modules",
+    "eccos_scheduler_nonblock": "factories",
+    "useEccosScheduler": "factories",
 }
 
 __all__ = ["EccosRouting", "EccosScheduler", "activate", "eccos_scheduler_nonblock", "useEccosScheduler"]

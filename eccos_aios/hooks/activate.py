@@ -16,9 +16,9 @@ import wrapt
 
 from eccos_aios.errors import EccosError
 from eccos_aios.hooks import targets
+from eccos_aios.hooks.active import ACTIVE
 from eccos_aios.hooks.clients import is_for_nobody
 from eccos_aios.hooks.launcher import checkout_of_process, kernel_module
-from eccos_aios.hooks.seat import SEAT
 from eccos_aios.hooks.shield import Refusal, check_shape, shielded
 from eccos_aios.hooks.switch import asks_for_router, needs_of_process
 from eccos_aios.hooks.targets import ROUTER, SCHEDULER, SHADOW
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from eccos_aios.hooks.shadow import ShadowRouting
 
 LOADED_FOR = {
-    SCHEDULER: ("modules", "kernel_app"),
+    SCHEDULER: ("factories", "kernel_app"),
     SHADOW: ("shadow", "kernel_app"),
-    ROUTER: ("llm_core",),
+    ROUTER: ("routing",),
 }
 
 _registered: list[str] = []
@@ -127,7 +127,7 @@ def _claim(config: EccosConfig, *, may_wait: bool = False) -> None:
 
 
 def _try_store(config: EccosConfig) -> None:
-    from eccos_aios.hooks.history import open_store
+    from eccos_aios.runtime.outcome_log import open_store
 
     store = open_store(config)
     if store is not None:
@@ -147,7 +147,7 @@ def _make_scheduler(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any
         return scheduler
     theirs = wrapped(*args, **kwargs)
     with shielded((SHADOW,)):
-        SEAT.leave(theirs, shadow)
+        ACTIVE.leave(theirs, shadow)
         if shadow is not None:
             _extend(None)
     return theirs
@@ -159,7 +159,7 @@ def _eccos_scheduler(parameters: dict[str, Any]) -> EccosScheduler:
     config = kernel_config()  # what the user wrote is judged before what AIOS is made of
     _require_targets(SCHEDULER)
     _claim(config)
-    from eccos_aios.hooks.modules import eccos_scheduler_nonblock
+    from eccos_aios.hooks.factories import eccos_scheduler_nonblock
 
     scheduler = eccos_scheduler_nonblock(**parameters)
     _extend(scheduler)
@@ -200,14 +200,14 @@ def _start_own_scheduler(wrapped: Any, scheduler: Any, args: Any, kwargs: Any) -
                 f"scheduler by something else than {targets.FACTORIES}.{made}; this was written for AIOS "
                 f"{targets.WRITTEN_FOR}"
             )
-    if not SEAT.taken:  # made past the hooks: from now on a refusal fails a refresh, and ends no kernel
-        SEAT.leave(scheduler)
+    if not ACTIVE.taken:  # made past the hooks: from now on a refusal fails a refresh, and ends no kernel
+        ACTIVE.leave(scheduler)
     return wrapped(*args, **kwargs)
 
 
 def _add_message(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     """Queue a syscall; after ``/core/cleanup`` nobody would ever read it, so it is answered at once."""
-    ours = SEAT.ours
+    ours = ACTIVE.ours
     if ours is None:
         return wrapped(*args, **kwargs)
     with shielded((SCHEDULER,)):
@@ -238,7 +238,7 @@ def _give_router(adapter: Any) -> None:
 
     config = kernel_config()
     _require_targets(ROUTER)
-    from eccos_aios.hooks.llm_core import EccosRouting
+    from eccos_aios.hooks.routing import EccosRouting
 
     adapter.router = EccosRouting(adapter.llm_configs, config)
 

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from eccos_aios.errors import EccosError
-from eccos_aios.hooks.seat import SEAT
+from eccos_aios.hooks.active import ACTIVE
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Ending:
             self.done.set_result(None)
 
     def _stop(self, number: int) -> None:
-        scheduler = SEAT.ours
+        scheduler = ACTIVE.ours
         if scheduler is None:
             return
         if number != UNASKED:

@@ -18,6 +18,7 @@ from eccos_aios.errors import (
     HistoryError,
     UnknownCallError,
 )
+from eccos_aios.hooks.active import ACTIVE
 from eccos_aios.hooks.asgi import (
     App,
     BodyError,
@@ -31,7 +32,6 @@ from eccos_aios.hooks.asgi import (
 )
 from eccos_aios.hooks.guard import refusal
 from eccos_aios.hooks.query_pool import QueryPool
-from eccos_aios.hooks.seat import SEAT
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class EccosEndpoints:
             ).send(scope, send)
 
     async def _answer(self, scope: Scope, receive: Receive, segments: list[str]) -> HttpAnswer:
-        seated = SEAT.ours or SEAT.shadow
+        seated = ACTIVE.ours or ACTIVE.shadow
         if seated is None:
             return HttpAnswer(503, {"error": UNSEATED, "healthy": False, "reasons": [UNSEATED]})
         token = seated.config.token
@@ -164,12 +164,12 @@ class EccosEndpoints:
             return HttpAnswer(500, {"error": f"{type(error).__name__}, which the kernel's log tells more of"})
 
     def _status(self, _: Asked) -> HttpAnswer:
-        shadow = SEAT.shadow
+        shadow = ACTIVE.shadow
         return HttpAnswer(200, shadow.status() if shadow else self._front(_scheduler().status()))
 
     def _health(self, _: Asked) -> HttpAnswer:
         """Whether calls are served, for load balancers."""
-        if SEAT.shadow is not None:
+        if ACTIVE.shadow is not None:
             note = "shadow mode: AIOS's own scheduler serves the calls, ECCOS looks on"
             return HttpAnswer(200, {"healthy": True, "reasons": [], "note": note})
         health = dict(_scheduler().health())
@@ -184,16 +184,16 @@ class EccosEndpoints:
             return HttpAnswer(
                 422, {"error": f"limit: {_shown(given)}: must be a whole number from 1 to {MOST_DECISIONS}"}
             )
-        shadow = SEAT.shadow
+        shadow = ACTIVE.shadow
         if shadow is not None:
             return HttpAnswer(200, {"decisions": shadow.decisions()[:limit]})
         last = _scheduler().clockwork.decisions()[:limit]
         return HttpAnswer(200, {"decisions": [asdict(decision) for decision in last]})
 
     def _metrics(self, _: Asked) -> HttpAnswer:
-        if SEAT.ours is None:
+        if ACTIVE.ours is None:
             return HttpAnswer(409, {"error": SHADOW})
-        from eccos_aios.hooks.metrics import exposition
+        from eccos_aios.runtime.prometheus import exposition
 
         try:
             status = _scheduler().status()
@@ -207,7 +207,7 @@ class EccosEndpoints:
 
     def _feedback(self, asked: Asked) -> HttpAnswer:
         """What an answer was worth, by its call's id or number, or by the agent whose call finished last."""
-        if SEAT.ours is None:
+        if ACTIVE.ours is None:
             return HttpAnswer(409, {"error": SHADOW})
         try:
             body = json.loads(asked.body)
@@ -301,7 +301,7 @@ def _shown(value: object) -> str:
 
 def _scheduler() -> Any:
     """Ours; a refresh may have taken it away since the request came in."""
-    scheduler = SEAT.ours
+    scheduler = ACTIVE.ours
     if scheduler is None:
         raise EccosError(UNSEATED)
     return scheduler

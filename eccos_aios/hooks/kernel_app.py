@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from eccos_aios.errors import EccosError
+from eccos_aios.hooks.active import ACTIVE
 from eccos_aios.hooks.ending import Ending
 from eccos_aios.hooks.endpoints import EccosEndpoints
 from eccos_aios.hooks.guard import host_names
 from eccos_aios.hooks.launcher import kernel_module
 from eccos_aios.hooks.query_door import QueryDoor
-from eccos_aios.hooks.query_pool import QueryPool, Room
-from eccos_aios.hooks.seat import SEAT
+from eccos_aios.hooks.query_pool import PendingLimits, QueryPool
 
 if TYPE_CHECKING:
     from eccos_aios.hooks.scheduler import EccosScheduler
@@ -128,7 +128,7 @@ class KernelFront:
         return None if room is None or pool is None else room.max_pending - room.pending - pool.waiting
 
     def _is_ending(self) -> bool:
-        return self._ending.begun and SEAT.ours is not None
+        return self._ending.begun and ACTIVE.ours is not None
 
     def _refuse_waiting(self) -> None:
         from eccos_aios.schedule import StoppedError
@@ -149,15 +149,15 @@ class KernelFront:
         return {**status, "pending": status["pending"] + waiting, "totals": totals}
 
 
-def _room() -> Room | None:
-    scheduler = SEAT.ours
+def _room() -> PendingLimits | None:
+    scheduler = ACTIVE.ours
     if scheduler is None:
         return None
     try:
         pending = scheduler.clockwork.pending
     except EccosError:  # not started yet: what comes waits in AIOS's queue
         pending = 0
-    return Room(scheduler.config.max_pending, pending, _slots(scheduler))
+    return PendingLimits(scheduler.config.max_pending, pending, _slots(scheduler))
 
 
 def _slots(scheduler: EccosScheduler) -> int:
@@ -165,7 +165,7 @@ def _slots(scheduler: EccosScheduler) -> int:
 
 
 def _note_refusal() -> None:
-    scheduler = SEAT.ours
+    scheduler = ACTIVE.ours
     if scheduler is not None:
         with contextlib.suppress(EccosError):  # as above
             scheduler.clockwork.note_refusal()

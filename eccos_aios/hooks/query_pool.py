@@ -23,7 +23,7 @@ RATE_OVER = 64  # calls over which the rate of answers is measured
 LONGEST_RETRY_S = 60.0  # seconds that an agent is asked to stay away
 
 
-class Room(NamedTuple):
+class PendingLimits(NamedTuple):
     """How many calls may wait for a core, and do.
 
     Attributes
@@ -104,7 +104,7 @@ class QueryPool(ThreadPoolExecutor):
         self._changed = threading.Condition(threading.Lock())
         self._bound = threads
         self._weights: Mapping[str, float] = {}
-        self._room: Callable[[], Room | None] = lambda: None
+        self._room: Callable[[], PendingLimits | None] = lambda: None
         self._clock = 0.0  # virtual: the start tag of the work that got its thread last
         self._lanes: dict[str | None, Lane] = {}
         self._heap: list[tuple[float, int, Lane]] = []
@@ -117,7 +117,10 @@ class QueryPool(ThreadPoolExecutor):
         self._ended_s: deque[float] = deque(maxlen=RATE_OVER)  # when the last work ended, monotonic
 
     def configure(
-        self, threads: int, weights: Mapping[str, float], room: Callable[[], Room | None] = lambda: None
+        self,
+        threads: int,
+        weights: Mapping[str, float],
+        room: Callable[[], PendingLimits | None] = lambda: None,
     ) -> None:
         """Change the bound of the threads, the agents' weights, and what tells how much may wait.
 

@@ -19,9 +19,6 @@ from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError
 from eccos_aios.hooks.clients import client_of
-from eccos_aios.hooks.feedback import give_quality
-from eccos_aios.hooks.history import KernelHistory, open_store
-from eccos_aios.hooks.learner import Learner
 from eccos_aios.hooks.outcome import Answer, Asked, attempt_outcome, outcome_of
 from eccos_aios.hooks.probe import CoreProber
 from eccos_aios.hooks.setup import Setup, kernel_config, prepare
@@ -39,11 +36,14 @@ from eccos_aios.hooks.syscall import (
     status_code_of,
     text_of,
 )
+from eccos_aios.runtime.feedback import give_quality
+from eccos_aios.runtime.learner import Learner
+from eccos_aios.runtime.outcome_log import OutcomeLog, open_store
 from eccos_aios.schedule import (
     AttemptOutcome,
     Call,
     CallResult,
-    Executed,
+    ExecutionResult,
     OutcomeKind,
     Scheduler,
     StoppedError,
@@ -132,7 +132,7 @@ class EccosScheduler:
         self._prices = {core.name: core for core in setup.cores}
         # Given to the clockwork at `start`: AIOS keeps every scheduler that it ever had.
         self._setup: Setup | None = setup
-        self._history = KernelHistory()
+        self._history = OutcomeLog()
         self._store = open_store(self.config)  # given to the history at `start`
         self._predecessor = predecessor
         self._successor: EccosScheduler | None = None
@@ -237,7 +237,7 @@ class EccosScheduler:
     ) -> str:
         """Tell how good the answer to a finished call was, and return its id; what is told last counts.
 
-        Parameters and errors as `eccos_aios.hooks.feedback.give_quality`. With a store it is on disk on
+        Parameters and errors as `eccos_aios.runtime.feedback.give_quality`. With a store it is on disk on
         return.
         """
         current = self._current()
@@ -389,20 +389,20 @@ class EccosScheduler:
         if client is not None:
             client.when_gone(lambda: clockwork.abandon(call))
 
-    def _execute(self, call: Call, core: str) -> Executed:
+    def _execute(self, call: Call, core: str) -> ExecutionResult:
         try:
             index = self.llm.available_llm_names.index(core)
         except ValueError:
             logger.warning("AIOS no longer has core %r: it gets no more calls", core)
             self.clockwork.remove_core(core)
             gone = self._error_response(f"AIOS no longer has core {core!r}", 503)
-            return Executed(
+            return ExecutionResult(
                 Answer(gone, None), AttemptOutcome(OutcomeKind.CORE_REFUSES, "AIOS no longer has it")
             )
         attempt = attempt_under_way()
         _, response = self.llm.execute_llm_syscall(index, call.payload.syscall)
         outcome = attempt_outcome(attempt, response, with_tools=bool(call.payload.tools))
-        return Executed(Answer(response, attempt.usage), outcome)
+        return ExecutionResult(Answer(response, attempt.usage), outcome)
 
     def _complete(self, call: Call, result: CallResult) -> None:
         finished_s = time.time()

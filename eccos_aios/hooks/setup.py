@@ -15,9 +15,9 @@ from eccos_aios.config import SECTION, EccosConfig, eccos_config
 from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import ConfigError
 from eccos_aios.history.schema import is_store
-from eccos_aios.hooks.learner import Learner, learner_of
-from eccos_aios.predict import HybridPredictor, LearningPredictor, fitted_predictor, use_tokenizer
+from eccos_aios.predict import HybridPredictor, OnlinePredictor, fitted_predictor, use_tokenizer
 from eccos_aios.predict.tokens import Encode
+from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.schedule import RetryPolicy, SchedulerSettings
 
 logger = logging.getLogger(__name__)
@@ -224,11 +224,11 @@ def _learner(config: EccosConfig) -> Learner:
     history = config.history
     if history is None:
         logger.warning("no %s.history: every core starts from the same prior", SECTION)
-        return Learner(LearningPredictor(HybridPredictor().fit([])))
+        return Learner(OnlinePredictor(HybridPredictor().fit([])))
     if not is_store(history):
         logger.info("%s is only read: what this kernel sees is not kept; a .db store would", history)
     elif not history.exists():
         logger.info("%s does not exist yet: every core starts from the same prior", history)
-        return Learner(LearningPredictor(HybridPredictor().fit([])), history)
+        return Learner(OnlinePredictor(HybridPredictor().fit([])), history)
     logger.info("learning from %s; what is learned is kept beside it for the next start", history)
     return learner_of(history, fitted_predictor(history))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from eccos_aios.config import EccosConfig
-from eccos_aios.hooks.llm_core import EccosRouting
+from eccos_aios.hooks.routing import EccosRouting
 from eccos_aios.version import __version__
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eccos_aios.errors import AiosError, ConfigError, EccosError
+from eccos_aios.hooks.active import ACTIVE
 from eccos_aios.hooks.launcher import checkout_of_process, has_module, kernel_module, runs_kernel
-from eccos_aios.hooks.seat import SEAT
 from eccos_aios.hooks.switch import has_config, needs_of_process, needs_on_disk
 from eccos_aios.hooks.targets import ANY_NEED, WRAPPED_MODULES
 
@@ -34,7 +34,7 @@ def shielded(needed_for: Iterable[str] = ANY_NEED, *, importing: bool = False) -
         AIOS is only being imported: then none but a kernel is stopped, for others may want of AIOS what
         needs no ECCOS.
     """
-    starting = not SEAT.taken
+    starting = not ACTIVE.taken
     try:
         yield
     except Refusal:

@@ -17,8 +17,8 @@ from eccos_aios.schedule import (
     AbandonedError,
     CallTimeoutError,
     Conversation,
-    Needs,
     OverloadedError,
+    Requirements,
     StoppedError,
     UnavailableError,
 )
@@ -165,10 +165,10 @@ def _digest(value: Any, depth: int = 16) -> int:
     return 0
 
 
-def needs_of(query: Any, text: CallText, open_cores: frozenset[str]) -> Needs:
+def needs_of(query: Any, text: CallText, open_cores: frozenset[str]) -> Requirements:
     """What an LLM query asks of a core; `text` is its `text_of`."""
     answer_tokens = getattr(query, "max_new_tokens", None)
-    needs = Needs.of(
+    needs = Requirements.of(
         text,
         frozenset(str(llm["name"]) for llm in named_cores(query)) or open_cores,
         json=query.message_return_type == "json" or bool(query.response_format),

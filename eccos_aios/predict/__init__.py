@@ -5,22 +5,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eccos_aios.predict.estimate import Estimates, prices_of
-from eccos_aios.predict.predictor import Predictor
+from eccos_aios.predict.base import Predictor
+from eccos_aios.predict.estimates import Estimates, prices_of
 from eccos_aios.predict.text import CallText, call_text, query_text, record_text
 from eccos_aios.predict.tokens import TokenCount, count_tokens, use_tokenizer
 
 if TYPE_CHECKING:
     from eccos_aios.predict.default import default_predictor
     from eccos_aios.predict.drift import Drift
-    from eccos_aios.predict.embed import Embedder, TfidfEmbedder
-    from eccos_aios.predict.hashed import HashedEmbedder
+    from eccos_aios.predict.embedders.base import Embedder, TfidfEmbedder
+    from eccos_aios.predict.embedders.hashed import HashedEmbedder
+    from eccos_aios.predict.embedders.minilm import MiniLmEmbedder
     from eccos_aios.predict.hybrid import HybridPredictor
     from eccos_aios.predict.kept import embedding_of
-    from eccos_aios.predict.learning import LearningPredictor, refit_is_due
-    from eccos_aios.predict.minilm import MiniLmEmbedder
-    from eccos_aios.predict.retrieval import RetrievalPredictor
-    from eccos_aios.predict.saved import (
+    from eccos_aios.predict.online import OnlinePredictor, refit_is_due
+    from eccos_aios.predict.persistence import (
         Fitted,
         cached_predictor,
         fitted_predictor,
@@ -28,28 +27,29 @@ if TYPE_CHECKING:
         save_predictor,
         stored_predictor,
     )
+    from eccos_aios.predict.retrieval import RetrievalPredictor
     from eccos_aios.predict.trained import TrainedPredictor
 
 # FAISS, SciPy and scikit-learn take a second to import; who only reads a call's text does not wait for them.
 _LAZY = {
     "Drift": "drift",
-    "Embedder": "embed",
-    "Fitted": "saved",
-    "HashedEmbedder": "hashed",
+    "Embedder": "embedders.base",
+    "Fitted": "persistence",
+    "HashedEmbedder": "embedders.hashed",
     "HybridPredictor": "hybrid",
-    "LearningPredictor": "learning",
-    "MiniLmEmbedder": "minilm",
+    "OnlinePredictor": "online",
+    "MiniLmEmbedder": "embedders.minilm",
     "RetrievalPredictor": "retrieval",
-    "TfidfEmbedder": "embed",
+    "TfidfEmbedder": "embedders.base",
     "TrainedPredictor": "trained",
-    "cached_predictor": "saved",
+    "cached_predictor": "persistence",
     "default_predictor": "default",
     "embedding_of": "kept",
-    "fitted_predictor": "saved",
-    "load_predictor": "saved",
-    "refit_is_due": "learning",
-    "save_predictor": "saved",
-    "stored_predictor": "saved",
+    "fitted_predictor": "persistence",
+    "load_predictor": "persistence",
+    "refit_is_due": "online",
+    "save_predictor": "persistence",
+    "stored_predictor": "persistence",
 }
 
 __all__ = [
@@ -60,8 +60,8 @@ __all__ = [
     "Fitted",
     "HashedEmbedder",
     "HybridPredictor",
-    "LearningPredictor",
     "MiniLmEmbedder",
+    "OnlinePredictor",
     "Predictor",
     "RetrievalPredictor",
     "TfidfEmbedder",

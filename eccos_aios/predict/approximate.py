@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from eccos_aios.predict.embed import Vectors, unit_rows
+from eccos_aios.predict.embedders.base import Vectors, unit_rows
 from eccos_aios.predict.npz import fill
 
 EXACT_UP_TO = 50_000  # vectors; up to here a search through all of them is quick enough

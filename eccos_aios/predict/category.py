@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from eccos_aios.predict.estimate import FloatArray
+from eccos_aios.predict.estimates import FloatArray
 from eccos_aios.predict.features import Features
 
 LEAST_RECORDS = 10  # of a category; smaller ones count as one

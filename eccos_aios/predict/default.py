@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from eccos_aios.predict.base import Predictor
 from eccos_aios.predict.hybrid import HybridPredictor
-from eccos_aios.predict.predictor import Predictor
 
 
 def default_predictor() -> Predictor:

@@ -10,10 +10,10 @@ from math import log1p
 import numpy as np
 from numpy.typing import NDArray
 
-from eccos_aios.predict.embed import LEAST_LENGTH, Embedder, unit_rows
-from eccos_aios.predict.hashed import HashedEmbedder, class_vectors
-from eccos_aios.predict.packed import OWN_TOKENS, SHAPES, unpacked_counts, unpacked_shape
+from eccos_aios.predict.embedders.base import LEAST_LENGTH, Embedder, unit_rows
+from eccos_aios.predict.embedders.hashed import HashedEmbedder, class_vectors
 from eccos_aios.predict.text import TOOL_MARK, CallText, split_tools
+from eccos_aios.predict.text_free import OWN_TOKENS, SHAPES, unpacked_counts, unpacked_shape
 
 Features = NDArray[np.float32]
 

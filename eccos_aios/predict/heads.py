@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from eccos_aios.predict.estimate import FloatArray
+from eccos_aios.predict.estimates import FloatArray
 from eccos_aios.predict.features import Features
-from eccos_aios.predict.ridge import LandmarkKernel, Mask, Matrix
+from eccos_aios.predict.kernel_ridge import LandmarkKernel, Mask, Matrix
 
 COMMON_PENALTY = 4.0  # noise over signal of what all cores have in common: how hard a call is
 OWN_PENALTY = 8.0  # likewise of what one core has for itself

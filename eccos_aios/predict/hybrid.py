@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.history import Record
-from eccos_aios.predict.advantage import fit_keep, shrink_advantage
-from eccos_aios.predict.embed import Embedder, GuardedEmbedder, TfidfEmbedder, Vectors
-from eccos_aios.predict.estimate import Estimates, FloatArray
+from eccos_aios.predict.base import Predictor
+from eccos_aios.predict.dataset import core_positions, outcomes_of
+from eccos_aios.predict.embedders.base import Embedder, GuardedEmbedder, TfidfEmbedder, Vectors
+from eccos_aios.predict.embedders.hashed import fitted_embedder
+from eccos_aios.predict.estimates import Estimates, FloatArray
 from eccos_aios.predict.features import embed_calls
-from eccos_aios.predict.hashed import fitted_embedder
-from eccos_aios.predict.outcomes import core_positions, outcomes_of
-from eccos_aios.predict.predictor import Predictor
 from eccos_aios.predict.retrieval import RetrievalPredictor
 from eccos_aios.predict.sample import sample_of
 from eccos_aios.predict.text import CallText
 from eccos_aios.predict.threads import one_blas_thread
 from eccos_aios.predict.trained import TrainedPredictor
+from eccos_aios.predict.winners_curse import fit_keep, shrink_advantage
 
 WEIGHT_CAUTION = 2.0  # squared differences between the two; about 200 records' worth of doubt
 SHIFT_CAUTION = 50.0  # records at which a core's left-out error corrects it by half

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from eccos_aios.history import Record
+from eccos_aios.predict.embedders.hashed import class_counts
 from eccos_aios.predict.features import shape_of
-from eccos_aios.predict.hashed import class_counts
-from eccos_aios.predict.packed import packed
 from eccos_aios.predict.text import record_text, split_tools
+from eccos_aios.predict.text_free import packed
 
 
 def embedding_of(record: Record) -> str:

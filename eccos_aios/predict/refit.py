@@ -24,7 +24,7 @@ def main(store: Path, owner: int) -> int:
     signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_end_with, args=(owner,), name="eccos-refit-watch", daemon=True).start()
     from eccos_aios.errors import EccosError
-    from eccos_aios.predict.saved import refit
+    from eccos_aios.predict.persistence import refit
 
     if hasattr(os, "nice"):
         os.nice(NICENESS)

@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 
 from eccos_aios.history import Record
 from eccos_aios.predict.approximate import EXACT_UP_TO, ApproximateIndex
-from eccos_aios.predict.embed import Embedder, GuardedEmbedder, TfidfEmbedder, Vectors
-from eccos_aios.predict.estimate import Estimates, FloatArray
-from eccos_aios.predict.features import embed_calls
-from eccos_aios.predict.hashed import fitted_embedder
-from eccos_aios.predict.outcomes import (
+from eccos_aios.predict.base import Predictor
+from eccos_aios.predict.dataset import (
     Outcomes,
     asked_of,
     core_positions,
@@ -24,7 +21,10 @@ from eccos_aios.predict.outcomes import (
     outcomes_of,
     query_groups,
 )
-from eccos_aios.predict.predictor import Predictor
+from eccos_aios.predict.embedders.base import Embedder, GuardedEmbedder, TfidfEmbedder, Vectors
+from eccos_aios.predict.embedders.hashed import fitted_embedder
+from eccos_aios.predict.estimates import Estimates, FloatArray
+from eccos_aios.predict.features import embed_calls
 from eccos_aios.predict.sample import drawn_rows, sample_of
 from eccos_aios.predict.text import CallText, record_text
 from eccos_aios.predict.threads import FEW_ROWS, one_blas_thread

@@ -8,8 +8,8 @@ from typing import Any
 
 from eccos_aios.core import Ability
 from eccos_aios.history import Record
-from eccos_aios.predict.packed import own_tokens, unpacked
 from eccos_aios.predict.parts import Contents, as_json, contents_of
+from eccos_aios.predict.text_free import own_tokens, unpacked
 from eccos_aios.predict.tokens import count_tokens
 
 EMBEDDED_CHARACTERS = 4_000  # of the messages, and as many of the tools: enough to tell what is asked

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.history import Record
+from eccos_aios.predict.base import Predictor
 from eccos_aios.predict.category import CategoryHead, category_labels, category_means
-from eccos_aios.predict.embed import Embedder, GuardedEmbedder, TfidfEmbedder, Vectors
-from eccos_aios.predict.estimate import Estimates, FloatArray
+from eccos_aios.predict.dataset import Outcomes, core_positions, core_priors, outcomes_of, query_groups
+from eccos_aios.predict.embedders.base import Embedder, GuardedEmbedder, TfidfEmbedder, Vectors
+from eccos_aios.predict.embedders.hashed import fitted_embedder
+from eccos_aios.predict.estimates import Estimates, FloatArray
 from eccos_aios.predict.features import ShapeScale, embed_calls
 from eccos_aios.predict.forest import LEAST_IN_LEAF, Forest, grow_forest
-from eccos_aios.predict.hashed import fitted_embedder
 from eccos_aios.predict.heads import KernelHeads, apply_heads
-from eccos_aios.predict.outcomes import Outcomes, core_positions, core_priors, outcomes_of, query_groups
-from eccos_aios.predict.predictor import Predictor
-from eccos_aios.predict.ridge import LandmarkKernel, Matrix
+from eccos_aios.predict.kernel_ridge import LandmarkKernel, Matrix
 from eccos_aios.predict.sample import sample_of
 from eccos_aios.predict.text import CallText
 from eccos_aios.predict.threads import one_blas_thread, product

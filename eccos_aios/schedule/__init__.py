@@ -1,21 +1,21 @@
 """The clockwork: calls wait, are estimated and planned in rounds, and leave through a core's slot."""
 
+from eccos_aios.requirements import Requirements, allowed_cores, why_none
 from eccos_aios.schedule.affinity import Conversation
 from eccos_aios.schedule.attempt import Attempt, Usage, attempt_under_way, current_attempt
 from eccos_aios.schedule.call import TRANSITIONS, Call, CallResult, CallState
 from eccos_aios.schedule.classify import Observation, classify
-from eccos_aios.schedule.execute import (
+from eccos_aios.schedule.execution import (
     AbandonedError,
     CallFailedError,
     CallTimeoutError,
     Execute,
-    Executed,
+    ExecutionResult,
     OverloadedError,
     Prober,
     StoppedError,
     UnavailableError,
 )
-from eccos_aios.schedule.limits import Needs, allowed_cores, why_none
 from eccos_aios.schedule.outcome_kinds import ANSWERED, AttemptOutcome, OutcomeKind
 from eccos_aios.schedule.retry import RetryPolicy
 from eccos_aios.schedule.scheduler import Scheduler
@@ -36,12 +36,12 @@ __all__ = [
     "Conversation",
     "CoreSlots",
     "Execute",
-    "Executed",
-    "Needs",
+    "ExecutionResult",
     "Observation",
     "OutcomeKind",
     "OverloadedError",
     "Prober",
+    "Requirements",
     "RetryPolicy",
     "Scheduler",
     "SchedulerSettings",

@@ -11,8 +11,8 @@ from functools import partial
 from eccos_aios.schedule.attempt import Attempt
 from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.call_threads import CallThreads
-from eccos_aios.schedule.execute import CallFailedError, CallTimeoutError, Executed
-from eccos_aios.schedule.ledger import Decision
+from eccos_aios.schedule.decision_log import Decision
+from eccos_aios.schedule.execution import CallFailedError, CallTimeoutError, ExecutionResult
 from eccos_aios.schedule.next_step import NextStep, next_step
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
 from eccos_aios.schedule.slots import CoreSlots
@@ -91,7 +91,7 @@ class Attempts:
                 self._forget(attempt)
                 slots.give_up(call.number, SILENT, attempt.timeout_s, trial=attempt.trial)
         for attempt, call, slots in over:
-            self._draw(call, slots, attempt, Executed(None, SILENT), None)
+            self._draw(call, slots, attempt, ExecutionResult(None, SILENT), None)
 
     def give_up(self, call: Call) -> None:
         """The call's own time is over; the core is to blame if it had as long as it gets."""
@@ -155,7 +155,7 @@ class Attempts:
         return max(0.0, min(timeout_s, left_s))
 
     def _serve(
-        self, call: Call, slots: CoreSlots, attempt: Attempt, execute: Callable[[Call, str], Executed]
+        self, call: Call, slots: CoreSlots, attempt: Attempt, execute: Callable[[Call, str], ExecutionResult]
     ) -> None:
         """Send a call and wait for what comes; in a thread of its own."""
         error: BaseException | None = None
@@ -165,7 +165,7 @@ class Attempts:
         except BaseException as raised:  # noqa: BLE001 - a backend may raise anything; the agent must be answered
             error = raised
             attempt.note_error(raised)
-            executed = Executed(None, attempt.outcome())
+            executed = ExecutionResult(None, attempt.outcome())
         try:
             self._come_back(call, slots, attempt, executed, error)
         except BaseException as fault:
@@ -179,7 +179,7 @@ class Attempts:
         call: Call,
         slots: CoreSlots,
         attempt: Attempt,
-        executed: Executed,
+        executed: ExecutionResult,
         error: BaseException | None,
     ) -> None:
         service_s = time.monotonic() - attempt.started_s
@@ -224,7 +224,7 @@ class Attempts:
         call: Call,
         slots: CoreSlots,
         attempt: Attempt,
-        executed: Executed,
+        executed: ExecutionResult,
         error: BaseException | None,
         service_s: float | None = None,
     ) -> None:
@@ -254,7 +254,9 @@ class Attempts:
             result = replace(result, error=fault(f"no core answered{causes_of(call)}"))
         state.finish(call, result)
 
-    def _answer(self, call: Call, slots: CoreSlots, executed: Executed, service_s: float | None) -> None:
+    def _answer(
+        self, call: Call, slots: CoreSlots, executed: ExecutionResult, service_s: float | None
+    ) -> None:
         state, name = self._state, slots.core.name
         with state.changed:
             if call not in state.held:

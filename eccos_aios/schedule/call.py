@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.predict import CallText
+from eccos_aios.requirements import Requirements
 from eccos_aios.schedule.affinity import Conversation
 from eccos_aios.schedule.attempt import Attempt
-from eccos_aios.schedule.limits import Needs
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome
 
 
@@ -83,7 +83,7 @@ class Call:
     ----------
     text : CallText
         What stage 1 sees of it.
-    needs : Needs
+    needs : Requirements
         What it asks of a core.
     payload : object
         What the core is given; the clockwork never looks inside.
@@ -108,7 +108,7 @@ class Call:
     """
 
     text: CallText
-    needs: Needs
+    needs: Requirements
     payload: Any
     on_done: Callable[[Call, CallResult], None]
     agent: str = ""

@@ -10,7 +10,7 @@ from eccos_aios.schedule.attempt import Attempt
 from eccos_aios.schedule.attempts import LETTING_GO_S, Attempts, causes_of
 from eccos_aios.schedule.call import Call, CallResult
 from eccos_aios.schedule.call_threads import CallThreads
-from eccos_aios.schedule.execute import CallTimeoutError, Prober, UnavailableError
+from eccos_aios.schedule.execution import CallTimeoutError, Prober, UnavailableError
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
 from eccos_aios.schedule.slots import CoreSlots
 from eccos_aios.schedule.state import SchedulerState

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.schedule.call import Call
-from eccos_aios.schedule.round import Placement
+from eccos_aios.schedule.plan import Placement
 
 OUTCOME_SPREAD = 0.5  # standard deviation of a right or wrong answer at most, in points of quality
 

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from functools import partial
 
 from eccos_aios.errors import NoCoreError
+from eccos_aios.requirements import why_none
 from eccos_aios.schedule.attempts import Attempts
 from eccos_aios.schedule.call import Call, CallResult, CallState
-from eccos_aios.schedule.execute import CallFailedError
-from eccos_aios.schedule.ledger import LOG_LINE, Decision, decision_of
-from eccos_aios.schedule.limits import why_none
-from eccos_aios.schedule.round import CALLS_PER_SLOT, SPARE_CALLS, Placement
+from eccos_aios.schedule.core_pool import CorePool
+from eccos_aios.schedule.decision_log import LOG_LINE, Decision, decision_of
+from eccos_aios.schedule.execution import CallFailedError
+from eccos_aios.schedule.pipeline import RoundPipeline
+from eccos_aios.schedule.plan import CALLS_PER_SLOT, SPARE_CALLS, Placement
 from eccos_aios.schedule.settings import SchedulerSettings
-from eccos_aios.schedule.stages import Stages
 from eccos_aios.schedule.state import SchedulerState
-from eccos_aios.schedule.table import CoreTable
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Rounds:
     def __init__(self, state: SchedulerState, attempts: Attempts) -> None:
         self._state = state
         self._attempts = attempts
-        self._stages = Stages(self._count_degraded)
+        self._stages = RoundPipeline(self._count_degraded)
         self._front: list[Call] = []  # what the last round looked at; this thread's own
         self._gathered_ms = 0.0  # what estimating took while the next round's calls were gathered
         self._seen_s = float("-inf")  # when the last round began
@@ -120,7 +120,7 @@ class Rounds:
         if state.stopping:
             yield state.stop_at_s
 
-    def _first(self, table: CoreTable, now_s: float) -> list[Call]:
+    def _first(self, table: CorePool, now_s: float) -> list[Call]:
         """The calls that a round looks at; the lock is held."""
         free = {name: room.free for name, room in zip(table.names, table.rooms(), strict=True) if room.free}
         wanted = CALLS_PER_SLOT * sum(free.values()) + SPARE_CALLS
@@ -151,7 +151,7 @@ class Rounds:
         for placement in plan.placements:
             self._dispatch(table, settings, placement, decision_ms)
 
-    def _price(self, table: CoreTable, pending: Sequence[Call]) -> set[Call]:
+    def _price(self, table: CorePool, pending: Sequence[Call]) -> set[Call]:
         """Give estimates to the calls that lack them under this table; return those that no core may take."""
         calls = [call for call in pending if call.row is None or call.row.table is not table]
         if not calls:
@@ -172,7 +172,7 @@ class Rounds:
             state.finish(call, CallResult(None, error=reason, failed=True, causes=call.causes))
         return refused
 
-    def _price_one_by_one(self, table: CoreTable, calls: Sequence[Call], error: BaseException) -> set[Call]:
+    def _price_one_by_one(self, table: CorePool, calls: Sequence[Call], error: BaseException) -> set[Call]:
         """One of these calls makes pricing raise: answer that one, and serve the others."""
         if len(calls) == 1:
             self._fail(calls[0], error)
@@ -190,7 +190,7 @@ class Rounds:
             self._state.ledger.degraded_calls += calls
 
     def _dispatch(
-        self, table: CoreTable, settings: SchedulerSettings, placement: Placement, decision_ms: float
+        self, table: CorePool, settings: SchedulerSettings, placement: Placement, decision_ms: float
     ) -> None:
         call, slots = placement.call, table.slots[placement.column]
         decide = partial(self._decide, table, settings, placement, decision_ms)
@@ -209,7 +209,7 @@ class Rounds:
             logger.debug(LOG_LINE, *decision.log_values())
 
     def _decide(
-        self, table: CoreTable, settings: SchedulerSettings, placement: Placement, decision_ms: float
+        self, table: CorePool, settings: SchedulerSettings, placement: Placement, decision_ms: float
     ) -> Decision:
         """Write down that a call goes to a core; the lock is held."""
         state, call = self._state, placement.call
@@ -222,7 +222,7 @@ class Rounds:
         return decision
 
 
-def _is_served(table: CoreTable, free: Set[str]) -> Callable[[Call], bool]:
+def _is_served(table: CorePool, free: Set[str]) -> Callable[[Call], bool]:
     """Whether a round could send a call now, or has to refuse it for want of any core."""
     names = frozenset(table.names)
 

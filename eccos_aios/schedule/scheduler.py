@@ -12,14 +12,14 @@ from eccos_aios.schedule.affinity import Conversation
 from eccos_aios.schedule.attempts import Attempts
 from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.call_threads import CallThreads
+from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.deadlines import Deadlines
-from eccos_aios.schedule.execute import AbandonedError, Execute, OverloadedError, Prober, stopped
+from eccos_aios.schedule.decision_log import Decision
+from eccos_aios.schedule.execution import AbandonedError, Execute, OverloadedError, Prober, stopped
 from eccos_aios.schedule.histogram import Histogram
-from eccos_aios.schedule.ledger import Decision
 from eccos_aios.schedule.rounds import Rounds
 from eccos_aios.schedule.settings import SchedulerSettings
 from eccos_aios.schedule.state import SchedulerState
-from eccos_aios.schedule.table import CoreTable
 from eccos_aios.supervised import SupervisedThread
 from eccos_aios.version import __version__
 
@@ -58,7 +58,7 @@ class Scheduler:
         settings: SchedulerSettings | None = None,
         prober: Prober | None = None,
     ) -> None:
-        table = CoreTable((), predictor, probed=prober is not None).successor(cores, predictor)
+        table = CorePool((), predictor, probed=prober is not None).successor(cores, predictor)
         self._state = state = SchedulerState(table, execute, settings or SchedulerSettings(), prober)
         self._call_threads = CallThreads()
         attempts = Attempts(state, self._call_threads)

@@ -29,7 +29,7 @@ FIRST_ATTEMPT_TIMEOUT_S = 120.0  # seconds, before the first answer: a large loc
 PATIENCE_KEPT = 0.8  # of the patience that a silent core was given, with every answer
 
 
-class Room(NamedTuple):
+class SlotAvailability(NamedTuple):
     """What a core can take.
 
     Attributes
@@ -81,7 +81,7 @@ class CoreSlots:
         self._busy_in_a_row = 0
         self._busy_said = True  # whether the core said how long it is busy
         self._busy_cause = ""
-        self._room: Room | None = None  # as long as it holds at any time: while the core is well
+        self._room: SlotAvailability | None = None  # as long as it holds at any time: while the core is well
 
     def acquire(self) -> Literal["slot", "trial"] | None:
         """Take a slot, or one to try an open breaker with; None where none is free or the core is down."""
@@ -211,7 +211,7 @@ class CoreSlots:
         with self._lock:
             self._breaker.await_probe()
 
-    def room(self) -> Room:
+    def room(self) -> SlotAvailability:
         """What it can take now, all of one moment."""
         known = self._room
         if known is not None:
@@ -220,8 +220,8 @@ class CoreSlots:
             now_s = time.monotonic()
             free = self._free(now_s)
             if self._breaker.state != "ok" or now_s < self._paused_until_s:
-                return Room(free, 0, self._service_s)
-            self._room = Room(free, self.core.slots, self._service_s)
+                return SlotAvailability(free, 0, self._service_s)
+            self._room = SlotAvailability(free, self.core.slots, self._service_s)
             return self._room
 
     def attempt_timeout_s(self) -> float:

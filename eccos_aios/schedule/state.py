@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from eccos_aios.schedule.affinity import Affinity
 from eccos_aios.schedule.call import Call, CallResult, CallState
-from eccos_aios.schedule.debt import QualityDebt
-from eccos_aios.schedule.execute import Execute, Prober
+from eccos_aios.schedule.core_pool import CorePool
+from eccos_aios.schedule.decision_log import DecisionLog
+from eccos_aios.schedule.execution import Execute, Prober
 from eccos_aios.schedule.fair_queue import FairQueue
-from eccos_aios.schedule.ledger import Ledger
+from eccos_aios.schedule.quality_debt import QualityDebt
 from eccos_aios.schedule.settings import SchedulerSettings
-from eccos_aios.schedule.table import CoreTable
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class SchedulerState:
     """
 
     def __init__(
-        self, table: CoreTable, execute: Execute, settings: SchedulerSettings, prober: Prober | None
+        self, table: CorePool, execute: Execute, settings: SchedulerSettings, prober: Prober | None
     ) -> None:
         lock = threading.RLock()
         self.changed = threading.Condition(lock)
@@ -47,7 +47,7 @@ class SchedulerState:
         self.held: set[Call] = set()
         self._by_arrival: list[tuple[float, int, Call]] = []  # a heap of those held, and some that are done
         self.debt = QualityDebt()
-        self.ledger = Ledger()
+        self.ledger = DecisionLog()
         self.affinity = Affinity()
         self.dirty = False  # something happened that a round has not seen
         self.gathering = False  # a new call has come since the last round

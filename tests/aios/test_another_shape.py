@@ -37,7 +37,7 @@ def uvicorn(_: Path, port: int) -> list[str]:
 
 
 def serve(folder: Path, port: int) -> list[str]:
-    command = "from eccos_aios.cli import main; main()"
+    command = "from eccos_aios.cli.main import main; main()"
     return ["-c", command, "serve", "--aios", str(folder), "--port", str(port)]
 
 

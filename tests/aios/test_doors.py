@@ -149,7 +149,7 @@ def test_a_kernel_whose_cores_hang_answers_all_and_ends_in_time(
     def serve(folder: Path, port: int) -> list[str]:
         return [
             "-c",
-            "from eccos_aios.cli import main; main()",
+            "from eccos_aios.cli.main import main; main()",
             "serve",
             "--aios",
             str(folder),

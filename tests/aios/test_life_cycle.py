@@ -138,7 +138,7 @@ def test_the_kernel_starts_under_uvicorn_and_under_serve(aios: Any, cores: list[
             assert kernel.query("who are you?")["status_code"] == 200
 
 
-SERVE = "from eccos_aios.cli import main; main()"
+SERVE = "from eccos_aios.cli.main import main; main()"
 
 
 def test_the_router_strategy_works_under_aios_own_scheduler(aios: Any, cores: list[SandboxCore]) -> None:

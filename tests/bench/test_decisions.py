@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from eccos_aios.bench.command import bench
 from eccos_aios.bench.decisions import CROWD, CROWD_CALLS, CROWD_CORES
+from eccos_aios.cli.bench import bench
 
 LATENCY_S = {"swift": 0.25, "slow": 2.0}
 

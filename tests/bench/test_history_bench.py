@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from eccos_aios.bench.command import bench
 from eccos_aios.bench.history import history_bench
 from eccos_aios.bench.history_records import CORES, GeneratedHistory
+from eccos_aios.cli.bench import bench
 
 
 def test_records_are_seeded_varied_and_have_unknown_cells() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from eccos_aios.cli import main
+from eccos_aios.cli.main import main
 from eccos_aios.predict import forest
 
 CORES = """cores:

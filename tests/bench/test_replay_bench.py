@@ -14,7 +14,7 @@ from eccos_aios.bench import replay_history, results_of, write_report
 from eccos_aios.bench.figures import RESAMPLES, Sample, cost_at_quality, quality_at_cost
 from eccos_aios.bench.fold import fold_numbers, recorded_truth
 from eccos_aios.bench.policy import in_turn
-from eccos_aios.cli import main
+from eccos_aios.cli.main import main
 from eccos_aios.core import Core, Price
 from eccos_aios.history import Outcome, Record
 

@@ -53,7 +53,7 @@ def _hook_predictor(module: ModuleType) -> None:
         right, fault = wrapped(*args, **kwargs), _fault()
         return WRONG[fault](right) if fault in WRONG else right
 
-    wrapt.wrap_function_wrapper(module, "LearningPredictor.predict", predict)
+    wrapt.wrap_function_wrapper(module, "OnlinePredictor.predict", predict)
 
 
 def _start(wrapped: Any, thread: threading.Thread, args: Any, kwargs: Any) -> Any:
@@ -62,5 +62,5 @@ def _start(wrapped: Any, thread: threading.Thread, args: Any, kwargs: Any) -> An
     return wrapped(*args, **kwargs)
 
 
-wrapt.register_post_import_hook(_hook_predictor, "eccos_aios.predict.learning")
+wrapt.register_post_import_hook(_hook_predictor, "eccos_aios.predict.online")
 wrapt.wrap_function_wrapper(threading, "Thread.start", _start)

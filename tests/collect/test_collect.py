@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from eccos_aios.cli.collect import collect
 from eccos_aios.collect.ask import Backoff
-from eccos_aios.collect.command import collect
 from eccos_aios.collect.endpoint import endpoints
 from eccos_aios.collect.formats import read_questions
 from eccos_aios.collect.journal import Journal
@@ -212,7 +212,7 @@ class Background:
     """``eccos-aios collect`` in a process of its own."""
 
     def __init__(self, *arguments: object) -> None:
-        main = "from eccos_aios.cli import main; main()"
+        main = "from eccos_aios.cli.main import main; main()"
         self.process = subprocess.Popen(
             [sys.executable, "-c", main, "collect", *map(str, arguments)],
             stdout=subprocess.PIPE,

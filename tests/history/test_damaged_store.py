@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from eccos_aios.cli import main
+from eccos_aios.cli.main import main
 from eccos_aios.errors import HistoryError
 from eccos_aios.history import CallOutcome, Change, HistoryStore, Outcome, Record
 

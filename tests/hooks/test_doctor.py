@@ -10,7 +10,7 @@ import yaml
 from aios_stand_in import OFF, ON, StandIn
 from click.testing import CliRunner
 
-from eccos_aios.cli import main
+from eccos_aios.cli.main import main
 from eccos_aios.hooks.doctor import Finding, diagnose
 from eccos_aios.sandbox import SandboxCore
 

@@ -311,7 +311,7 @@ def test_shadow_mode_leaves_the_decision_and_tells_what_eccos_would_do(config: E
 
 def test_shadow_mode_never_disturbs(config: EccosConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     shadow = ShadowRouting(FirstCore([Llm("small"), Llm("large")]), config)
-    monkeypatch.setattr("eccos_aios.hooks.llm_core.solve", lambda _: 1 / 0)
+    monkeypatch.setattr("eccos_aios.hooks.routing.solve", lambda _: 1 / 0)
     assert shadow.get_model_idxs([[{"name": "large"}]], [[{"role": "user", "content": EASY}]]) == [0]
     status: Any = shadow.status()
     assert status["totals"]["failed"] == 1
@@ -319,5 +319,5 @@ def test_shadow_mode_never_disturbs(config: EccosConfig, monkeypatch: pytest.Mon
 
 def test_the_router_never_raises(config: EccosConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     router = EccosRouting([Llm("small"), Llm("large")], config)
-    monkeypatch.setattr("eccos_aios.hooks.llm_core.solve", lambda _: 1 / 0)
+    monkeypatch.setattr("eccos_aios.hooks.routing.solve", lambda _: 1 / 0)
     assert router.get_model_idxs([[{"name": "large"}]], [[{"role": "user", "content": EASY}]]) == [1]

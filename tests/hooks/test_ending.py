@@ -42,7 +42,7 @@ signal.signal(signal.SIGTERM, by_server)
 signal.signal(signal.SIGINT, by_server)
 ending.SLACK_S = 0.2
 scheduler = SimpleNamespace(clockwork=Clockwork(), stop=stop, config=SimpleNamespace(grace_s={grace_s}))
-ending.SEAT = SimpleNamespace(ours={ours})
+ending.ACTIVE = SimpleNamespace(ours={ours})
 watched = ending.Ending(lambda: say("begun"))
 watched.watch()
 watched.watch()
@@ -97,7 +97,7 @@ def test_a_server_that_ends_by_itself_stops_the_scheduler(monkeypatch: pytest.Mo
     stopped = threading.Event()
     clockwork = SimpleNamespace(stop=lambda: None)
     ours = SimpleNamespace(clockwork=clockwork, stop=stopped.set, config=SimpleNamespace(grace_s=0.0))
-    monkeypatch.setattr(ending, "SEAT", SimpleNamespace(ours=ours))
+    monkeypatch.setattr(ending, "ACTIVE", SimpleNamespace(ours=ours))
     handlers = [signal.getsignal(number) for number in ending.SIGNALS]
     watched = Ending(lambda: None)
     watched.watch()
@@ -109,7 +109,7 @@ def test_a_server_that_ends_by_itself_stops_the_scheduler(monkeypatch: pytest.Mo
 
 
 def test_a_stop_that_fails_is_an_end_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "SEAT", SimpleNamespace(ours=SimpleNamespace(config=None, clockwork=None)))
+    monkeypatch.setattr(ending, "ACTIVE", SimpleNamespace(ours=SimpleNamespace(config=None, clockwork=None)))
     watched = Ending(lambda: None)
     watched.watch()
     watched.begin()

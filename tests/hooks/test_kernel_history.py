@@ -17,8 +17,8 @@ from eccos_aios.errors import ABSENT, HistoryError, UnknownCallError
 from eccos_aios.history import CallOutcome, HistoryStore, OutcomeRecorder, Record
 from eccos_aios.hooks import EccosScheduler
 from eccos_aios.hooks.endpoints import _feedback_fault
-from eccos_aios.hooks.learner import Learner
 from eccos_aios.predict import embedding_of, query_text
+from eccos_aios.runtime.learner import Learner
 from eccos_aios.sandbox import EmbeddedKernel, LLMQuery, SandboxCore, error_response
 
 WAIT_S = 20.0
@@ -362,8 +362,10 @@ def test_a_store_that_cannot_be_written_costs_outcomes_and_no_call(
         raise HistoryError(str(store.path), "", ABSENT, "the store cannot be used: disk is full")
 
     monkeypatch.setattr(HistoryStore, "append_outcomes", full)
-    monkeypatch.setattr("eccos_aios.hooks.history.OutcomeRecorder", partial(OutcomeRecorder, capacity=2))
-    monkeypatch.setattr("eccos_aios.hooks.history.FLUSH_S", 0.01)
+    monkeypatch.setattr(
+        "eccos_aios.runtime.outcome_log.OutcomeRecorder", partial(OutcomeRecorder, capacity=2)
+    )
+    monkeypatch.setattr("eccos_aios.runtime.outcome_log.FLUSH_S", 0.01)
     with kernel_of(cores, config) as kernel:
         scheduler: Any = kernel.scheduler
         assert {ask(kernel, f"question {number}").error for number in range(10)} == {None}

@@ -22,8 +22,8 @@ from eccos_aios.schedule import (
     Call,
     CallResult,
     CallTimeoutError,
-    Needs,
     OutcomeKind,
+    Requirements,
     Usage,
 )
 
@@ -48,7 +48,7 @@ def user(content: Any) -> dict[str, Any]:
 
 def call_of(query: LLMQuery) -> Call:
     syscall: Any = SimpleNamespace(query=query)
-    return Call(text_of(query), Needs(1.0), Asked.by(syscall), lambda *_: None, agent="tester")
+    return Call(text_of(query), Requirements(1.0), Asked.by(syscall), lambda *_: None, agent="tester")
 
 
 def outcome(query: LLMQuery, result: CallResult) -> CallOutcome:

@@ -14,7 +14,7 @@ import pytest
 
 from eccos_aios.hooks import query_pool
 from eccos_aios.hooks.clients import CLIENT, Client
-from eccos_aios.hooks.query_pool import QueryPool, Room
+from eccos_aios.hooks.query_pool import PendingLimits, QueryPool
 from eccos_aios.schedule import AbandonedError, OverloadedError
 
 WAIT_S = 20.0
@@ -257,7 +257,7 @@ class Waiting:
 
 @pytest.mark.parametrize(("slots", "accepted"), [(0, 5), (2, 7)])
 def test_no_more_wait_than_may_wait(cores: Cores, slots: int, accepted: int) -> None:
-    cores.pool.configure(2, {}, lambda: Room(5, 0, slots))
+    cores.pool.configure(2, {}, lambda: PendingLimits(5, 0, slots))
     asked = [cores.ask("agent") for _ in range(20)]
     cores.let_go(20)
     faults = [type(each.exception(WAIT_S)) for each in asked]
@@ -266,7 +266,7 @@ def test_no_more_wait_than_may_wait(cores: Cores, slots: int, accepted: int) -> 
 
 def test_what_waits_in_the_scheduler_counts(cores: Cores) -> None:
     pending = 4
-    cores.pool.configure(2, {}, lambda: Room(5, pending, 100))
+    cores.pool.configure(2, {}, lambda: PendingLimits(5, pending, 100))
     cores.ask("agent")
     pending = 5
     refused = cores.ask("agent").exception(WAIT_S)
@@ -276,7 +276,7 @@ def test_what_waits_in_the_scheduler_counts(cores: Cores) -> None:
 
 def test_who_floods_makes_room_for_who_does_not(cores: Cores, monkeypatch: pytest.MonkeyPatch) -> None:
     no_reserve(monkeypatch)
-    cores.pool.configure(2, {}, lambda: Room(6, 0, 0))
+    cores.pool.configure(2, {}, lambda: PendingLimits(6, 0, 0))
     flooding = [Client() for _ in range(6)]
     flood = [cores.ask("flood", client) for client in flooding]
     quiet = [cores.ask("quiet") for _ in range(2)]
@@ -293,7 +293,7 @@ def test_who_floods_makes_room_for_who_does_not(cores: Cores, monkeypatch: pytes
 
 def test_weight_counts_where_room_is_made(cores: Cores, monkeypatch: pytest.MonkeyPatch) -> None:
     no_reserve(monkeypatch)
-    cores.pool.configure(1, {"heavy": 10.0}, lambda: Room(6, 0, 0))
+    cores.pool.configure(1, {"heavy": 10.0}, lambda: PendingLimits(6, 0, 0))
     heavy = [cores.ask("heavy") for _ in range(4)]
     light = [cores.ask("light") for _ in range(2)]
     cores.ask("heavy")
@@ -301,7 +301,7 @@ def test_weight_counts_where_room_is_made(cores: Cores, monkeypatch: pytest.Monk
 
 
 def test_room_is_made_of_what_waits_in_the_scheduler_never_of_what_is_at_a_core(cores: Cores) -> None:
-    cores.pool.configure(8, {}, lambda: Room(3, 0, 0))
+    cores.pool.configure(8, {}, lambda: PendingLimits(3, 0, 0))
     at_a_core, *waiting = flooding = [Waiting() for _ in range(3)]
     at_a_core.waits = False
     for each in flooding:
@@ -316,13 +316,13 @@ def test_room_is_made_of_what_waits_in_the_scheduler_never_of_what_is_at_a_core(
 
 
 def test_agents_that_have_one_call_each_are_refused_in_order(cores: Cores) -> None:
-    cores.pool.configure(2, {}, lambda: Room(5, 0, 0))
+    cores.pool.configure(2, {}, lambda: PendingLimits(5, 0, 0))
     asked = [cores.ask(f"agent {n}") for n in range(10)]
     assert [each.done() for each in asked] == [False] * 5 + [True] * 5
 
 
 def test_other_work_is_never_refused(cores: Cores) -> None:
-    cores.pool.configure(2, {}, lambda: Room(1, 7, 0))
+    cores.pool.configure(2, {}, lambda: PendingLimits(1, 7, 0))
     assert cores.pool.submit(int, 7).result(WAIT_S) == 7
 
 

@@ -27,8 +27,8 @@ from eccos_aios.predict import (
     query_text,
     save_predictor,
 )
-from eccos_aios.predict import saved as room
-from eccos_aios.predict.saved import _fitted
+from eccos_aios.predict import persistence as room
+from eccos_aios.predict.persistence import _fitted
 
 CALLS = [query_text("prove the lemma"), query_text("a poem"), query_text("")]
 MOST_MEMORY = 64 * 2**20
@@ -350,7 +350,7 @@ def test_a_cache_cannot_name_a_model_to_load(history: Path) -> None:
 def test_whatever_a_damaged_file_raises_is_fitted_anew(
     history: Path, fault: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from eccos_aios.predict import archive
+    from eccos_aios.predict import predictor_file as archive
 
     def broken(*_: object) -> None:
         monkeypatch.undo()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from eccos_aios.history import Record
 from eccos_aios.predict import HybridPredictor, TfidfEmbedder, query_text
-from eccos_aios.predict.embed import FEW_TEXTS
+from eccos_aios.predict.embedders.base import FEW_TEXTS
 from eccos_aios.predict.terms import BUCKETS, count_terms, few_buckets
 from eccos_aios.predict.threads import FEW_ROWS, product
 

@@ -26,8 +26,8 @@ from eccos_aios.predict import (
     query_text,
     record_text,
 )
+from eccos_aios.predict.dataset import outcomes_of
 from eccos_aios.predict.features import embed_calls
-from eccos_aios.predict.outcomes import outcomes_of
 from eccos_aios.predict.sample import LEAST_OF_CORE, sample_of
 
 RECORDS = 1_500

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from eccos_aios.predict import CallText
+from eccos_aios.requirements import Requirements
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.explore import Exploration
-from eccos_aios.schedule.limits import Needs
-from eccos_aios.schedule.round import Placement
+from eccos_aios.schedule.plan import Placement
 
 QUALITY = np.array([0.7, 0.5, 0.5])
 COST = np.array([2.0, 1.0, 1.0])
@@ -46,7 +46,7 @@ def test_a_round_explores_within_the_slots_that_are_free_and_says_so() -> None:
     exploration = Exploration(1.0, seed=0)
     placements = []
     for _ in range(12):
-        call = Call(CallText("", 1.0), Needs(1.0), None, lambda call, result: None)
+        call = Call(CallText("", 1.0), Requirements(1.0), None, lambda call, result: None)
         call.row = EstimateRow(None, QUALITY, COST, ALL, np.array([1000.0, 0.0, 0.0]))
         placements.append(Placement(call, 0))
     free = np.array([12, 2, 1])

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from test_scheduler import Answers, Backend, TableOfQualities, call
 
 from eccos_aios.core import Core, Price
-from eccos_aios.schedule import Call, Executed, Scheduler, SchedulerSettings
-from eccos_aios.schedule.debt import CREDIT_LIMIT, QualityDebt
+from eccos_aios.schedule import Call, ExecutionResult, Scheduler, SchedulerSettings
 from eccos_aios.schedule.fair_queue import FairQueue
+from eccos_aios.schedule.quality_debt import CREDIT_LIMIT, QualityDebt
 
 ONE_SLOT = Core(name="only", quota=1)
 
@@ -116,7 +116,7 @@ def test_affinity_keeps_a_conversation_at_its_core() -> None:
     for affinity in ("off", "prefer", "strict"):
         answers = Answers()
         settings = SchedulerSettings(affinity=affinity, quality_target=0.0, grace_s=0.0)
-        scheduler = Scheduler(cores, TableOfQualities(), lambda _, core: Executed(core), settings)
+        scheduler = Scheduler(cores, TableOfQualities(), lambda _, core: ExecutionResult(core), settings)
         scheduler.start()
         scheduler.submit(call(answers, conversation="talk", pinned="second"))
         answers.wait(1)
@@ -138,10 +138,10 @@ def test_credit_lets_a_small_round_take_the_cheap_core() -> None:
     )
     lock, taken = threading.Lock(), {"cheap": 0, "dear": 0}
 
-    def count(_: Call, core: str) -> Executed:
+    def count(_: Call, core: str) -> ExecutionResult:
         with lock:
             taken[core] += 1
-        return Executed(core)
+        return ExecutionResult(core)
 
     answers = Answers()
     scheduler = Scheduler(

@@ -21,9 +21,9 @@ from eccos_aios.schedule import (
     Call,
     CallResult,
     CallState,
-    Executed,
-    Needs,
+    ExecutionResult,
     OutcomeKind,
+    Requirements,
     RetryPolicy,
     Scheduler,
     SchedulerSettings,
@@ -46,12 +46,12 @@ class Failing:
         self.served: list[str] = []
         self._lock = threading.Lock()  # guards both
 
-    def __call__(self, _: Call, core: str) -> Executed:
+    def __call__(self, _: Call, core: str) -> ExecutionResult:
         with self._lock:
             self.served.append(core)
             self.left[core] -= 1
             failed = self.left[core] >= 0
-        return Executed(f"{core} answered", self.outcome if failed else ANSWERED)
+        return ExecutionResult(f"{core} answered", self.outcome if failed else ANSWERED)
 
 
 def run(backend: Any, cores: tuple[Core, ...] = (CHEAP, DEAR), **options: Any) -> tuple[Scheduler, Answers]:
@@ -77,10 +77,10 @@ def test_a_call_whose_core_fails_is_answered_by_another() -> None:
 
 
 def test_a_core_that_raises_is_retried_too() -> None:
-    def cut(_: Call, core: str) -> Executed:
+    def cut(_: Call, core: str) -> ExecutionResult:
         if core == "cheap":
             raise ConnectionResetError("cut")
-        return Executed("answered")
+        return ExecutionResult("answered")
 
     scheduler, answers = run(cut)
     scheduler.submit(call(answers))
@@ -149,15 +149,15 @@ def test_a_backoff_that_ends_while_a_round_is_at_work_is_not_forgotten() -> None
 
     class DuringTheNextRound(RetryPolicy):
         def backoff_s(self, attempts: int) -> float:
-            held = Call(CallText("slow", 1), Needs(1, cores=frozenset({"dear"})), "hold", answers)
+            held = Call(CallText("slow", 1), Requirements(1, cores=frozenset({"dear"})), "hold", answers)
             scheduler.submit(held)
             return 0.05
 
-    def backend(each: Call, core: str) -> Executed:
+    def backend(each: Call, core: str) -> ExecutionResult:
         if each.payload == "hold":
             assert release.wait(WAIT_S)
         first = each.attempts == 1 and each.payload is None
-        return Executed(core, FAILS if first else ANSWERED)
+        return ExecutionResult(core, FAILS if first else ANSWERED)
 
     release, answers = threading.Event(), Answers()
     scheduler = Scheduler(
@@ -228,7 +228,7 @@ class Clockwork(RuleBasedStateMachine):
         )
         self.scheduler.start()
 
-    def execute(self, _: Call, core: str) -> Executed:
+    def execute(self, _: Call, core: str) -> ExecutionResult:
         released, verdict = threading.Event(), ["answer"]
         with self._lock:
             self.held[core].append((released, verdict))
@@ -237,7 +237,7 @@ class Clockwork(RuleBasedStateMachine):
         released.wait(WAIT_S)
         if verdict[0] == "raise":
             raise ConnectionResetError("cut")
-        return Executed(core, OUTCOMES[verdict[0]])
+        return ExecutionResult(core, OUTCOMES[verdict[0]])
 
     def on_done(self, call: Call, _: CallResult) -> None:
         with self.all_answered:
@@ -246,7 +246,7 @@ class Clockwork(RuleBasedStateMachine):
 
     @rule(named=st.sampled_from([None, "cheap", "dear", "absent"]), priority=st.integers(0, 2))
     def submit(self, named: str | None, priority: int) -> None:
-        needs = Needs(1, cores=None if named is None else frozenset({named}))
+        needs = Requirements(1, cores=None if named is None else frozenset({named}))
         self.submitted += 1
         submitted = Call(CallText("q", 1), needs, None, self.on_done, agent=str(priority), priority=priority)
         self.last = submitted.number

@@ -21,9 +21,9 @@ from eccos_aios.schedule import (
     Call,
     CallResult,
     CallTimeoutError,
-    Executed,
-    Needs,
+    ExecutionResult,
     OutcomeKind,
+    Requirements,
     RetryPolicy,
     Scheduler,
     SchedulerSettings,
@@ -82,7 +82,7 @@ class Backend:
         self.served: list[tuple[str, object]] = []
         self.holding = threading.Semaphore(0)
 
-    def __call__(self, call: Call, core: str) -> Executed:
+    def __call__(self, call: Call, core: str) -> ExecutionResult:
         with self._lock:
             self.in_flight[core] += 1
             self.most[core] = max(self.most[core], self.in_flight[core])
@@ -92,7 +92,7 @@ class Backend:
             assert self.gate.wait(WAIT_S)
             if call.payload == "raise":
                 raise ConnectionResetError("cut")
-            return Executed(f"{core} answered", AT_FAULT if call.payload == "fail" else ANSWERED)
+            return ExecutionResult(f"{core} answered", AT_FAULT if call.payload == "fail" else ANSWERED)
         finally:
             with self._lock:
                 self.in_flight[core] -= 1
@@ -103,7 +103,7 @@ class Backend:
 
 
 def call(on_done: Callable[[Call, CallResult], None], payload: object = None, **fields: object) -> Call:
-    fields.setdefault("needs", Needs(10))
+    fields.setdefault("needs", Requirements(10))
     return Call(text=CallText("a question", 10), payload=payload, on_done=on_done, **fields)  # type: ignore[arg-type]
 
 
@@ -113,7 +113,7 @@ DEAR = Core(name="dear", quota=2, price=Price(input=9, output=9))
 
 @contextmanager
 def running(
-    backend: Callable[[Call, str], Executed],
+    backend: Callable[[Call, str], ExecutionResult],
     cores: Sequence[Core] = (CHEAP, DEAR),
     predictor: Predictor | None = None,
     **settings: Any,
@@ -193,7 +193,9 @@ def test_a_core_that_is_good_enough_is_waited_for_longer_than_a_cheap_one() -> N
         for _ in range(3):
             scheduler.submit(call(answers, payload="needs the dear one"))
         backend.wait_until_holding(2)
-        scheduler.submit(call(answers, payload="for cheap", needs=Needs(10, cores=frozenset({"cheap"}))))
+        scheduler.submit(
+            call(answers, payload="for cheap", needs=Requirements(10, cores=frozenset({"cheap"})))
+        )
         backend.wait_until_holding(1)
         assert [core for core, payload in backend.served if payload == "needs the dear one"] == [
             "dear",
@@ -229,7 +231,7 @@ def test_a_call_that_only_one_core_may_take_waits_for_it() -> None:
     backend, answers = Backend(open_gate=False), Answers()
     with running(backend, max_wait_s=0.01) as scheduler:
         for _ in range(3):
-            scheduler.submit(call(answers, needs=Needs(10, cores=frozenset({"dear"}))))
+            scheduler.submit(call(answers, needs=Requirements(10, cores=frozenset({"dear"}))))
         backend.wait_until_holding(2)
         backend.gate.set()
         assert [result.core for result in answers.wait(3)] == ["dear"] * 3
@@ -248,7 +250,7 @@ def test_a_call_that_no_core_may_take_is_told_why() -> None:
     mute = Core(name="mute", supports=frozenset({"json"}))
     answers = Answers()
     with running(Backend(), cores=(small, mute)) as scheduler:
-        scheduler.submit(call(answers, needs=Needs(10, frozenset({"tools"}))))
+        scheduler.submit(call(answers, needs=Requirements(10, frozenset({"tools"}))))
         error = answers.wait(1)[0].error
     assert isinstance(error, NoCoreError)
     assert "context window" in str(error)
@@ -271,7 +273,7 @@ def test_a_raising_optimiser_degrades_to_the_first_free_core(monkeypatch: pytest
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("eccos_aios.schedule.stages.plan_round", broken)
+    monkeypatch.setattr("eccos_aios.schedule.pipeline.plan_round", broken)
     backend, answers = Backend(), Answers()
     with running(backend) as scheduler:
         for _ in range(20):
@@ -376,7 +378,7 @@ def test_a_core_may_join_and_take_the_calls_that_name_it() -> None:
     answers = Answers()
     with running(Backend()) as scheduler:
         scheduler.add_core(Core(name="new"))
-        scheduler.submit(call(answers, needs=Needs(10, cores=frozenset({"new"}))))
+        scheduler.submit(call(answers, needs=Requirements(10, cores=frozenset({"new"}))))
         assert answers.wait(1)[0].core == "new"
         assert scheduler.core_names == ("cheap", "dear", "new")
 
@@ -391,7 +393,7 @@ def test_a_core_that_leaves_gets_no_more_calls_and_its_quota_holds_when_it_comes
         scheduler.submit(call(answers))
         backend.wait_until_holding(1)
         assert [core for core, _ in backend.served] == ["cheap", "dear"]
-        scheduler.submit(call(answers, needs=Needs(10, cores=frozenset({"cheap"}))))
+        scheduler.submit(call(answers, needs=Requirements(10, cores=frozenset({"cheap"}))))
         (refused,) = answers.wait(1)
         assert isinstance(refused.error, NoCoreError)
         scheduler.add_core(CHEAP)
@@ -447,7 +449,7 @@ def test_whatever_is_submitted_is_answered_within_the_quotas(
         for payload in payloads:
             scheduler.submit(call(answers, payload=payload))
         for column in restricted:  # some of these name a core that is not there
-            scheduler.submit(call(answers, needs=Needs(1, cores=frozenset({f"core{column}"}))))
+            scheduler.submit(call(answers, needs=Requirements(1, cores=frozenset({f"core{column}"}))))
         answers.wait(len(payloads) + len(restricted))
     assert all(backend.most[core.name] <= core.slots for core in cores)
     assert len(answers.results) == len(payloads) + len(restricted)

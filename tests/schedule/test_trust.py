@@ -20,10 +20,10 @@ from eccos_aios.schedule import (
     Call,
     CallFailedError,
     CallTimeoutError,
-    Executed,
-    Needs,
+    ExecutionResult,
     OutcomeKind,
     OverloadedError,
+    Requirements,
     RetryPolicy,
     Scheduler,
     SchedulerSettings,
@@ -219,10 +219,10 @@ def test_an_exception_in_the_rounds_is_counted_and_shown(monkeypatch: pytest.Mon
 def told(outcomes: dict[str, AttemptOutcome], poison: AttemptOutcome | None = None) -> Any:
     """Cores that end every call as told, and poisoned ones in their own way."""
 
-    def execute(each: Call, core: str) -> Executed:
+    def execute(each: Call, core: str) -> ExecutionResult:
         if each.payload == "poison" and poison is not None:
-            return Executed(core, poison)
-        return Executed(core, outcomes.get(core, ANSWERED))
+            return ExecutionResult(core, poison)
+        return ExecutionResult(core, outcomes.get(core, ANSWERED))
 
     return execute
 
@@ -257,9 +257,9 @@ def test_a_core_that_fails_where_another_answers_is_blamed_after_all() -> None:
 def test_a_core_that_refuses_gets_no_more_calls_and_costs_nobody_an_answer() -> None:
     answers, asked = Answers(), []
 
-    def revoked(_: Call, core: str) -> Executed:
+    def revoked(_: Call, core: str) -> ExecutionResult:
         asked.append(core)
-        return Executed(core, REFUSES if core == "cheap" else ANSWERED)
+        return ExecutionResult(core, REFUSES if core == "cheap" else ANSWERED)
 
     with running(revoked, retry=THREE) as scheduler:
         for _ in range(20):
@@ -271,14 +271,14 @@ def test_a_core_that_refuses_gets_no_more_calls_and_costs_nobody_an_answer() -> 
 def test_a_core_that_is_silent_loses_its_call_to_another_and_its_slot_until_it_lets_go() -> None:
     answers, let_go = Answers(), threading.Event()
 
-    def silent(_: Call, core: str) -> Executed:
+    def silent(_: Call, core: str) -> ExecutionResult:
         if core == "cheap":
             attempt = current_attempt()
             assert attempt is not None
             assert attempt.timeout_s == pytest.approx(0.05)
             assert let_go.wait(WAIT_S)
-            return Executed("late", FAILS)
-        return Executed(core)
+            return ExecutionResult("late", FAILS)
+        return ExecutionResult(core)
 
     with running(silent, retry=THREE, attempt_timeout_s=0.05, call_timeout_s=WAIT_S) as scheduler:
         for _ in range(4):
@@ -293,13 +293,13 @@ def test_a_core_that_is_silent_loses_its_call_to_another_and_its_slot_until_it_l
 def test_a_late_answer_is_an_answer_where_there_is_none_yet() -> None:
     answers, late, second = Answers(), threading.Event(), threading.Event()
 
-    def slow(_: Call, core: str) -> Executed:
+    def slow(_: Call, core: str) -> ExecutionResult:
         if core == "cheap":
             assert second.wait(WAIT_S)
-            return Executed("late but good")
+            return ExecutionResult("late but good")
         second.set()
         assert late.wait(WAIT_S)
-        return Executed("too late")
+        return ExecutionResult("too late")
 
     with running(slow, retry=THREE, attempt_timeout_s=0.05, call_timeout_s=WAIT_S) as scheduler:
         scheduler.submit(call(answers))
@@ -344,8 +344,8 @@ class Prober:
 def test_a_core_that_is_well_again_serves_the_call_that_waits() -> None:
     answers, prober = Answers(), Prober()
 
-    def until_well(_: Call, core: str) -> Executed:
-        return Executed(core, ANSWERED if prober.well.is_set() else NO_CONNECTION)
+    def until_well(_: Call, core: str) -> ExecutionResult:
+        return ExecutionResult(core, ANSWERED if prober.well.is_set() else NO_CONNECTION)
 
     scheduler = Scheduler(
         (CHEAP,),
@@ -372,10 +372,10 @@ def test_a_core_that_is_well_again_serves_the_call_that_waits() -> None:
 def test_a_busy_core_is_waited_for_where_no_other_may_serve() -> None:
     answers, moments = Answers(), []
 
-    def busy_once(_: Call, core: str) -> Executed:
+    def busy_once(_: Call, core: str) -> ExecutionResult:
         moments.append(time.monotonic())
         busy = AttemptOutcome(OutcomeKind.CORE_BUSY, "HTTP 429", retry_after_s=0.2)
-        return Executed(core, busy if len(moments) == 1 else ANSWERED)
+        return ExecutionResult(core, busy if len(moments) == 1 else ANSWERED)
 
     with running(busy_once, [CHEAP], TableOfQualities()) as scheduler:
         scheduler.submit(call(answers))
@@ -441,9 +441,9 @@ def test_calls_for_a_busy_core_do_not_hide_those_for_a_free_one() -> None:
     backend, answers = Backend(open_gate=False), Answers()
     with running(backend, grace_s=0.0) as scheduler:
         for _ in range(500):
-            scheduler.submit(call(answers, needs=Needs(1, cores=frozenset({"cheap"}))))
+            scheduler.submit(call(answers, needs=Requirements(1, cores=frozenset({"cheap"}))))
         backend.wait_until_holding(2)
-        scheduler.submit(call(answers, needs=Needs(1, cores=frozenset({"dear"}))))
+        scheduler.submit(call(answers, needs=Requirements(1, cores=frozenset({"dear"}))))
         backend.wait_until_holding(1)
         assert backend.served[-1][0] == "dear"
 
@@ -452,16 +452,16 @@ def test_retries_stay_within_their_budget() -> None:
     lock, now, most = threading.Lock(), [0], [0]
     go_on = threading.Event()
 
-    def counting(each: Call, core: str) -> Executed:
+    def counting(each: Call, core: str) -> ExecutionResult:
         if each.attempts == 1:
-            return Executed(core, FAILS if core == "cheap" else ANSWERED)
+            return ExecutionResult(core, FAILS if core == "cheap" else ANSWERED)
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
         go_on.wait(0.02)
         with lock:
             now[0] -= 1
-        return Executed(core)
+        return ExecutionResult(core)
 
     cores = [CHEAP.model_copy(update={"quota": 40}), DEAR.model_copy(update={"quota": 40})]
     tight = RetryPolicy(max_attempts=3, first_backoff_s=0.0, budget_share=0.0, budget_floor=2)

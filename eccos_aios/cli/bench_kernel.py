@@ -1,0 +1,129 @@
+"""The ``bench kernel`` command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from eccos_aios.cli.progress import shown_steps
+
+if TYPE_CHECKING:
+    from eccos_aios.bench.kernel import KernelRow
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+KERNEL_CALLERS = (1, 40)
+TABLE_WIDTH = 112  # columns that the widest table needs; a narrower terminal wraps it
+
+
+@click.command("kernel")
+@click.option(
+    "--aios", type=FOLDER, envvar="AIOS_HOME", required=True, help="AIOS's checkout.  [default: $AIOS_HOME]"
+)
+@click.option(
+    "--python", type=click.Path(path_type=Path), help="AIOS's interpreter.  [default: AIOS/.venv/bin/python]"
+)
+@click.option(
+    "--callers",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=KERNEL_CALLERS,
+    show_default=True,
+    help="Agents that call at once; repeat it for several loads.",
+)
+@click.option("--calls-per-caller", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option(
+    "--latency", type=click.FloatRange(min=0), default=0.2, show_default=True, help="Seconds a core takes."
+)
+@click.option("--quota", type=click.IntRange(min=1), default=16, show_default=True, help="Of each core.")
+@click.option(
+    "--quality-target",
+    type=click.FloatRange(0, 1),
+    default=0.85,
+    show_default=True,
+    help="What ECCOS has to reach.",
+)
+@click.option(
+    "--scheduler",
+    "schedulers",
+    type=click.Choice(["fifo", "eccos"]),
+    multiple=True,
+    default=("fifo", "eccos"),
+    show_default=True,
+)
+@click.option("--out", type=FOLDER, help="Folder for kernel.json and kernel.png.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+def kernel(
+    aios: Path,
+    python: Path | None,
+    callers: tuple[int, ...],
+    calls_per_caller: int,
+    latency: float,
+    quota: int,
+    quality_target: float,
+    schedulers: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """A real AIOS kernel under FIFO and under ECCOS, on the same load over two sandbox cores.
+
+    One core is dear and right about every question, the other is cheap and right about easy ones; ECCOS has
+    a history of other questions of these kinds. The checkout is copied; its own config is not touched.
+    This package must be installed in AIOS's environment.
+
+    \b
+    Examples:
+      eccos-aios bench kernel --aios ~/AIOS
+      eccos-aios bench kernel --aios ~/AIOS --callers 64 --latency 5 --out results
+    """
+    from eccos_aios.bench.kernel import Load, kernel_bench, rows_as_json
+
+    with shown_steps() as on_step:
+        rows = kernel_bench(
+            aios.expanduser().resolve(),
+            python,
+            [Load(number, number * calls_per_caller) for number in callers],
+            latency,
+            quota,
+            schedulers,
+            on_step=on_step,
+            quality_target=quality_target,
+        )
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "kernel.json").write_text(rows_as_json(rows) + "\n", encoding="utf-8")
+        from eccos_aios.bench.kernel_plot import plot_kernel
+
+        plot_kernel(rows, out / "kernel.png")
+    if as_json:
+        click.echo(json.dumps(json.loads(rows_as_json(rows))))
+    else:
+        _print_kernel(rows)
+
+
+def _print_kernel(rows: Sequence[KernelRow]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1))
+    for name in ("callers", "", "calls/s", "p50 s", "p95 s", "p99 s", "US $", "right", "busy", "errors"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("most at once: " + ", ".join(rows[0].max_in_flight), no_wrap=True)
+    for row in sorted(rows, key=lambda row: row.callers):
+        table.add_row(
+            str(row.callers),
+            row.scheduler,
+            f"{row.calls_per_s:.2f}",
+            f"{row.p50_s:.3f}",
+            f"{row.p95_s:.3f}",
+            f"{row.p99_s:.3f}",
+            f"{row.cost_usd:.4f}",
+            f"{row.quality:.1%}",
+            f"{row.busy_share:.0%}",
+            str(row.errors),
+            ", ".join(map(str, row.max_in_flight.values())),
+        )
+    Console(width=max(TABLE_WIDTH, Console().width)).print(table)

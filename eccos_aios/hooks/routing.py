@@ -1,0 +1,117 @@
+"""EccosRouting: a router strategy for AIOS's LLM adapter, routing without quotas."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eccos_aios.assign import WAITS, AssignmentProblem, solve
+from eccos_aios.config import EccosConfig
+from eccos_aios.core import Core
+from eccos_aios.hooks.setup import kernel_config, models_of, prepare
+from eccos_aios.predict import call_text
+from eccos_aios.schedule import Requirements, allowed_cores
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Where a batch goes, and what was expected of every core; the arrays have shape (calls, cores)."""
+
+    columns: list[int]
+    quality: NDArray[np.float64]
+    cost: NDArray[np.float64]
+
+
+class EccosRouting:
+    """``llms.router.strategy: eccos``: each batch to the cheapest cores that reach the quality target.
+
+    Parameters
+    ----------
+    llm_configs : list
+        AIOS's cores, each with a ``name``; AIOS replaces the attribute of the same name when it registers
+        a core later.
+    config : EccosConfig, optional
+        Default: the ``scheduler.eccos`` section of AIOS's config.
+
+    Raises
+    ------
+    ConfigError, HistoryError
+        The configuration, the manifest or the history is wrong.
+    """
+
+    def __init__(self, llm_configs: list[Any], config: EccosConfig | None = None) -> None:
+        self.llm_configs = llm_configs
+        config = config or kernel_config()
+        self.quality_target = config.quality_target
+        self._setup = prepare(config, llm_configs)
+        self._failed_before = False
+
+    def get_model_idxs(
+        self, selected_llm_lists: list[list[dict[str, Any]]], queries: list[list[dict[str, Any]]]
+    ) -> list[int]:
+        """The index in `llm_configs` of the core of each query.
+
+        Parameters
+        ----------
+        selected_llm_lists : list of list of dict
+            The cores that each query may go to, each with a ``name``.
+        queries : list of list of dict
+            The messages of each query.
+        """
+        if not queries:
+            return []
+        try:
+            return self.route(selected_llm_lists, queries).columns
+        except Exception:
+            # AIOS leaves the whole batch waiting for ever when its router raises.
+            if not self._failed_before:
+                logger.exception("routing failed: calls go to their first core (told once)")
+            self._failed_before = True
+            names = [llm.name for llm in self.llm_configs]
+            return [
+                min(map(names.index, cores), default=0) for cores in self._named(selected_llm_lists, names)
+            ]
+
+    def _named(
+        self, selected_llm_lists: list[list[dict[str, Any]]], names: list[str]
+    ) -> list[frozenset[str]]:
+        """Where each query may go: AIOS lists every core where the agent named none."""
+        manifest = frozenset(core.name for core in self._setup.cores)
+        everything = frozenset(names)
+        named = [frozenset(llm["name"] for llm in selected) & everything for selected in selected_llm_lists]
+        return [manifest if cores in (everything, frozenset()) else cores for cores in named]
+
+    def route(
+        self, selected_llm_lists: list[list[dict[str, Any]]], queries: list[list[dict[str, Any]]]
+    ) -> Routed:
+        """Stage 1 and stage 2 for a batch; parameters as `get_model_idxs`, but may raise."""
+        names = [llm.name for llm in self.llm_configs]
+        allowed = self._named(selected_llm_lists, names)
+        known = {core.name: core for core in self._setup.cores}
+        models = models_of(self.llm_configs)
+        cores = [known.get(each.name) or Core(name=each.name).at_backend(each.backend) for each in models]
+        texts = [call_text(messages) for messages in queries]
+        # AIOS tells its router neither the tools nor the length of the answer.
+        needs = [Requirements.of(text, named) for text, named in zip(texts, allowed, strict=True)]
+        estimates = self._setup.learner.predictor.predict(texts, names)
+        cost = estimates.cost(cores)
+        assignment = solve(
+            AssignmentProblem(
+                cost=cost,
+                quality=estimates.quality,
+                quota=np.full(len(cores), len(queries), dtype=np.int64),
+                target=self.quality_target,
+                allowed=allowed_cores(needs, cores),
+            )
+        )
+        columns = [
+            min(map(names.index, named)) if column == WAITS else column
+            for column, named in zip(assignment.core.tolist(), allowed, strict=True)
+        ]
+        return Routed(columns, estimates.quality, cost)

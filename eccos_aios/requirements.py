@@ -1,0 +1,124 @@
+"""Hard limits: which cores may take a call at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eccos_aios.core import ABILITIES, Ability, Core
+from eccos_aios.predict import CallText
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a call asks of a core.
+
+    Attributes
+    ----------
+    input_tokens : float
+        As many as the input may take; they have to fit the core's context window, with the answer.
+    abilities : frozenset of str
+        Those of ``tools``, ``json``, ``vision``, ``audio``, ``files`` that the core must support.
+    cores : frozenset of str or None
+        The only cores that may take it; None: any.
+    answer_tokens : float
+        Room for the answer: providers refuse a call whose input and answer together exceed the window.
+    expected_tokens : float
+        As many as the input is expected to take. They decide where no core has room for `input_tokens`,
+        lest a call that would fit is refused. Default: `input_tokens`, where those are known.
+    """
+
+    input_tokens: float
+    abilities: frozenset[Ability] = frozenset()
+    cores: frozenset[str] | None = None
+    answer_tokens: float = 0.0
+    expected_tokens: float = -1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.expected_tokens <= self.input_tokens:
+            object.__setattr__(self, "expected_tokens", self.input_tokens)
+
+    @classmethod
+    def of(
+        cls,
+        text: CallText,
+        cores: frozenset[str] | None = None,
+        *,
+        json: bool = False,
+        answer_tokens: float = 0.0,
+    ) -> Requirements:
+        """What a call of this text asks; `json`: whether it asks for JSON."""
+        asked: frozenset[Ability] = frozenset({"json"}) if json else frozenset()
+        return cls(text.most_tokens, text.abilities | asked, cores, answer_tokens, text.input_tokens)
+
+
+def allowed_cores(needs: Sequence[Requirements], cores: Sequence[Core]) -> NDArray[np.bool_]:
+    """Where each call may go, shape (calls, cores)."""
+    if len(needs) == 1:
+        return np.array([_row(needs[0], cores)], dtype=np.bool_)
+    answer = np.array([need.answer_tokens for need in needs], dtype=np.float64)
+    most = np.array([need.input_tokens for need in needs], dtype=np.float64) + answer
+    expected = np.array([need.expected_tokens for need in needs], dtype=np.float64) + answer
+    windows = np.array([core.context_window or np.inf for core in cores], dtype=np.float64)
+    able = _able(needs, cores)
+    allowed: NDArray[np.bool_] = able & (most[:, None] <= windows)
+    nowhere = ~allowed.any(axis=1)
+    allowed[nowhere] = able[nowhere] & (expected[nowhere, None] <= windows)
+    return allowed
+
+
+def _able(needs: Sequence[Requirements], cores: Sequence[Core]) -> NDArray[np.bool_]:
+    """Where each call may go as far as its length does not matter."""
+    able = np.ones((len(needs), len(cores)), dtype=bool)
+    for ability in sorted(ABILITIES):
+        lacks = np.array([ability not in core.supports for core in cores], dtype=bool)
+        needed = np.array([ability in need.abilities for need in needs], dtype=bool)
+        able &= ~(needed[:, None] & lacks)
+    position = {core.name: column for column, core in enumerate(cores)}
+    for row, need in enumerate(needs):
+        if need.cores is not None:
+            named = np.zeros(len(cores), dtype=bool)
+            named[[position[name] for name in need.cores if name in position]] = True
+            able[row] &= named
+    return able
+
+
+def _row(needs: Requirements, cores: Sequence[Core]) -> list[bool]:
+    """Where one call may go, without arrays."""
+    able = [
+        (needs.cores is None or core.name in needs.cores) and needs.abilities <= core.supports
+        for core in cores
+    ]
+    allowed = [may and _fits(needs.input_tokens, needs, core) for may, core in zip(able, cores, strict=True)]
+    if any(allowed) or needs.expected_tokens == needs.input_tokens:
+        return allowed
+    return [may and _fits(needs.expected_tokens, needs, core) for may, core in zip(able, cores, strict=True)]
+
+
+def _fits(input_tokens: float, needs: Requirements, core: Core) -> bool:
+    return core.context_window is None or input_tokens + needs.answer_tokens <= core.context_window
+
+
+def why_none(needs: Requirements, cores: Sequence[Core]) -> str:
+    """One line that says for each core why it may not take the call."""
+    reasons = "; ".join(
+        f"{core.name}: {_reason(needs, core, may)}"
+        for core, may in zip(cores, _row(needs, cores), strict=True)
+    )
+    return f"no core may take this call ({reasons or 'there are no cores'})"
+
+
+def _reason(needs: Requirements, core: Core, may: bool) -> str:
+    if may:
+        return "may take it"
+    if needs.cores is not None and core.name not in needs.cores:
+        return "not among the cores that the call may go to"
+    lacking = sorted(needs.abilities - core.supports)
+    if lacking:
+        return f"does not support {', '.join(lacking)}"
+    tokens = needs.input_tokens if _fits(needs.expected_tokens, needs, core) else needs.expected_tokens
+    room = f" and room for an answer of {needs.answer_tokens:.0f}" if needs.answer_tokens else ""
+    return f"{tokens:.0f} input tokens{room} exceed its context window of {core.context_window}"

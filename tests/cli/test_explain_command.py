@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from eccos_aios.cli.explain import LEFT_OUT, explain
+from eccos_aios.history import HistoryStore, import_history
+from eccos_aios.predict import HybridPredictor, embedding_of
+
+EASY, HARD = "What is two plus two?", "Prove that every planar graph has a proper colouring."
+
+
+def files(folder: Path) -> list[str]:
+    cores = [{"name": name, "price": {"output": price}} for name, price in (("small", 1), ("large", 9))]
+    (folder / "cores.yaml").write_text(json.dumps({"cores": cores}))
+    records = [
+        {
+            "query": query,
+            "outputs": [
+                {"model_name": name, "correctness": name == "large" or query == EASY}
+                for name in ("small", "large")
+            ],
+        }
+        for query in (EASY, HARD)
+        for _ in range(30)
+    ]
+    (folder / "history.jsonl").write_text("\n".join(map(json.dumps, records)))
+    return ["--history", str(folder / "history.jsonl"), "--cores", str(folder / "cores.yaml")]
+
+
+def test_the_choice_its_reason_and_its_neighbours_are_told(tmp_path: Path) -> None:
+    done = CliRunner().invoke(explain, [*files(tmp_path), "--quality-target", "0.9", "--json", HARD])
+    told = json.loads(done.output)
+    assert told["core"] == "large"
+    assert "small" in told["why"]
+    assert {row["core"] for row in told["estimates"]} == {"small", "large"}
+    assert told["neighbours"][0]["query"] == HARD
+
+
+def test_people_get_a_table(tmp_path: Path) -> None:
+    done = CliRunner().invoke(explain, [*files(tmp_path), EASY])
+    assert done.exit_code == 0
+    assert "→ small" in done.output
+    assert "2 of 2 cores" in done.output
+
+
+def test_of_a_store_what_was_fitted_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from_file = CliRunner().invoke(explain, [*files(tmp_path), "--json", HARD])
+    with HistoryStore(tmp_path / "history.db") as store:
+        import_history(store, tmp_path / "history.jsonl")
+    arguments = ["--history", str(tmp_path / "history.db"), *files(tmp_path)[2:], "--json", HARD]
+    first = CliRunner().invoke(explain, arguments)
+    monkeypatch.setattr(HybridPredictor, "fit", lambda *_: pytest.fail("is fitted anew"))
+    again = CliRunner().invoke(explain, arguments)
+    assert json.loads(again.output) == json.loads(first.output)
+    assert json.loads(first.output)["core"] == json.loads(from_file.output)["core"]
+
+
+def test_past_calls_without_text_are_found_and_said_to_have_none(tmp_path: Path) -> None:
+    arguments = files(tmp_path)
+    with HistoryStore(tmp_path / "bare.db", store_text=False, embed=embedding_of) as store:
+        import_history(store, tmp_path / "history.jsonl")
+    done = CliRunner().invoke(explain, ["--history", str(tmp_path / "bare.db"), *arguments[2:], EASY])
+    assert done.exit_code == 0
+    assert "1.00" in done.output
+    assert LEFT_OUT in done.output
+
+
+def test_an_empty_query_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(explain, [*files(tmp_path), " "])
+    assert done.exit_code == 2
+    assert "QUERY: is empty" in done.output
