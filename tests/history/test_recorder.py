@@ -226,7 +226,7 @@ def wrapped(cause: Exception) -> HistoryError:
 def test_an_outcome_that_the_store_does_not_take_costs_no_other(
     path: Path, fault: BaseException, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("eccos_aios.history.recorder.ALONE_S", 0.001)
+    monkeypatch.setattr("eccos_aios.history.recorder.SINGLE_RETRY_S", 0.001)
     with MoodyStore(path, fault, poison="5") as store, OutcomeRecorder(store) as recorder:
         for number in range(40):
             recorder.record(call(number))
@@ -238,7 +238,7 @@ def test_an_outcome_that_the_store_does_not_take_costs_no_other(
         assert recorder.faults() == []
     assert sorted(ids(store)) == sorted([*(str(n) for n in range(40) if n != 5), "afterwards"])
     assert (recorder.recorded, recorder.dropped) == (40, 2)
-    assert caplog.text.count("does not take it") == 1
+    assert caplog.text.count("the store rejects it") == 1
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("not yet"), MemoryError(), SystemExit(1)], ids=repr)
@@ -285,7 +285,7 @@ def test_what_keeps_outcomes_from_the_disk_is_said(path: Path, monkeypatch: pyte
         store.refused.clear()
         assert store.refused.wait(30)
         assert recorder.faults() == [
-            "outcomes wait for the disk since 0 s: the store cannot be used: disk is full"
+            "outcomes have waited for the disk for 0 s: the store cannot be used: disk is full"
         ]
         store.mended.set()
         assert recorder.flush(30)
