@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from eccos_aios.config import default_of
+
 
 @dataclass(frozen=True)
 class RetryPolicy:
@@ -26,7 +28,7 @@ class RetryPolicy:
         Retries that may be in flight in any case.
     """
 
-    max_attempts: int = 3
+    max_attempts: int = default_of("max_attempts")
     first_backoff_s: float = 0.1
     longest_backoff_s: float = 5.0
     budget_share: float = 0.25
