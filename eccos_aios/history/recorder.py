@@ -129,17 +129,6 @@ class OutcomeRecorder:
             goal = self._accepted
             return self._changed.wait_for(lambda: self._settled >= goal, timeout_s)
 
-    def give_quality(self, call_id: str, quality: float, timeout_s: float = CLOSE_S) -> None:
-        """As `HistoryStore.give_quality`, also for a call whose outcome is still on its way to the store.
-
-        Raises
-        ------
-        HistoryError
-            As `HistoryStore.give_quality`.
-        """
-        self.flush(timeout_s)
-        self._store.give_quality(call_id, quality)
-
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Accept no more, write what waits, end the thread."""
         with self._changed:

@@ -20,8 +20,8 @@ from eccos_aios.errors import EccosError
 from eccos_aios.history import Record, read_history
 from eccos_aios.history.schema import is_store
 from eccos_aios.hooks.checkout import read_checkout_config, require_checkout, revision_of
+from eccos_aios.hooks.kernel_config import Model, check, models_of, never_served
 from eccos_aios.hooks.serve import NEEDED
-from eccos_aios.hooks.setup import Model, check, models_of, never_served
 from eccos_aios.hooks.shape import faults_on_disk
 from eccos_aios.hooks.switch import asks_for_router, asks_for_scheduler, needs_of
 from eccos_aios.hooks.syscall import DEFAULT_ANSWER_TOKENS

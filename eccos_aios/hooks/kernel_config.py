@@ -1,4 +1,4 @@
-"""Setup: what the clockwork needs from the config, the manifest, the history and AIOS's cores."""
+"""What AIOS's config says: the ``scheduler.eccos`` section, and the models that become cores."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eccos_aios.config import SECTION, EccosConfig, eccos_config
+from eccos_aios.config import EccosConfig, eccos_config
 from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import ConfigError
-from eccos_aios.history.schema import is_store
-from eccos_aios.predict import HybridPredictor, OnlinePredictor, fitted_predictor, use_tokenizer
+from eccos_aios.predict import use_tokenizer
 from eccos_aios.predict.tokens import Encode
-from eccos_aios.runtime.learner import Learner, learner_of
-from eccos_aios.schedule import RetryPolicy, SchedulerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -32,26 +29,8 @@ class Model:
     hostname: str | None = None
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What one scheduler runs on.
-
-    Attributes
-    ----------
-    cores : tuple of Core
-        The manifest's cores that AIOS initialised, with the prices that are known under their backends.
-    learner : Learner
-        Holds the predictor, fitted on the history; not started.
-    settings : SchedulerSettings
-    """
-
-    cores: tuple[Core, ...]
-    learner: Learner
-    settings: SchedulerSettings
-
-
 def kernel_config() -> EccosConfig:
-    """The ``scheduler.eccos`` section as the AIOS of this process has loaded it.
+    """The ``scheduler.eccos`` section as this process's AIOS has loaded it.
 
     Raises
     ------
@@ -65,14 +44,14 @@ def kernel_config() -> EccosConfig:
 
 
 def kernel_model_names() -> list[str]:
-    """``llms.models[].name`` of the AIOS of this process."""
+    """``llms.models[].name`` of this process's AIOS."""
     from aios.config.config_manager import config
 
     return [model.get("name") for model in config.get_llms_config().get("models") or []]
 
 
 def check(config: EccosConfig, model_names: list[str]) -> Manifest:
-    """Hold the manifest against the models that AIOS's config lists.
+    """Check the manifest against the models that AIOS's config lists.
 
     Raises
     ------
@@ -105,9 +84,9 @@ def _entry(llm_config: Any, name: str) -> Any:
 
 
 def never_served(models: Sequence[Model]) -> list[tuple[Model, Model]]:
-    """Models that no call reaches, each with the one before it that has its name.
+    """Models that no call reaches, each with the earlier one of the same name.
 
-    AIOS tells its models apart by name alone and takes the first.
+    AIOS identifies models by name alone and takes the first.
     """
     by_name: defaultdict[str, list[Model]] = defaultdict(list)
     for model in models:
@@ -115,8 +94,10 @@ def never_served(models: Sequence[Model]) -> list[tuple[Model, Model]]:
     return [(later, alike[0]) for alike in by_name.values() for later in alike[1:]]
 
 
-def prepare(config: EccosConfig, llm_configs: Sequence[Any], learner: Learner | None = None) -> Setup:
-    """Read what the config names and fit the predictor; log what an operator should know of the cores.
+def kernel_cores(config: EccosConfig, llm_configs: Sequence[Any]) -> tuple[Core, ...]:
+    """The manifest's cores that AIOS initialised, priced by their backends; logs what needs attention.
+
+    Also lets tokens be counted by litellm's tokenizer, where it is loaded.
 
     Parameters
     ----------
@@ -124,15 +105,11 @@ def prepare(config: EccosConfig, llm_configs: Sequence[Any], learner: Learner | 
     llm_configs : sequence
         The models that AIOS initialised, each with a ``name`` and, where AIOS knows them, ``backend`` and
         ``hostname``.
-    learner : Learner, optional
-        One that learns from this history already. Default: the history is read.
 
     Raises
     ------
     ConfigError
         The manifest is wrong, or AIOS has none of its cores.
-    HistoryError
-        A record is wrong.
     """
     manifest, models = config.read_manifest(), models_of(llm_configs)
     backends = {model.name: model.backend for model in reversed(models)}  # of several of a name the first
@@ -146,11 +123,7 @@ def prepare(config: EccosConfig, llm_configs: Sequence[Any], learner: Learner | 
         )
     _warn(config, manifest, cores, models)
     use_tokenizer(_litellm_encode())
-    return Setup(
-        cores=cores,
-        learner=learner or _learner(config),
-        settings=settings_of(config),
-    )
+    return cores
 
 
 def _warn(config: EccosConfig, manifest: Manifest, cores: Sequence[Core], models: Sequence[Model]) -> None:
@@ -165,15 +138,15 @@ def _warn(config: EccosConfig, manifest: Manifest, cores: Sequence[Core], models
     for core in cores:
         if core.known_price is None:
             logger.warning(
-                "core %r has no price: %s gives none and litellm knows none, so it is taken to be as dear as "
-                "the dearest other core; set its price there, {input: 0, output: 0} for your own hardware",
+                "core %r has no price: %s gives none and litellm knows none, so the highest price of the "
+                "others is assumed; set its price there, {input: 0, output: 0} for your own hardware",
                 core.name,
                 config.manifest,
             )
     for later, first in never_served(models):
         logger.warning(
-            "core %r at %s never serves: AIOS's config lists that name before, at %s, and AIOS tells cores "
-            "apart by name alone; rename one of them",
+            "core %r at %s never serves: AIOS's config lists that name earlier, at %s, and AIOS identifies "
+            "cores by name alone; rename one of them",
             later.name,
             later.hostname or later.backend,
             first.hostname or first.backend,
@@ -181,54 +154,16 @@ def _warn(config: EccosConfig, manifest: Manifest, cores: Sequence[Core], models
 
 
 def _litellm_encode() -> Encode | None:
-    """The tokenizer (cl100k) that litellm ships and uses itself, where litellm is loaded; else None.
+    """The tokenizer (cl100k) that litellm ships, where litellm is loaded; else None.
 
-    Where litellm is told to keep its tokenizer elsewhere, it may have to fetch it first: that is left to it.
+    Not where litellm is configured to cache its tokenizer elsewhere, as it may have to download it first.
     """
     litellm = sys.modules.get("litellm")
     if litellm is None or os.environ.get("CUSTOM_TIKTOKEN_CACHE_DIR"):
         return None
     try:
         encode: Encode = litellm.encoding.encode_ordinary
-    except Exception as error:  # noqa: BLE001 - whatever litellm's loading raises, calls are counted without
+    except Exception as error:  # noqa: BLE001 - tokens are estimated whatever litellm raises
         logger.info("litellm's tokenizer cannot be used, tokens are estimated: %s", type(error).__name__)
         return None
     return encode
-
-
-def settings_of(config: EccosConfig) -> SchedulerSettings:
-    """The clockwork's knobs as the config sets them."""
-    targets = {name: agent.quality_target for name, agent in config.agents.items()}
-    return SchedulerSettings(
-        quality_target=config.quality_target,
-        max_wait_s=config.max_wait_s,
-        max_quality_wait_s=config.max_quality_wait_s,
-        price_per_second=config.price_per_second,
-        gather_s=config.gather_ms / 1000,
-        call_timeout_s=config.call_timeout_s,
-        attempt_timeout_s=config.attempt_timeout_s,
-        unavailable_after_s=config.unavailable_after_s,
-        max_pending=config.max_pending,
-        grace_s=config.grace_s,
-        max_age_s=config.max_age_s,
-        agent_weights={name: agent.weight for name, agent in config.agents.items()},
-        agent_targets={name: target for name, target in targets.items() if target is not None},
-        retry=RetryPolicy(max_attempts=config.max_attempts),
-        affinity=config.affinity,
-        exploration=config.exploration,
-        log_text=config.log_text,
-    )
-
-
-def _learner(config: EccosConfig) -> Learner:
-    history = config.history
-    if history is None:
-        logger.warning("no %s.history: every core starts from the same prior", SECTION)
-        return Learner(OnlinePredictor(HybridPredictor().fit([])))
-    if not is_store(history):
-        logger.info("%s is only read: what this kernel sees is not kept; a .db store would", history)
-    elif not history.exists():
-        logger.info("%s does not exist yet: every core starts from the same prior", history)
-        return Learner(OnlinePredictor(HybridPredictor().fit([])), history)
-    logger.info("learning from %s; what is learned is kept beside it for the next start", history)
-    return learner_of(history, fitted_predictor(history))

@@ -201,8 +201,8 @@ class Scheduler:
         with self._state.changed:
             self._state.ledger.refused += 1
 
-    def give_quality(self, call: int | str, quality: float) -> bool:
-        """Tell the quality, 0 to 1, that a call really had; what is told last counts.
+    def note_quality(self, call: int | str, quality: float) -> bool:
+        """Correct the quality debt by the actual quality, 0 to 1, of a call; the last one counts.
 
         `call` is its number or its id; False where no such finished call is remembered.
         """

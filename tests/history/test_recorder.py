@@ -142,20 +142,6 @@ def test_what_could_not_be_written_to_the_end_is_counted(path: Path) -> None:
         assert writers() == []
 
 
-def test_feedback_waits_for_the_outcome_that_it_is_about(slow: SlowStore) -> None:
-    with OutcomeRecorder(slow) as recorder:
-        recorder.record(call("a"))
-        assert slow.reached.wait(30)
-        feedback = threading.Thread(target=recorder.give_quality, args=("a", 0.5), name="feedback")
-        feedback.start()
-        slow.go_on.set()
-        feedback.join(30)
-        (record,) = slow.records()
-        assert record.outputs[0].quality == 0.5
-        with pytest.raises(HistoryError, match="no finished call of this id"):
-            recorder.give_quality("nobody", 0.5)
-
-
 def test_many_threads_record_at_once_and_nothing_is_lost(path: Path) -> None:
     with HistoryStore(path) as store, OutcomeRecorder(store) as recorder:
         threads = [
