@@ -375,7 +375,7 @@ class EccosScheduler:
         text = text_of(syscall.query)
         call = Call(
             text=text,
-            needs=needs_of(syscall.query, text, self._open_cores),
+            requirements=needs_of(syscall.query, text, self._open_cores),
             payload=Asked.by(syscall),
             on_done=self._complete,
             agent=syscall.agent_name,

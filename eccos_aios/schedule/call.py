@@ -83,7 +83,7 @@ class Call:
     ----------
     text : CallText
         What stage 1 sees of it.
-    needs : Requirements
+    requirements : Requirements
         What it asks of a core.
     payload : object
         What the core is given; the clockwork never looks inside.
@@ -108,7 +108,7 @@ class Call:
     """
 
     text: CallText
-    needs: Requirements
+    requirements: Requirements
     payload: Any
     on_done: Callable[[Call, CallResult], None]
     agent: str = ""

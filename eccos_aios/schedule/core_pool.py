@@ -76,7 +76,7 @@ class CorePool:
 
     def permitted(self, call: Call) -> frozenset[str]:
         """The cores that may take a call by what it needs."""
-        allowed = allowed_cores([call.needs], self.cores)[0]
+        allowed = allowed_cores([call.requirements], self.cores)[0]
         names = frozenset(name for name, may in zip(self.names, allowed.tolist(), strict=True) if may)
         return names if call.pinned is None else names & {call.pinned}
 
@@ -137,7 +137,7 @@ class CorePool:
         """
         cores = self.cores
         cost = estimates.cost_at(self.prices)
-        allowed = allowed_cores([call.needs for call in calls], cores)
+        allowed = allowed_cores([call.requirements for call in calls], cores)
         columns = self.columns
         for position, call in enumerate(calls):
             permitted, prices = _untried(allowed[position], call, columns, down), cost[position]

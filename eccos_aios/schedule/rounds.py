@@ -168,7 +168,7 @@ class Rounds:
             return self._price_one_by_one(table, calls, error)
         refused = {call for call in calls if call.row is not None and not call.row.allowed.any()}
         for call in refused:
-            reason = NoCoreError(why_none(call.needs, table.cores))
+            reason = NoCoreError(why_none(call.requirements, table.cores))
             state.finish(call, CallResult(None, error=reason, failed=True, causes=call.causes))
         return refused
 
@@ -229,7 +229,7 @@ def _is_served(table: CorePool, free: Set[str]) -> Callable[[Call], bool]:
     def is_served(call: Call) -> bool:
         if call.pinned in names:
             return call.pinned in free
-        named = names if call.needs.cores is None else call.needs.cores & names
+        named = names if call.requirements.cores is None else call.requirements.cores & names
         return not named or not named.isdisjoint(free)
 
     return is_served

@@ -103,7 +103,7 @@ class Backend:
 
 
 def call(on_done: Callable[[Call, CallResult], None], payload: object = None, **fields: object) -> Call:
-    fields.setdefault("needs", Requirements(10))
+    fields.setdefault("requirements", Requirements(10))
     return Call(text=CallText("a question", 10), payload=payload, on_done=on_done, **fields)  # type: ignore[arg-type]
 
 
@@ -194,7 +194,7 @@ def test_a_core_that_is_good_enough_is_waited_for_longer_than_a_cheap_one() -> N
             scheduler.submit(call(answers, payload="needs the dear one"))
         backend.wait_until_holding(2)
         scheduler.submit(
-            call(answers, payload="for cheap", needs=Requirements(10, cores=frozenset({"cheap"})))
+            call(answers, payload="for cheap", requirements=Requirements(10, cores=frozenset({"cheap"})))
         )
         backend.wait_until_holding(1)
         assert [core for core, payload in backend.served if payload == "needs the dear one"] == [
@@ -231,7 +231,7 @@ def test_a_call_that_only_one_core_may_take_waits_for_it() -> None:
     backend, answers = Backend(open_gate=False), Answers()
     with running(backend, max_wait_s=0.01) as scheduler:
         for _ in range(3):
-            scheduler.submit(call(answers, needs=Requirements(10, cores=frozenset({"dear"}))))
+            scheduler.submit(call(answers, requirements=Requirements(10, cores=frozenset({"dear"}))))
         backend.wait_until_holding(2)
         backend.gate.set()
         assert [result.core for result in answers.wait(3)] == ["dear"] * 3
@@ -250,7 +250,7 @@ def test_a_call_that_no_core_may_take_is_told_why() -> None:
     mute = Core(name="mute", supports=frozenset({"json"}))
     answers = Answers()
     with running(Backend(), cores=(small, mute)) as scheduler:
-        scheduler.submit(call(answers, needs=Requirements(10, frozenset({"tools"}))))
+        scheduler.submit(call(answers, requirements=Requirements(10, frozenset({"tools"}))))
         error = answers.wait(1)[0].error
     assert isinstance(error, NoCoreError)
     assert "context window" in str(error)
@@ -378,7 +378,7 @@ def test_a_core_may_join_and_take_the_calls_that_name_it() -> None:
     answers = Answers()
     with running(Backend()) as scheduler:
         scheduler.add_core(Core(name="new"))
-        scheduler.submit(call(answers, needs=Requirements(10, cores=frozenset({"new"}))))
+        scheduler.submit(call(answers, requirements=Requirements(10, cores=frozenset({"new"}))))
         assert answers.wait(1)[0].core == "new"
         assert scheduler.core_names == ("cheap", "dear", "new")
 
@@ -393,7 +393,7 @@ def test_a_core_that_leaves_gets_no_more_calls_and_its_quota_holds_when_it_comes
         scheduler.submit(call(answers))
         backend.wait_until_holding(1)
         assert [core for core, _ in backend.served] == ["cheap", "dear"]
-        scheduler.submit(call(answers, needs=Requirements(10, cores=frozenset({"cheap"}))))
+        scheduler.submit(call(answers, requirements=Requirements(10, cores=frozenset({"cheap"}))))
         (refused,) = answers.wait(1)
         assert isinstance(refused.error, NoCoreError)
         scheduler.add_core(CHEAP)
@@ -449,7 +449,7 @@ def test_whatever_is_submitted_is_answered_within_the_quotas(
         for payload in payloads:
             scheduler.submit(call(answers, payload=payload))
         for column in restricted:  # some of these name a core that is not there
-            scheduler.submit(call(answers, needs=Requirements(1, cores=frozenset({f"core{column}"}))))
+            scheduler.submit(call(answers, requirements=Requirements(1, cores=frozenset({f"core{column}"}))))
         answers.wait(len(payloads) + len(restricted))
     assert all(backend.most[core.name] <= core.slots for core in cores)
     assert len(answers.results) == len(payloads) + len(restricted)

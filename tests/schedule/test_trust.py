@@ -441,9 +441,9 @@ def test_calls_for_a_busy_core_do_not_hide_those_for_a_free_one() -> None:
     backend, answers = Backend(open_gate=False), Answers()
     with running(backend, grace_s=0.0) as scheduler:
         for _ in range(500):
-            scheduler.submit(call(answers, needs=Requirements(1, cores=frozenset({"cheap"}))))
+            scheduler.submit(call(answers, requirements=Requirements(1, cores=frozenset({"cheap"}))))
         backend.wait_until_holding(2)
-        scheduler.submit(call(answers, needs=Requirements(1, cores=frozenset({"dear"}))))
+        scheduler.submit(call(answers, requirements=Requirements(1, cores=frozenset({"dear"}))))
         backend.wait_until_holding(1)
         assert backend.served[-1][0] == "dear"
 
