@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 from types import TracebackType
 
+from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.errors import HistoryError
 from eccos_aios.history.call_outcome import CallOutcome
 from eccos_aios.history.store import HistoryStore
@@ -47,13 +47,17 @@ class OutcomeRecorder:
         Where they go. It stays the caller's, who closes it after the recorder.
     capacity : int
         Outcomes that may wait.
+    clock : Clock, optional
     """
 
-    def __init__(self, store: HistoryStore, *, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, store: HistoryStore, *, capacity: int = CAPACITY, clock: Clock = MONOTONIC_CLOCK
+    ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity: {capacity}: must be at least 1")
         self._store = store
         self._capacity = capacity
+        self._clock = clock
         # Guards every field below. Never held while the store is called.
         self._changed = threading.Condition()
         self._waiting: deque[CallOutcome] = deque()
@@ -66,7 +70,7 @@ class OutcomeRecorder:
         self._dropped = 0
         self._closed = False
         self._refused = False  # an outcome was dropped alone, and that was logged
-        self._thread = SupervisedThread("eccos-history-writer", self._write)
+        self._thread = SupervisedThread("eccos-history-writer", self._write, clock=clock)
         self._thread.start()
 
     def __enter__(self) -> OutcomeRecorder:
@@ -101,7 +105,7 @@ class OutcomeRecorder:
     def faults(self) -> list[str]:
         """What keeps outcomes from the disk at the moment, a line each; empty where nothing does."""
         with self._changed:
-            since_s, reason = (time.monotonic() - self._since_s if self._in_hand else 0.0), self._reason
+            since_s, reason = (self._clock.now_s() - self._since_s if self._in_hand else 0.0), self._reason
             closed = self._closed
         if not closed and not self.alive:
             return ["the history's writer has ended"]
@@ -127,7 +131,8 @@ class OutcomeRecorder:
         """Wait until all that was taken so far is on disk or dropped; False where the time ran out."""
         with self._changed:
             goal = self._accepted
-            return self._changed.wait_for(lambda: self._settled >= goal, timeout_s)
+            until_s = None if timeout_s is None else self._clock.now_s() + timeout_s
+            return self._clock.wait_for(self._changed, lambda: self._settled >= goal, until_s)
 
     def give_quality(self, call_id: str, quality: float, timeout_s: float = CLOSE_S) -> None:
         """As `HistoryStore.give_quality`, also for a call whose outcome is still on its way to the store.
@@ -165,9 +170,9 @@ class OutcomeRecorder:
     def _next_batch(self) -> list[CallOutcome]:
         """What is to be written now: first what was in hand when the thread was begun again."""
         with self._changed:
-            self._changed.wait_for(lambda: self._in_hand or self._waiting or self._closed)
+            self._clock.wait_for(self._changed, lambda: bool(self._in_hand or self._waiting or self._closed))
             if not self._in_hand:
-                self._since_s = time.monotonic()
+                self._since_s = self._clock.now_s()
                 self._in_hand = list(islice(self._waiting, BATCH))
                 for _ in self._in_hand:
                     self._waiting.popleft()
@@ -193,13 +198,13 @@ class OutcomeRecorder:
             if first:
                 logger.warning("outcomes wait, trying again every %g s: %s", RETRY_S, _cause(fault))
             with self._changed:
-                self._changed.wait_for(lambda: self._closed, RETRY_S)
+                self._clock.wait_for(self._changed, lambda: self._closed, self._clock.now_s() + RETRY_S)
 
     def _write_alone(self, outcome: CallOutcome) -> None:
         """Write one outcome of a batch that was refused, or drop it where it is the one."""
         for attempt in range(ALONE):
             if attempt:
-                time.sleep(ALONE_S)
+                self._clock.sleep(ALONE_S)
             if self._written((outcome,)):
                 return
         with self._changed:
@@ -226,7 +231,7 @@ class OutcomeRecorder:
                 self._recorded += count
             else:
                 self._dropped += count
-            self._since_s, self._reason = time.monotonic(), ""
+            self._since_s, self._reason = self._clock.now_s(), ""
             self._changed.notify_all()
 
 

@@ -69,6 +69,11 @@ class Attempt:
         """When it times out, on its clock."""
         return self.started_s + self.timeout_s
 
+    @property
+    def timed_out(self) -> bool:
+        """Whether its time is over."""
+        return self.clock.now_s() > self.deadline_s
+
     def left_s(self) -> float:
         """Seconds until it times out, at least the millisecond that a socket timeout must have."""
         return max(0.001, self.deadline_s - self.clock.now_s())
