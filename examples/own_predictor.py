@@ -50,7 +50,7 @@ questions = ["2 + 2?", "Explain, step by step and with every lemma that you use,
 for question in questions:
     text = query_text(question)
     scheduler.submit(
-        Call(text=text, needs=Requirements(text.input_tokens), payload=question[:40], on_done=show)
+        Call(text=text, requirements=Requirements(text.input_tokens), payload=question[:40], on_done=show)
     )
     answered.acquire()
 scheduler.stop()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 from types import TracebackType
 
+from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.errors import HistoryError
 from eccos_aios.history.call_outcome import CallOutcome
 from eccos_aios.history.store import HistoryStore
@@ -48,13 +48,17 @@ class OutcomeRecorder:
         Owned by the caller, who closes it after the recorder.
     capacity : int
         Outcomes that may wait.
+    clock : Clock, optional
     """
 
-    def __init__(self, store: HistoryStore, *, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, store: HistoryStore, *, capacity: int = CAPACITY, clock: Clock = MONOTONIC_CLOCK
+    ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity: {capacity}: must be at least 1")
         self._store = store
         self._capacity = capacity
+        self._clock = clock
         # Guards every field below. Never held while the store is called.
         self._changed = threading.Condition()
         self._waiting: deque[CallOutcome] = deque()
@@ -67,7 +71,7 @@ class OutcomeRecorder:
         self._dropped = 0
         self._closed = False
         self._log = LogOnce(logger)
-        self._thread = SupervisedThread("eccos-history-writer", self._write)
+        self._thread = SupervisedThread("eccos-history-writer", self._write, clock=clock)
         self._thread.start()
 
     def __enter__(self) -> OutcomeRecorder:
@@ -102,7 +106,7 @@ class OutcomeRecorder:
     def faults(self) -> list[str]:
         """What currently keeps outcomes from the disk, a line each."""
         with self._changed:
-            since_s, reason = (time.monotonic() - self._since_s if self._batch else 0.0), self._reason
+            since_s, reason = (self._clock.now_s() - self._since_s if self._batch else 0.0), self._reason
             closed = self._closed
         if not closed and not self.alive:
             return ["the history's writer has ended"]
@@ -127,7 +131,8 @@ class OutcomeRecorder:
         """Wait until all outcomes accepted so far are on disk or dropped; False where the time ran out."""
         with self._changed:
             goal = self._accepted
-            return self._changed.wait_for(lambda: self._settled >= goal, timeout_s)
+            until_s = None if timeout_s is None else self._clock.now_s() + timeout_s
+            return self._clock.wait_for(self._changed, lambda: self._settled >= goal, until_s)
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Accept no more, write what waits, end the thread."""
@@ -154,9 +159,9 @@ class OutcomeRecorder:
     def _next_batch(self) -> list[CallOutcome]:
         """The next outcomes to write; after a restart of the thread first the batch that it had."""
         with self._changed:
-            self._changed.wait_for(lambda: self._batch or self._waiting or self._closed)
+            self._clock.wait_for(self._changed, lambda: bool(self._batch or self._waiting or self._closed))
             if not self._batch:
-                self._since_s = time.monotonic()
+                self._since_s = self._clock.now_s()
                 self._batch = list(islice(self._waiting, BATCH))
                 for _ in self._batch:
                     self._waiting.popleft()
@@ -182,13 +187,13 @@ class OutcomeRecorder:
             if first:
                 logger.warning("outcomes wait for the store, retrying every %g s: %s", RETRY_S, _cause(fault))
             with self._changed:
-                self._changed.wait_for(lambda: self._closed, RETRY_S)
+                self._clock.wait_for(self._changed, lambda: self._closed, self._clock.now_s() + RETRY_S)
 
     def _write_single(self, outcome: CallOutcome) -> None:
         """Write one outcome of a batch that was rejected, or drop it if the store rejects it too."""
         for attempt in range(SINGLE_ATTEMPTS):
             if attempt:
-                time.sleep(SINGLE_RETRY_S)
+                self._clock.sleep(SINGLE_RETRY_S)
             if self._written((outcome,)):
                 return
         self._log.warning("rejected", "an outcome is lost: the store rejects it while it accepts others")
@@ -210,7 +215,7 @@ class OutcomeRecorder:
                 self._recorded += count
             else:
                 self._dropped += count
-            self._since_s, self._reason = time.monotonic(), ""
+            self._since_s, self._reason = self._clock.now_s(), ""
             self._changed.notify_all()
 
 

@@ -103,7 +103,7 @@ class LlmCalls:
         text = text_of(syscall.query)
         call = Call(
             text=text,
-            needs=needs_of(syscall.query, text, self._cores),
+            requirements=needs_of(syscall.query, text, self._cores),
             payload=Asked.by(syscall),
             on_done=self._answer,
             agent=syscall.agent_name,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.config import EccosConfig
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import CallOutcome, HistoryStore, OutcomeRecorder
@@ -39,9 +40,14 @@ class OutcomeLog:
     """Owns the store that outcomes are written to, and its recorder; the store may be swapped at any time.
 
     Without a store the latest outcomes are remembered all the same. Any thread may call any method.
+
+    Parameters
+    ----------
+    clock : Clock, optional
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = MONOTONIC_CLOCK) -> None:
+        self._clock = clock
         # Guards every field below. Held while a recorder accepts an outcome, which never waits, so that no
         # outcome meets a recorder that has just been closed.
         self._changed = threading.Condition()
@@ -77,7 +83,8 @@ class OutcomeLog:
         if same and store is not None:
             store.close()
             return
-        following = None if store is None else OutcomeRecorder(store)  # raises where no thread can be started
+        # Raises where no thread can be started.
+        following = None if store is None else OutcomeRecorder(store, clock=self._clock)
         with self._changed:
             before, recorder = self._store, self._recorder
             self._store, self._identity, self._recorder = store, identity, following
@@ -202,7 +209,7 @@ class OutcomeLog:
     def _flushed(self, is_recorded: Callable[[], bool]) -> HistoryStore | None:
         """The store, once the calls in question are recorded and all that was recorded is on disk."""
         with self._changed:
-            done = self._changed.wait_for(is_recorded, FLUSH_S)
+            done = self._clock.wait_for(self._changed, is_recorded, self._clock.now_s() + FLUSH_S)
             recorder, store = self._recorder, self._store
         if recorder is not None and store is not None and not (done and recorder.flush(FLUSH_S)):
             raise HistoryError(str(store.path), "", ABSENT, "the store cannot be written at the moment")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eccos_aios.schedule.histogram import Histogram
+    from eccos_aios.schedule.metrics import Histogram
 
 CORE_STATES = ("ok", "paused", "half-open", "open")
 

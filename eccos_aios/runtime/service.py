@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError
 from eccos_aios.history import CallOutcome, Record
 from eccos_aios.runtime.configuration import ServiceConfiguration
 from eccos_aios.runtime.feedback import Feedback
+from eccos_aios.runtime.feedback_limit import FeedbackLimit
 from eccos_aios.runtime.learner import Learner
 from eccos_aios.runtime.outcome_log import OutcomeLog
 from eccos_aios.schedule import Call, CallResult, Execute, Prober, Scheduler, StoppedError
@@ -94,6 +96,8 @@ class SchedulingService:
     configuration : ServiceConfiguration
         Made by `prepare`; the service owns it from now on.
     backend : Backend
+    clock : Clock, optional
+        Times the scheduler, the recorder and the limits of feedback.
 
     Attributes
     ----------
@@ -102,17 +106,22 @@ class SchedulingService:
         They outlive a reconfiguration.
     """
 
-    def __init__(self, configuration: ServiceConfiguration, backend: Backend) -> None:
+    def __init__(
+        self, configuration: ServiceConfiguration, backend: Backend, *, clock: Clock = MONOTONIC_CLOCK
+    ) -> None:
         self.scheduler = Scheduler(
             configuration.cores,
             configuration.learner.predictor,
             backend.execute,
             configuration.settings,
             backend.prober,
+            clock=clock,
         )
         self.suspensions = Suspensions()
-        self._outcomes = OutcomeLog()
-        self._feedback = Feedback(self.scheduler, self._outcomes, self._learn)
+        self._outcomes = OutcomeLog(clock)
+        self._feedback = Feedback(
+            self.scheduler, self._outcomes, self._learn, FeedbackLimit(clock=clock.now_s)
+        )
         # Guards what follows. Held for assignments only.
         self._lock = threading.Lock()
         self._configuration = configuration

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -56,6 +55,7 @@ class RoundPipeline:
         settings: SchedulerSettings,
         pending: Sequence[Call],
         owed: Callable[[int], float],
+        now_s: float,
     ) -> Plan:
         """Stage 2, and the exploring of what it decided."""
         capacity = table.capacity(settings.waiting)
@@ -63,7 +63,7 @@ class RoundPipeline:
         if self._exploration.share != settings.exploration:
             self._exploration = Exploration(settings.exploration)
         try:
-            plan = plan_round(pending, capacity, target, time.monotonic(), settings.waiting)
+            plan = plan_round(pending, capacity, target, now_s, settings.waiting)
             if not settings.exploration:
                 return plan
             placements = self._exploration.redirected(plan.placements, capacity.free, target.of)

@@ -7,7 +7,7 @@ from eccos_aios.core import Core
 from eccos_aios.predict import Estimates, Predictor
 from eccos_aios.runtime.prometheus import exposition
 from eccos_aios.schedule import Call, ExecutionResult, Requirements, Scheduler
-from eccos_aios.schedule.histogram import Histogram
+from eccos_aios.schedule.metrics import Histogram
 
 pytest.importorskip("prometheus_client")
 
