@@ -12,7 +12,7 @@ import numpy as np
 from eccos_aios.assign import WAITS, AssignmentProblem, solve
 from eccos_aios.core import Core
 from eccos_aios.history import Record
-from eccos_aios.predict import HybridPredictor, query_text
+from eccos_aios.predict import CallText, HybridPredictor, NeighbourSearch, Predictor, query_text
 from eccos_aios.requirements import Requirements, allowed_cores, why_none
 
 
@@ -87,7 +87,7 @@ def explain(
     *,
     quality_target: float = 0.8,
     neighbours: int = 5,
-    predictor: HybridPredictor | None = None,
+    predictor: Predictor | None = None,
 ) -> Explanation:
     """Explain where a query would go if it were the only one.
 
@@ -101,10 +101,12 @@ def explain(
         0 to 1.
     neighbours : int
         How many past calls are shown.
-    predictor : HybridPredictor, optional
-        Fitted on `history`, in its order. Default: fitted here.
+    predictor : Predictor, optional
+        Fitted on `history`, in its order; neighbours are shown if it is a `NeighbourSearch`. Default: the
+        hybrid predictor, fitted here.
     """
     predictor = HybridPredictor().fit(history) if predictor is None else predictor
+    nearest = predictor.nearest if isinstance(predictor, NeighbourSearch) else _no_neighbours
     call = query_text(query, tools)
     estimates = predictor.predict([call], [core.name for core in cores])
     cost = estimates.cost(cores)
@@ -132,9 +134,7 @@ def explain(
         why=why_none(needs, cores) if chosen == WAITS else _why(rows, chosen, quality_target),
         quality_price=quality_price if math.isfinite(quality_price) else None,
         estimates=rows,
-        neighbours=tuple(
-            _neighbour(history[row], alike) for row, alike in predictor.retrieval.nearest(call, neighbours)
-        ),
+        neighbours=tuple(_neighbour(history[row], alike) for row, alike in nearest(call, neighbours)),
     )
 
 
@@ -150,6 +150,10 @@ def _why(rows: Sequence[CoreEstimate], chosen: int, target: float) -> str:
         cheaper = max((row for row in others if row.cost < core.cost), key=lambda row: row.quality)
         why += f"; {cheaper.core} would cost ${cheaper.cost:.6f}, but reaches only {cheaper.quality:.3f}"
     return why + ". Among other calls the target holds for the mean, so there it may go elsewhere."
+
+
+def _no_neighbours(call: CallText, count: int) -> list[tuple[int, float]]:
+    return []
 
 
 def _neighbour(record: Record, alike: float) -> Neighbour:

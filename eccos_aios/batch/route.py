@@ -16,7 +16,7 @@ from eccos_aios.batch.queries import Query, read_queries
 from eccos_aios.core import Core, read_manifest
 from eccos_aios.errors import QueryError
 from eccos_aios.history import ReadReport, Record, read_history
-from eccos_aios.predict import Estimates, Predictor, default_predictor
+from eccos_aios.predict import Estimates, HybridPredictor, Predictor
 from eccos_aios.requirements import allowed_cores, why_none
 
 OnStep = Callable[[str], None]
@@ -115,7 +115,7 @@ def assign_batch(
     budgets : sequence of float
         US dollars that the batch may cost, at best quality.
     predictor : Predictor, optional
-        Unfitted. Default: `eccos_aios.predict.default_predictor`.
+        Unfitted. Default: `HybridPredictor`.
     seconds : dict, optional
         Where the time of each step is added.
     on_step : callable
@@ -129,7 +129,7 @@ def assign_batch(
     seconds = {} if seconds is None else seconds
     _require_known_cores(queries, cores)
     allowed = allowed_cores([query.needs for query in queries], cores)
-    predictor = default_predictor() if predictor is None else predictor
+    predictor = HybridPredictor() if predictor is None else predictor
     with _timed(seconds, "fit"):
         on_step(f"learning from {len(history)} records")
         predictor.fit(history)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from eccos_aios.bench.history_opened import BATCHES, Opened, make_predictor
+from eccos_aios.bench.history_opened import BATCHES, Opened, predictor_spec
 from eccos_aios.bench.history_records import CORES, GeneratedHistory
 from eccos_aios.bench.memory import peak_kb
 from eccos_aios.errors import ABSENT, HistoryError
@@ -101,7 +101,7 @@ def history_bench(
         on_step(f"fitting on {records:,} records")
         fitted_predictor(
             path,
-            make=lambda: make_predictor(dimensions),
+            predictor_spec(dimensions),
             on_progress=lambda done, total: on_step(f"fitting: {done:,} of {total:,} records read"),
         )
         fitted, build_cpu_s = time.perf_counter(), time.process_time() - started_cpu

@@ -26,7 +26,7 @@ from eccos_aios.core import Core
 from eccos_aios.history import Change, Record, restated
 from eccos_aios.predict import (
     HybridPredictor,
-    OnlinePredictor,
+    ResidualOnlinePredictor,
     record_text,
     refit_is_due,
 )
@@ -92,7 +92,7 @@ class Learner:
 
     Attributes
     ----------
-    predictor : OnlinePredictor
+    predictor : ResidualOnlinePredictor
     history : list of Record
         All that was told.
     fitted : int
@@ -101,7 +101,7 @@ class Learner:
         Those that were noticed, by core and by the first record after each.
     """
 
-    predictor: OnlinePredictor
+    predictor: ResidualOnlinePredictor
     history: list[Record] = field(default_factory=list)
     fitted: int = 0
     changes: dict[tuple[str, str], Change] = field(default_factory=dict)
@@ -227,7 +227,7 @@ class _Run:
         self.exploration = Exploration(exploration, seed)
         self.round_size = round_size
         self.debt = QualityDebt()
-        self.learner = Learner(OnlinePredictor(HybridPredictor().fit([])))
+        self.learner = Learner(ResidualOnlinePredictor(HybridPredictor().fit([])))
         self.quality = replayed.truth.quality.copy()
         self.chosen = np.full(len(self.quality), -1, dtype=np.int64)
         self.coin = np.random.default_rng(seed + 1)

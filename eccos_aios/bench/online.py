@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eccos_aios.assign import AssignmentProblem, solve
 from eccos_aios.core import Core
 from eccos_aios.history import Record
-from eccos_aios.predict import default_predictor, record_text
+from eccos_aios.predict import HybridPredictor, record_text
 from eccos_aios.schedule.quality_debt import QualityDebt
 
 FloatArray = NDArray[np.float64]
@@ -113,7 +113,7 @@ def _calls(history: Sequence[Record], cores: Sequence[Core], calls: int, seed: i
     order = np.concatenate([draw.permutation(len(rest)) for _ in range(-(-calls // len(rest)))])[:calls]
     chosen = [rest[position] for position in order]
     names = [core.name for core in cores]
-    predictor = default_predictor().fit([record for record in history if record.query in learned])
+    predictor = HybridPredictor().fit([record for record in history if record.query in learned])
     estimates = predictor.predict([record_text(record) for record in chosen], names)
     outcome = np.full((calls, len(names)), np.nan)
     for row, record in enumerate(chosen):
