@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eccos_aios.assign import WAITS, AssignmentProblem, solve
-from eccos_aios.bench.fold import BoolArray, FloatArray, Fold, IntArray
+from eccos_aios.assign import WAITS, solve
+from eccos_aios.bench.fold import BoolArray, FloatArray, IntArray
 from eccos_aios.bench.lesson import Kind, Lesson
+from eccos_aios.candidates import Candidates
 
 DEFAULT_TARGETS = (0.3, 0.4, *(round(0.5 + 0.01 * step, 2) for step in range(51)))
 
@@ -58,9 +59,9 @@ class Eccos(Policy):
         self.targets = targets
 
     def choices(self, lesson: Lesson, quota: IntArray) -> Iterator[Choice]:
-        estimates = lesson.estimates(self.kind)
-        cost = estimates.cost(lesson.fold.cores)
-        yield from _solved(lesson.fold, quota, cost, estimates.quality, self.targets)
+        fold, estimates = lesson.fold, lesson.estimates(self.kind)
+        candidates = Candidates(estimates.quality, estimates.cost(fold.cores), fold.allowed)
+        yield from _assigned(candidates, quota, self.targets)
 
 
 class Oracle(Policy):
@@ -72,7 +73,8 @@ class Oracle(Policy):
     def choices(self, lesson: Lesson, quota: IntArray) -> Iterator[Choice]:
         fold = lesson.fold
         quality = np.where(fold.allowed, fold.truth.quality, 0.0)
-        yield from _solved(fold, quota, fold.truth.cost, quality, self.targets)
+        candidates = Candidates(quality, fold.truth.cost, fold.allowed)
+        yield from _assigned(candidates, quota, self.targets)
 
 
 class Fixed(Policy):
@@ -149,13 +151,11 @@ def in_turn(scores: FloatArray, quota: IntArray, allowed: BoolArray) -> IntArray
     return core
 
 
-def _solved(
-    fold: Fold, quota: IntArray, cost: FloatArray, quality: FloatArray, targets: Sequence[float]
-) -> Iterator[Choice]:
-    rows = np.arange(len(fold.calls))
+def _assigned(candidates: Candidates, quota: IntArray, targets: Sequence[float]) -> Iterator[Choice]:
+    rows = np.arange(len(candidates.cost))
     for target in targets:
-        core = solve(AssignmentProblem(cost, quality, quota, target, fold.allowed)).core
-        yield Choice(target, core, quality[rows, core], cost[rows, core])
+        core = solve(candidates.problem(target, quota=quota)).core
+        yield Choice(target, core, candidates.quality[rows, core], candidates.cost[rows, core])
 
 
 def policies(targets: Sequence[float] = DEFAULT_TARGETS) -> dict[str, Policy]:

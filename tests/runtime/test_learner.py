@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from eccos_aios.history import CallOutcome, HistoryStore, Record
-from eccos_aios.runtime import learner as learner_room
 from eccos_aios.predict import Drift, HybridPredictor, OnlinePredictor, fitted_predictor, query_text
+from eccos_aios.runtime import learner as learner_room
 from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.runtime.refit import Refit
 
