@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from eccos_aios.hooks import EccosRouting, EccosScheduler, eccos_scheduler_nonblock, useEccosScheduler
     from eccos_aios.predict import CallText, Estimates, Predictor, RetrievalPredictor
+    from eccos_aios.router import Router, Routing
     from eccos_aios.schedule import Call, CallResult, Scheduler
 
 # NumPy, SciPy, scikit-learn and FAISS take seconds to import: each name brings only what it needs.
@@ -46,6 +47,8 @@ _HOMES = {
     "Price": "core",
     "Record": "history",
     "RetrievalPredictor": "predict",
+    "Router": "router",
+    "Routing": "router",
     "Scheduler": "schedule",
     "UnknownCallError": "errors",
     "eccos_scheduler_nonblock": "hooks",
@@ -80,6 +83,8 @@ __all__ = [  # noqa: RUF022 - in the order of the dictionary
     "Price",
     "Record",
     "RetrievalPredictor",
+    "Router",
+    "Routing",
     "Scheduler",
     "UnknownCallError",
     "eccos_scheduler_nonblock",

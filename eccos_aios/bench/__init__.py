@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eccos_aios.bench.replay import Played, Replay, replay_history
+    from eccos_aios.bench.replay import PolicyOutcome, Replay, replay_history
     from eccos_aios.bench.report import headline_table, policy_table, results_of, write_report
 
 # the replay needs scikit-learn and FAISS, which the command line does not wait for
 _LAZY = {
-    "Played": "replay",
+    "PolicyOutcome": "replay",
     "Replay": "replay",
     "headline_table": "report",
     "policy_table": "report",
@@ -21,7 +21,7 @@ _LAZY = {
 }
 
 __all__ = [
-    "Played",
+    "PolicyOutcome",
     "Replay",
     "headline_table",
     "policy_table",

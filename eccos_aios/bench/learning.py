@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from eccos_aios.assign import AssignmentProblem, solve
+from eccos_aios.assign import solve
 from eccos_aios.bench.fold import IntArray
 from eccos_aios.bench.replayed import (
     OfflinePoint,
@@ -22,6 +22,7 @@ from eccos_aios.bench.replayed import (
     replayed_of,
     targets_between,
 )
+from eccos_aios.candidates import Candidates
 from eccos_aios.core import Core
 from eccos_aios.history import Change, Record, restated
 from eccos_aios.predict import (
@@ -293,10 +294,8 @@ class _Run:
         calls = [record_text(replayed.records[row]) for row in rows]
         estimates = self.learner.predictor.predict(calls, replayed.names)
         cost, allowed = estimates.cost(replayed.cores), ~np.isnan(self.quality[rows])
-        quota = np.full(len(replayed.cores), len(rows), dtype=np.int64)
-        problem = AssignmentProblem(
-            cost, estimates.quality, quota, self.target, allowed, target_deficit=self.debt.owed(len(rows))
-        )
+        candidates = Candidates(estimates.quality, cost, allowed)
+        problem = candidates.problem(self.target, target_deficit=self.debt.owed(len(rows)))
         placed = []
         for position, column in enumerate(solve(problem).core.tolist()):
             explored = self.exploration.choose(

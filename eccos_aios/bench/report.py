@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eccos_aios.bench.figures import BASELINE, Sample, headlines, points
-from eccos_aios.bench.smart import THRESHOLD
+from eccos_aios.bench.policy import SMART_THRESHOLD
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,7 +63,7 @@ def headline_table(results: dict[str, Any]) -> Table:
         "gap to the oracle closed",
         "worst promise, points",
         "worst cost error",
-        title=f"against {BASELINE} at {THRESHOLD:g}, 95 % intervals",
+        title=f"against {BASELINE} at {SMART_THRESHOLD:g}, 95 % intervals",
     )
     for row in results["headlines"]:
         table.add_row(
@@ -107,7 +107,7 @@ def shown_points(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One point for each policy, without and with quotas."""
     shown: dict[tuple[str, bool], dict[str, Any]] = {}
     for row in rows:
-        if row["policy"] == BASELINE and row["level"] != THRESHOLD:
+        if row["policy"] == BASELINE and row["level"] != SMART_THRESHOLD:
             continue
         key = row["policy"], row["quotas"]
         best = shown.get(key)

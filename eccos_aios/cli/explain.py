@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from eccos_aios.explain import CoreEstimate, Explanation, Neighbour
+    from eccos_aios.explain import Explanation, Neighbour
     from eccos_aios.history import Record
     from eccos_aios.predict import HybridPredictor
+    from eccos_aios.router import CoreEstimate
 
 FILE = click.Path(path_type=Path)
 SHOWN_QUERY_LENGTH = 60  # characters of a past query in the table

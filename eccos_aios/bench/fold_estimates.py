@@ -1,4 +1,4 @@
-"""Lesson: what is learned from the history of one fold, once for all policies that ask."""
+"""FoldEstimates: predictors fitted on the history of one fold, shared by all policies."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Kind = Literal["hybrid", "retrieval", "trained"]
 NEIGHBOURS = 16  # AIOS's n_similar
 
 
-class Lesson:
-    """Predictors fitted on a fold's history, and what they say of its calls.
+class FoldEstimates:
+    """Predictors fitted on a fold's history, and their estimates of its calls.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Lesson:
     def estimates(self, kind: Kind) -> Estimates:
         """Of every call of the fold on every core, shape (calls, cores)."""
         if kind not in self._estimates:
-            # the hybrid holds the other two, each fitted as it would be alone
+            # The hybrid holds the other two, each fitted as it would be alone.
             predictors: dict[Kind, Predictor] = {
                 "hybrid": self._hybrid,
                 "retrieval": self._hybrid.retrieval,
@@ -42,7 +42,7 @@ class Lesson:
 
     @cached_property
     def past(self) -> Truth:
-        """What the fold's history recorded."""
+        """Qualities and costs recorded in the fold's history."""
         return recorded_truth(self.fold.history, self.fold.cores)
 
     @cached_property
@@ -50,8 +50,8 @@ class Lesson:
         """SmartRouting's estimates: the neighbours' mean quality, and the cost at their mean length.
 
         Both of shape (calls, cores); a core that no neighbour knows has 0 of both, as in AIOS. AIOS embeds
-        with MiniLM, which is no dependency here; what is compared is the rule, on this package's embedding.
-        AIOS embeds the user's message alone, so the tools are left out here, too.
+        with MiniLM, which is no dependency here: the rule is compared, on this package's embedding. AIOS
+        embeds the user's message alone, so the tools are left out here, too.
         """
         fold = self.fold
         texts = [query_text(record.query).text for record in fold.history]
