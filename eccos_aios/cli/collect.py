@@ -117,6 +117,7 @@ def collect(
     from eccos_aios.collect.plan import make_plan
     from eccos_aios.collect.run import Collection
     from eccos_aios.core import read_manifest
+    from eccos_aios.http_client import require_httpx
 
     if base_url is not None and not is_address(base_url):
         raise ConfigError("--base-url", "", base_url, "must be an address like http://localhost:8000/v1")
@@ -133,6 +134,7 @@ def collect(
         else:
             print_plan(plan, max_usd)
         return
+    require_httpx()
     where = endpoints(manifest, str(cores), aios=aios, base_url=base_url, api_key_env=api_key_env)
     with closing(Journal(out)) as journal:
         plan = make_plan(manifest, questions, journal, max_output_tokens)
