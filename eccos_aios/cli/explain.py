@@ -10,26 +10,29 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eccos_aios.cli import options
+
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from eccos_aios.explain import Explanation, Neighbour
     from eccos_aios.history import Record
     from eccos_aios.predict import HybridPredictor
     from eccos_aios.router import CoreEstimate
 
-FILE = click.Path(path_type=Path)
 SHOWN_QUERY_LENGTH = 60  # characters of a past query in the table
 LEFT_OUT = "(text left out)"
 GOOD = 0.5  # quality from which an answer counts as good in the table
 
 
 @click.command("explain")
-@click.option("--history", type=FILE, required=True, help="What past calls taught.")
-@click.option("--cores", type=FILE, required=True, help="The core manifest (YAML).")
-@click.option("--quality-target", type=click.FloatRange(0, 1), default=0.8, show_default=True)
+@options.history()
+@options.cores()
+@options.quality_target()
 @click.option(
     "--neighbours", type=click.IntRange(min=0), default=5, show_default=True, help="Past calls to show."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+@options.as_json()
 @click.argument("query")
 def explain(
     history: Path, cores: Path, quality_target: float, neighbours: int, as_json: bool, query: str
@@ -78,26 +81,22 @@ def _learned(history: Path) -> tuple[Sequence[Record], HybridPredictor | None]:
 
 
 def _print(explanation: Explanation) -> None:
-    from rich.console import Console
+    from eccos_aios.cli.table import print_tables
 
-    console = Console(markup=False)
-    console.print(f"→ {explanation.core or 'no core'}: {explanation.why}\n")
+    print_tables(f"→ {explanation.core or 'no core'}: {explanation.why}\n")
     if explanation.quality_price:
-        console.print(
-            f"One more point in a hundred of quality would cost ${explanation.quality_price / 100:.6f}.\n"
-        )
-    console.print(_estimates(explanation.estimates, explanation.core))
+        point = explanation.quality_price / 100
+        print_tables(f"One more point in a hundred of quality would cost ${point:.6f}.")
+    print_tables(_estimates(explanation.estimates, explanation.core))
     if explanation.neighbours:
-        console.print()
-        console.print(_neighbours(explanation.neighbours, [row.core for row in explanation.estimates]))
+        print_tables(_neighbours(explanation.neighbours, [row.core for row in explanation.estimates]))
 
 
-def _estimates(rows: Sequence[CoreEstimate], chosen: str | None) -> object:
-    from rich.table import Table
+def _estimates(rows: Sequence[CoreEstimate], chosen: str | None) -> Table:
+    from eccos_aios.cli.table import make_table
 
-    table = Table(box=None)
-    for heading in ("", "core", "quality", "US dollars", "tokens in", "tokens out", "past calls"):
-        table.add_column(heading, no_wrap=heading in ("core", "quality", "US dollars"))
+    headings = ("", "core", "quality", "US dollars", "tokens in", "tokens out", "past calls")
+    table = make_table(*headings, left=("core",))
     for row in sorted(rows, key=lambda row: row.cost):
         table.add_row(
             "→" if row.core == chosen else "" if row.allowed else "✗",
@@ -111,10 +110,10 @@ def _estimates(rows: Sequence[CoreEstimate], chosen: str | None) -> object:
     return table
 
 
-def _neighbours(neighbours: Sequence[Neighbour], cores: Sequence[str]) -> object:
-    from rich.table import Table
+def _neighbours(neighbours: Sequence[Neighbour], cores: Sequence[str]) -> Table:
+    from eccos_aios.cli.table import make_table
 
-    table = Table("alike", "past call", "answered well by", box=None)
+    table = make_table("alike", "past call", "answered well by", left=("past call",))
     for neighbour in neighbours:
         text = " ".join(neighbour.query.split()) or LEFT_OUT
         known = [core for core in cores if core in neighbour.quality]

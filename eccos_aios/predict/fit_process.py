@@ -1,5 +1,6 @@
-"""Fits a store and saves the predictor beside it: ``python -m eccos_aios.predict.fit_process STORE OWNER SPEC``.
+"""Fits a store and saves the predictor beside it.
 
+Called as ``python -m eccos_aios.predict.fit_process STORE OWNER SPEC``.
 OWNER is the id of the process that started it and holds the other end of its standard input: it ends with
 that process. SPEC is JSON: the `PredictorSpec` under ``spec``, the owner's ``sys.path`` under ``path``.
 """

@@ -1,4 +1,4 @@
-"""PredictorSpec: a predictor and an embedder by name, with options, as configuration and commands give them."""
+"""PredictorSpec: a predictor and an embedder by name, with options, as a user gives them."""
 
 from __future__ import annotations
 

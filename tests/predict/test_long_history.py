@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments.history_records import CORES, GeneratedHistory
 
-from eccos_aios.bench.history_records import CORES, GeneratedHistory
 from eccos_aios.core import Core
 from eccos_aios.errors import HistoryError
 from eccos_aios.explain import explain

@@ -1,4 +1,4 @@
-"""``bench learning`` learns what there is to learn, and sees a core get worse."""
+"""The ``learning`` experiment learns what there is to learn, and sees a core get worse."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from run import main
 
-from eccos_aios.cli.main import main
 from eccos_aios.predict import forest
 
 CORES = """cores:
@@ -43,7 +43,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def arguments(history: Path) -> list[str]:
     cores = history.with_name("cores.yaml")
-    return ["bench", "learning", "--history", str(history), "--cores", str(cores)]
+    return ["learning", "--history", str(history), "--cores", str(cores)]
 
 
 def run(history: Path, *more: str) -> dict[str, list[dict[str, Any]]]:

@@ -1,44 +1,37 @@
-"""The demo's table."""
+"""The table of the ``demo`` command."""
 
 from __future__ import annotations
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from eccos_aios.cli.table import make_table, print_tables
 from eccos_aios.demo.result import CoreUse, DemoResult, RunResult
 
 INSTALL_PLOT = "pip install 'eccos-aios[plot]'"
 
 
-def print_result(result: DemoResult, console: Console) -> None:
-    """Print the table, what a reader has to know of it, and where the files are."""
-    console.print(_table(result))
+def print_result(result: DemoResult) -> None:
+    """Print the table, the notes that its reader needs, and where the files are."""
+    print_tables(_table(result))
     if result.time_scale < 1:
         share = f"1/{1 / result.time_scale:.0f}"
-        console.print(
+        print_tables(
             f"note: latencies, AIOS's pauses and ECCOS's waits take {share} of their time; "
-            "seconds above are as measured",
-            highlight=False,
+            "seconds above are as measured"
         )
-    for note in result.notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
-    console.print(_verdict(result), markup=False, highlight=False)
+    print_tables(*(f"note: {note}" for note in result.notes), _verdict(result))
     if result.plot is None:
-        console.print(f"no plot without matplotlib: {INSTALL_PLOT}", markup=False, highlight=False)
-    console.print(f"files: {result.out}", markup=False, highlight=False, soft_wrap=True)
+        print_tables(f"no plot without matplotlib: {INSTALL_PLOT}")
+    print_tables(f"files: {result.out}")
 
 
 def _table(result: DemoResult) -> Table:
     runs = (result.fifo, result.eccos)
-    table = Table(title=_title(result), caption=_caption(result), box=box.SIMPLE_HEAD)
-    table.add_column("")
-    for run in runs:
-        table.add_column(run.policy, justify="right")
+    table = make_table("", *(run.policy for run in runs), title=_title(result), caption=_caption(result))
     rows = {
         "quality": lambda run: f"{run.quality:.1%} ± {run.quality_error * 100:.1f}",
-        "quality that it predicted": _predicted,
+        "predicted quality": _predicted,
         "cost per 1,000 calls": lambda run: f"${run.cost_usd_per_1000:.4f}",
         "latency p50": lambda run: f"{run.latency_s(50):.2f} s",
         "latency p95": lambda run: f"{run.latency_s(95):.2f} s",
@@ -50,9 +43,9 @@ def _table(result: DemoResult) -> Table:
     for name, shown in rows.items():
         table.add_row(name, *(shown(run) for run in runs))
     table.add_section()
-    table.add_row("[dim]calls · most at once / quota[/dim]")
+    table.add_row(Text("calls · most at once / quota", style="dim"))
     for uses in zip(*(run.cores for run in runs), strict=True):
-        table.add_row(escape(uses[0].name), *map(_use, uses))
+        table.add_row(uses[0].name, *map(_use, uses))
     return table
 
 
@@ -64,7 +57,7 @@ def _title(result: DemoResult) -> str:
 
 
 def _caption(result: DemoResult) -> str:
-    parts = [f"{result.records} records learned from", f"quality target {result.quality_target:.0%}"]
+    parts = [f"{result.records} past records", f"quality target {result.quality_target:.0%}"]
     if result.time_scale < 1:
         parts.append(f"{1 / result.time_scale:.0f} times as fast as recorded")
     return " · ".join([*parts, f"{result.seconds:.0f} s in all"])
@@ -80,9 +73,10 @@ def _decision_time(run: RunResult) -> str:
     return f"{run.decision_ms_p50:.2f} / {run.decision_ms_p99:.2f} ms"
 
 
-def _use(use: CoreUse) -> str:
+def _use(use: CoreUse) -> Text:
+    text = Text(f"{use.calls} · ")
     held = f"{use.max_in_flight} / {use.quota}"
-    return f"{use.calls} · " + (f"[red]{held} over[/red]" if use.max_in_flight > use.quota else held)
+    return text.append(f"{held} over", style="red") if use.max_in_flight > use.quota else text.append(held)
 
 
 def _verdict(result: DemoResult) -> str:

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from eccos_aios.bench.memory import resident_kb
 from eccos_aios.config import EccosConfig
 from eccos_aios.hooks import EccosScheduler
 from eccos_aios.sandbox import FAULT_KINDS, EmbeddedKernel, LLMQuery, SandboxCore, error_response
 from eccos_aios.sandbox.aios import free_port
+from experiments.memory import resident_kb
 
 QUOTAS = {"core-a": 4, "core-b": 3, "core-c": 2}
 LATENCY_S = 0.004

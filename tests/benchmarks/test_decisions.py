@@ -1,4 +1,4 @@
-"""What ``bench decisions`` tells a user."""
+"""The figures of the ``decisions`` experiment."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-
-from eccos_aios.bench.decisions import CROWD, CROWD_CALLS, CROWD_CORES
-from eccos_aios.cli.bench import bench
+from experiments.decisions import CROWD, CROWD_CALLS, CROWD_CORES
+from run import main
 
 LATENCY_S = {"swift": 0.25, "slow": 2.0}
 
@@ -38,7 +37,7 @@ def paths(tmp_path: Path) -> list[str]:
 
 def test_the_share_is_decision_time_over_recorded_response_time(paths: list[str]) -> None:
     options = ["--calls", "12", "--callers", "1", "--callers", "3", "--time-scale", "0.001", "--json"]
-    done = CliRunner().invoke(bench, ["decisions", *paths, *options])
+    done = CliRunner().invoke(main, ["decisions", *paths, *options])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert told["time_scale"] == 0.001
@@ -58,6 +57,6 @@ def test_the_share_is_decision_time_over_recorded_response_time(paths: list[str]
 def test_a_history_without_latencies_is_refused(paths: list[str]) -> None:
     history = Path(paths[1])
     history.write_text(history.read_text().replace('"latency_s": 2.0', '"latency_s": null'))
-    done = CliRunner().invoke(bench, ["decisions", *paths])
-    assert done.exit_code != 0
-    assert "latency_s: no outcome of core 'slow' has one" in str(done.exception)
+    done = CliRunner().invoke(main, ["decisions", *paths])
+    assert done.exit_code == 2
+    assert "latency_s: no outcome of core 'slow' has one" in done.stderr

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-
-from eccos_aios.bench.history import history_bench
-from eccos_aios.bench.history_records import CORES, GeneratedHistory
-from eccos_aios.cli.bench import bench
+from experiments.history import history_bench
+from experiments.history_records import CORES, GeneratedHistory
+from run import main
 
 
 def test_records_are_seeded_varied_and_have_unknown_cells() -> None:
@@ -45,6 +44,6 @@ def test_a_small_run_measures_a_fresh_process(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_an_odd_width_is_refused_by_name() -> None:
-    done = CliRunner().invoke(bench, ["history", "--dimensions", "255"])
+    done = CliRunner().invoke(main, ["history", "--dimensions", "255"])
     assert done.exit_code == 2
     assert "--dimensions: 255 is not even" in done.output

@@ -1,4 +1,4 @@
-"""Kept-alive HTTP connections to one address."""
+"""Keep-alive HTTP connections to one address, by the standard library: the demo needs nothing installed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping
 
 
 class NotSentError(Exception):
-    """There is no connection, so that the other side has seen nothing of the request."""
+    """There is no connection, so the server has seen nothing of the request."""
 
 
 class Connections:
-    """Sends requests, from any thread, over connections that it keeps alive.
+    """Sends requests, from any thread, over keep-alive connections.
 
     Parameters
     ----------
     make : callable
-        Makes a connection that is not open yet.
+        Returns a new connection that is not open yet.
     """
 
     def __init__(self, make: Callable[[], http.client.HTTPConnection]) -> None:
@@ -50,12 +50,12 @@ class Connections:
         Raises
         ------
         NotSentError
-            No connection could be made, for the reason that is its cause, or the connections are closed.
+            No connection could be made (the cause says why), or `close` was called.
         OSError, http.client.HTTPException
-            The connection broke, or what came is no HTTP; TimeoutError where nothing came in time.
+            The connection broke, or the response is not HTTP; TimeoutError where no byte came in time.
         """
-        connection = self._taken()
-        kept = False
+        connection = self._acquire()
+        reusable = False
         try:
             if timeout_s is not None:
                 connection.timeout = timeout_s
@@ -66,10 +66,10 @@ class Connections:
             connection.request("POST", path, body, dict(headers))
             response = connection.getresponse()
             content = response.read()
-            kept = not response.will_close
+            reusable = not response.will_close
             return response, content
         finally:
-            self._give_back(connection, kept)
+            self._release(connection, reusable)
 
     @property
     def under_way(self) -> int:
@@ -89,7 +89,7 @@ class Connections:
             if connection.sock is not None:
                 shut(connection.sock)
 
-    def _taken(self) -> http.client.HTTPConnection:
+    def _acquire(self) -> http.client.HTTPConnection:
         with self._lock:
             if self._closed:
                 raise NotSentError("the connections are closed")
@@ -101,13 +101,13 @@ class Connections:
             self._busy.add(connection)
         return connection
 
-    def _give_back(self, connection: http.client.HTTPConnection, kept: bool) -> None:
+    def _release(self, connection: http.client.HTTPConnection, reusable: bool) -> None:
         with self._lock:
             self._busy.discard(connection)
-            kept = kept and not self._closed
-            if kept:
+            reusable = reusable and not self._closed
+            if reusable:
                 self._idle.append(connection)
-        if not kept:
+        if not reusable:
             connection.close()
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from eccos_aios.bench.soak import soak
+from experiments.soak import soak
 
 
 def test_nothing_is_lost_over_cores_that_fail() -> None:

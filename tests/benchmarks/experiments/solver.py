@@ -16,7 +16,8 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csr_matrix, identity, kron, vstack
 
 from eccos_aios.assign import Assignment, AssignmentProblem, solve
-from eccos_aios.bench.solver_instances import KINDS, solver_instance
+from eccos_aios.cli.table import make_table
+from experiments.solver_instances import KINDS, solver_instance
 
 Size = tuple[int, int]
 Result = TypeVar("Result")
@@ -107,8 +108,7 @@ def rows_as_json(rows: Sequence[SolverRow]) -> str:
 
 
 def rows_as_table(rows: Sequence[SolverRow]) -> Table:
-    """What people read: milliseconds, ratios, gaps in percent."""
-    table = Table(box=None)
+    """A table of milliseconds, ratios and gaps in percent."""
     names = (
         "calls × cores",
         "kind",
@@ -120,8 +120,7 @@ def rows_as_table(rows: Sequence[SolverRow]) -> Table:
         "gap %",
         "MILP gap %",
     )
-    for name in (*names, "held", "bound", "MB"):
-        table.add_column(name, justify="left" if name in ("kind", "held", "bound") else "right")
+    table = make_table(*names, "held", "bound", "MB", left=("kind", "held", "bound"))
     for row in rows:
         table.add_row(
             f"{row.calls} × {row.cores}",

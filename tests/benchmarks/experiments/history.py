@@ -13,12 +13,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from eccos_aios.bench.history_opened import BATCHES, Opened, predictor_spec
-from eccos_aios.bench.history_records import CORES, GeneratedHistory
-from eccos_aios.bench.memory import peak_kb
+from eccos_aios.cli.table import make_table
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import HistoryStore, Record
 from eccos_aios.predict.persistence import SUFFIX, fitted_predictor
+from experiments.history_opened import BATCHES, Opened, predictor_spec
+from experiments.history_records import CORES, GeneratedHistory
+from experiments.memory import peak_kb
 
 SHOWN_EVERY = 10_000  # records
 GOALS = {
@@ -124,7 +125,7 @@ def history_bench(
 
 def shown_figures(result: HistoryBench) -> Table:
     """A table of the figures, beside what a million records of 256 dimensions may take."""
-    table = Table("figure", "measured", "goal at 1,000,000 x 256", box=None)
+    table = make_table("figure", "measured", "goal at 1,000,000 x 256")
     for name, value in asdict(result).items():
         goal = GOALS.get(name)
         bound = "" if goal is None else f"{'at least' if name == 'recall_at_16' else 'under'} {goal:,g}"
@@ -142,9 +143,12 @@ def _shown(records: Iterable[Record], total: int, on_step: OnStep) -> Iterator[R
 
 
 def _opened(path: Path, *numbers: int) -> Opened:
-    module = "eccos_aios.bench.history_opened"
-    arguments = [str(path), *map(str, numbers)]
-    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True)
+    module = "experiments.history_opened"
+    folder = Path(__file__).parents[1]  # from where the package of the experiments is found
+    arguments = [str(path.resolve()), *map(str, numbers)]
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=folder, capture_output=True, text=True
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise HistoryError(str(path), "", ABSENT, f"could not be opened in a fresh process: {last}")

@@ -13,16 +13,8 @@ from rich.table import Table
 
 from eccos_aios.assign import solve
 from eccos_aios.bench.fold import IntArray
-from eccos_aios.bench.replayed import (
-    OfflinePoint,
-    Replayed,
-    at_cost,
-    offline_choice,
-    offline_curve,
-    replayed_of,
-    targets_between,
-)
 from eccos_aios.candidates import Candidates
+from eccos_aios.cli.table import make_table
 from eccos_aios.core import Core
 from eccos_aios.history import Change, Record, restated
 from eccos_aios.predict import (
@@ -33,6 +25,15 @@ from eccos_aios.predict import (
 )
 from eccos_aios.schedule.explore import Exploration
 from eccos_aios.schedule.quality_debt import QualityDebt
+from experiments.replayed import (
+    OfflinePoint,
+    Replayed,
+    at_cost,
+    offline_choice,
+    offline_curve,
+    replayed_of,
+    targets_between,
+)
 
 Told = Literal["chosen", "all"]
 
@@ -184,18 +185,18 @@ def rows_as_json(rows: Sequence[LearningRow]) -> str:
 
 
 def rows_as_table(rows: Sequence[LearningRow]) -> Table:
-    """The rows for people."""
-    table = Table(
-        "outcomes\ntold of",
-        "quality\ntarget",
+    """A table of the rows."""
+    table = make_table(
+        "outcomes",
+        "target",
         "quality",
-        "with a complete\nhistory, same cost",
-        "difference,\npoints in 100",
-        "core that then\nhalves its quality",
-        "its share before,\nafter (as if told)",
-        "noticed after,\nits outcomes",
-        "lost after,\ncalls",
-        box=None,
+        "complete history, same cost",
+        "difference, points",
+        "degraded core",
+        "its share before, after (as if told)",
+        "noticed after, its outcomes",
+        "lost after, calls",
+        left=("degraded core",),
     )
     for row in rows:
         table.add_row(

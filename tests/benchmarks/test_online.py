@@ -3,8 +3,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from experiments.online import online_bench
 
-from eccos_aios.bench.online import online_bench
 from eccos_aios.core import Core, Price
 from eccos_aios.history import Outcome, Record
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from eccos_aios.bench.history_records import CORES, GeneratedHistory
-from eccos_aios.bench.memory import resident_kb
 from eccos_aios.history import HistoryStore
 from eccos_aios.predict.text import CallText, record_text
+from experiments.history_records import CORES, GeneratedHistory
+from experiments.memory import resident_kb
 
 if TYPE_CHECKING:
     from eccos_aios.predict import HybridPredictor, PredictorSpec

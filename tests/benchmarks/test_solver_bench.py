@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from experiments import solver
+from experiments.solver import rows_as_json, rows_as_table, solver_bench
+from experiments.solver_instances import KINDS, solver_instance
 from rich.console import Console
 
 from eccos_aios.assign import Assignment, AssignmentProblem, solve
-from eccos_aios.bench import solver
-from eccos_aios.bench.solver import rows_as_json, rows_as_table, solver_bench
-from eccos_aios.bench.solver_instances import KINDS, solver_instance
 
 
 @pytest.mark.parametrize("kind", KINDS)
