@@ -121,10 +121,8 @@ def load(
     for option, value in options.items():
         option_key = where.option.format(kind=kind, option=option)
         if option not in parameters and not open_ended:
-            known = ", ".join(sorted(parameters.keys() - KINDS.keys())) or "none"
-            raise ConfigError(
-                where.source, option_key, value, f"unknown option of {name}; known are: {known}"
-            )
+            known = ", ".join(sorted(parameters.keys() - KINDS.keys())) or "no options"
+            raise ConfigError(where.source, option_key, value, f"unknown option; {name} takes {known}")
         options[option] = _converted(value, types.get(option, Any), where.source, option_key)
     missing = [
         parameter.name
@@ -137,9 +135,10 @@ def load(
     try:
         instance = make(**options, **parts)
     except Exception as error:
-        shown: object = options or name
-        at = where.option.format(kind=kind, option=next(iter(options))) if len(options) == 1 else key
-        raise ConfigError(where.source, at, shown, f"{name}: {str(error) or type(error).__name__}") from error
+        reason = str(error) or type(error).__name__
+        raise ConfigError(
+            where.source, key, name, f"with {options}: {reason}" if options else reason
+        ) from error
     interface = _attribute(KINDS[kind].interface)
     if not isinstance(instance, interface):
         raise ConfigError(

@@ -61,11 +61,12 @@ def assign_files(
     targets: Sequence[float],
     *,
     budgets: Sequence[float] = (),
+    predictor: Predictor | None = None,
     skip_bad_records: bool = False,
     report: ReadReport | None = None,
     on_step: OnStep = lambda step: None,
 ) -> Batch:
-    """Read the files and route the batch.
+    """Read the files and route the batch; `predictor` as in `assign_batch`.
 
     Raises
     ------
@@ -79,7 +80,16 @@ def assign_files(
         batch = read_queries(queries)
         on_step("reading the history")
         records = read_history(history, skip_bad_records=skip_bad_records, report=report)
-    return assign_batch(records, cores, batch, targets, budgets=budgets, seconds=seconds, on_step=on_step)
+    return assign_batch(
+        records,
+        cores,
+        batch,
+        targets,
+        budgets=budgets,
+        predictor=predictor,
+        seconds=seconds,
+        on_step=on_step,
+    )
 
 
 def assign_batch(
