@@ -16,6 +16,7 @@ from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import ConfigError
 from eccos_aios.predict import use_tokenizer
 from eccos_aios.predict.tokens import Encode
+from eccos_aios.runtime.configuration import predictor_spec
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +36,15 @@ def kernel_config() -> EccosConfig:
     Raises
     ------
     ConfigError
-        The section, or a file that it names, is wrong.
+        The section, a file or a predictor that it names is wrong.
     """
     from aios.config.config_manager import config
 
     scheduler = config.get_scheduler_config() or {}
-    return eccos_config(scheduler.get("eccos"), Path(config.config_path))
+    file = Path(config.config_path)
+    section = eccos_config(scheduler.get("eccos"), file)
+    predictor_spec(section, str(file)).make()
+    return section
 
 
 def kernel_model_names() -> list[str]:

@@ -10,7 +10,8 @@ from eccos_aios.config import SECTION, EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.history import HistoryStore
 from eccos_aios.history.schema import is_store
-from eccos_aios.predict import HybridPredictor, OnlinePredictor, fitted_predictor
+from eccos_aios.plugins import Where
+from eccos_aios.predict import PredictorSpec, online_predictor
 from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.runtime.outcome_log import open_store
 from eccos_aios.schedule import SchedulerSettings
@@ -53,10 +54,13 @@ def prepare(
     config : EccosConfig
     cores : sequence of Core
     learner : Learner, optional
-        One that already learns from this history (`SchedulingService.learner_for`). Default: one is made.
+        One that already learns from this history by this predictor (`SchedulingService.learner_for`).
+        Default: one is made.
 
     Raises
     ------
+    ConfigError
+        The predictor or its embedder is wrong.
     HistoryError
         The history cannot be read, or its store cannot be opened.
     """
@@ -64,22 +68,31 @@ def prepare(
     return ServiceConfiguration(tuple(cores), SchedulerSettings.of(config), learner, open_store(config))
 
 
+def predictor_spec(config: EccosConfig, file: str = "") -> PredictorSpec:
+    """The predictor and the embedder that the config names; errors of `PredictorSpec.make` name `file`."""
+    where = Where(file, f"{SECTION}.{{kind}}", f"{SECTION}.{{kind}}_options.{{option}}")
+    return PredictorSpec(
+        config.predictor, config.predictor_options, config.embedder, config.embedder_options, where
+    )
+
+
 def make_learner(config: EccosConfig) -> Learner:
     """A learner of the config's history, its predictor fitted; not started.
 
     Raises
     ------
-    HistoryError
-        The history cannot be read.
+    ConfigError, HistoryError
+        As `prepare`.
     """
-    history = config.history
+    spec, history = predictor_spec(config), config.history
     if history is None:
         logger.warning("no %s.history: every core starts from the same prior", SECTION)
-        return Learner(OnlinePredictor(HybridPredictor().fit([])))
+        return Learner(online_predictor(spec.make().fit([])), spec=spec)
     if not is_store(history):
-        logger.info("%s is only read: outcomes of this kernel are not stored; a .db store would be", history)
+        logger.info("%s is only read: this kernel's outcomes are not stored; use a .db store", history)
     elif not history.exists():
         logger.info("%s does not exist yet: every core starts from the same prior", history)
-        return Learner(OnlinePredictor(HybridPredictor().fit([])), history)
-    logger.info("learning from %s; the fitted predictor is saved beside it for the next start", history)
-    return learner_of(history, fitted_predictor(history))
+        return Learner(online_predictor(spec.make().fit([])), history, spec=spec)
+    else:
+        logger.info("learning from %s; the fitted predictor is saved beside it for the next start", history)
+    return learner_of(history, spec)

@@ -14,7 +14,7 @@ from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError
 from eccos_aios.history import CallOutcome, Record
-from eccos_aios.runtime.configuration import ServiceConfiguration
+from eccos_aios.runtime.configuration import ServiceConfiguration, predictor_spec
 from eccos_aios.runtime.feedback import Feedback
 from eccos_aios.runtime.feedback_limit import FeedbackLimit
 from eccos_aios.runtime.learner import Learner
@@ -234,10 +234,11 @@ class SchedulingService:
             return self._configuration.learner
 
     def learner_for(self, config: EccosConfig) -> Learner | None:
-        """The current learner if `config` has it learn from the same store, so that nothing is refitted."""
+        """The current learner if `config` names its store and its predictor, so that nothing is refitted."""
         with self._lock:
             running, learner = self._is_started and not self._is_stopped, self._configuration.learner
-        return learner if running and self._outcomes.writes_to(config.history) else None
+        same = running and self._outcomes.writes_to(config.history) and learner.spec == predictor_spec(config)
+        return learner if same else None
 
     def submit(self, call: Call) -> None:
         """Schedule a call; its outcome is recorded once its `on_done` has returned."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from eccos_aios.config import EccosConfig, default_of
-from eccos_aios.schedule.capacity import Waiting
+from eccos_aios.schedule.capacity import WaitLimits
 from eccos_aios.schedule.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from eccos_aios.schedule.plan import Pass
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class SchedulerSettings:
     affinity: Literal["off", "prefer", "strict"] = default_of("affinity")
     exploration: float = default_of("exploration")
     log_text: bool = default_of("log_text")
+    passes: tuple[Pass, ...] = ()
 
     @classmethod
     def of(cls, config: EccosConfig) -> SchedulerSettings:
@@ -57,6 +61,6 @@ class SchedulerSettings:
         )
 
     @property
-    def waiting(self) -> Waiting:
+    def waiting(self) -> WaitLimits:
         """How long a call may wait for a busy core."""
-        return Waiting(self.max_wait_s, self.max_quality_wait_s)
+        return WaitLimits(self.max_wait_s, self.max_quality_wait_s)

@@ -90,7 +90,7 @@ def test_what_people_read(run: Run, source: Path, store: Path, tmp_path: Path) -
     assert "2 records; 1 calls, 0 of known" in told
     assert "0.500" in told
     assert "x" not in "".join(line[-40:] for line in told.splitlines()[2:]), "a name stands in the figures"
-    assert "1 calls stay behind" in run("export", store, "--out", tmp_path / "out.jsonl").out
+    assert "1 calls left out" in run("export", store, "--out", tmp_path / "out.jsonl").out
 
 
 def test_text_can_be_left_out(run: Run, source: Path, store: Path) -> None:

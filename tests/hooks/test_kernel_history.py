@@ -411,7 +411,7 @@ def test_a_history_that_is_only_read_is_said_to_be(
     with kernel_of(cores, config.model_copy(update={"history": history})) as kernel:
         ask(kernel, "hello")
         assert kernel.scheduler.status()["history"] == {"recorded": 0, "dropped": 0}  # type: ignore[attr-defined]
-    assert caplog.text.count("outcomes of this kernel are not stored") == 1
+    assert caplog.text.count("this kernel's outcomes are not stored") == 1
     assert history.read_text() == ""
 
 
