@@ -141,7 +141,7 @@ def test_a_core_that_the_history_does_not_know_is_left_out(write: Write, tmp_pat
 @pytest.mark.parametrize(
     ("records", "questions", "fault"),
     [
-        ([past(n, cores=("x", "y")) for n in range(40)], None, "knows no core of .*its cores are x, y"),
+        ([past(n, cores=("x", "y")) for n in range(40)], None, "has no core of .*its cores are x, y"),
         ([past(n) for n in range(5)], None, "has 5 different queries .*needs 12"),
         (
             [past(n, cores=("dear",)) for n in range(40)] + [past(41)],
