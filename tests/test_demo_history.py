@@ -116,7 +116,7 @@ def test_records_that_lack_a_core_are_learned_from_and_never_asked(write: Write,
     assert lacking.isdisjoint(record.query for record in scenario.asked)
     assert lacking <= {record.query for record in scenario.past}
     assert [outcome.model_name for outcome in scenario.asked[0].outputs] == ["dear", "cheap"]
-    assert any(note.startswith("30 records lack") for note in scenario.notes)
+    assert any(note.startswith("30 records without") for note in scenario.notes)
 
 
 def test_unknown_tokens_and_latencies_are_filled_in_and_told(write: Write, manifest: Path) -> None:
