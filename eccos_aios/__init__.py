@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from eccos_aios.predict import HybridPredictor as HybridPredictor
     from eccos_aios.predict import Predictor as Predictor
     from eccos_aios.predict import RetrievalPredictor as RetrievalPredictor
+    from eccos_aios.router import Router as Router
+    from eccos_aios.router import Routing as Routing
     from eccos_aios.schedule import Call as Call
     from eccos_aios.schedule import CallResult as CallResult
     from eccos_aios.schedule import Scheduler as Scheduler
@@ -51,6 +53,7 @@ else:
             "history": "CallOutcome HistoryStore Outcome OutcomeRecorder Record read_history",
             "hooks": "EccosRouting EccosScheduler eccos_scheduler_nonblock useEccosScheduler",
             "predict": "CallText Estimates HybridPredictor Predictor RetrievalPredictor",
+            "router": "Router Routing",
             "schedule": "Call CallResult Scheduler SchedulerSettings",
         },
     )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from eccos_aios.core import Manifest, read_manifest, read_yaml
 from eccos_aios.errors import ABSENT, ConfigError, from_validation
+from eccos_aios.plugins import absolute_file
 
 Unit = Annotated[float, Field(strict=True, ge=0, le=1)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -45,6 +46,17 @@ class EccosConfig(BaseModel):
     history : Path or None
         What past calls taught. None: every core starts from the same prior. A ``.db`` is a store: what
         calls give is added to it, and it is made where it is absent. Any other file is only read.
+    predictor : str
+        ``hybrid``, ``retrieval`` (ECCOS-R), ``trained`` (ECCOS-T), the name of an entry point of
+        ``eccos_aios.predictors``, ``module:Class``, or ``path/to/file.py:Class``, relative to the config's
+        folder.
+    predictor_options : dict of str to Any
+        Keyword arguments of the predictor's constructor.
+    embedder : str or None
+        ``tfidf``, ``hashed``, ``minilm``, the name of an entry point of ``eccos_aios.embedders``,
+        ``module:Class``, or ``path/to/file.py:Class``. None: the predictor's default.
+    embedder_options : dict of str to Any
+        Keyword arguments of the embedder's constructor.
     mode : {"schedule", "shadow"}
         ``shadow``: AIOS's own scheduler decides, and ECCOS records what it would have done.
     quality_target : float
@@ -96,6 +108,10 @@ class EccosConfig(BaseModel):
     manifest: Path
     history: Path | None = None
     quality_target: Unit = 0.8
+    predictor: Annotated[str, Field(strict=True, min_length=1)] = "hybrid"
+    predictor_options: dict[str, Any] = Field(default_factory=dict)
+    embedder: Annotated[str, Field(strict=True, min_length=1)] | None = None
+    embedder_options: dict[str, Any] = Field(default_factory=dict)
     mode: Literal["schedule", "shadow"] = "schedule"
     max_wait_s: Seconds = 1.0
     max_quality_wait_s: Seconds = 10.0
@@ -153,6 +169,8 @@ def eccos_config(section: Any, config_file: Path) -> EccosConfig:
         update={
             "manifest": folder / config.manifest,
             "history": None if config.history is None else folder / config.history,
+            "predictor": absolute_file(config.predictor, folder),
+            "embedder": None if config.embedder is None else absolute_file(config.embedder, folder),
         }
     )
     for key, path in (("manifest", config.manifest), ("history", config.history)):

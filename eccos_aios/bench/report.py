@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eccos_aios.bench.figures import BASELINE, Sample, headlines, points
-from eccos_aios.bench.smart import THRESHOLD
+from eccos_aios.bench.policy import SMART_THRESHOLD
 
 if TYPE_CHECKING:
     from eccos_aios.bench.replay import Replay
@@ -53,7 +53,7 @@ def shown_points(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One point for each policy, without and with quotas, see the table of `bench`."""
     shown: dict[tuple[str, bool], dict[str, Any]] = {}
     for row in rows:
-        if row["policy"] == BASELINE and row["level"] != THRESHOLD:
+        if row["policy"] == BASELINE and row["level"] != SMART_THRESHOLD:
             continue
         key = row["policy"], row["quotas"]
         best = shown.get(key)

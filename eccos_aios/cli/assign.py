@@ -14,6 +14,7 @@ from eccos_aios.errors import ABSENT, InputError
 
 if TYPE_CHECKING:
     from eccos_aios.batch import Batch
+    from eccos_aios.predict import PredictorSpec
 
 
 @click.command("assign")
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     help="US dollars that the batch may cost, at best quality: in place of a target, or beside it.",
 )
 @click.option("--estimates", is_flag=True, help="Write every core's estimates with each line.")
+@options.predictor
 @options.skip_bad_records()
 @options.out(help="Output file: one line per query and target.")
 @options.as_json()
@@ -41,6 +43,7 @@ def assign(
     targets: tuple[float, ...],
     budgets: tuple[float, ...],
     estimates: bool,
+    spec: PredictorSpec,
     skip_bad_records: bool,
     out: Path,
     as_json: bool,
@@ -73,6 +76,7 @@ def assign(
             queries,
             targets,
             budgets=budgets,
+            predictor=spec.make(),
             skip_bad_records=skip_bad_records,
             report=report,
             on_step=on_step,

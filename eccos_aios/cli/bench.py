@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from eccos_aios.cli import options
 from eccos_aios.cli.bench_kernel import kernel
+
+if TYPE_CHECKING:
+    from eccos_aios.predict import PredictorSpec
 
 
 @click.group("bench", invoke_without_command=True)
@@ -17,6 +21,7 @@ from eccos_aios.cli.bench_kernel import kernel
 @click.option("--policies", help="Names with commas between.  [default: all]")
 @options.out_folder(help="Folder for results.json and the plots.")
 @options.seed(help="Of the folds.")
+@options.predictor
 @options.skip_bad_records()
 @options.as_json()
 @click.pass_context
@@ -28,6 +33,7 @@ def bench(
     policies: str | None,
     out: Path | None,
     seed: int,
+    spec: PredictorSpec,
     skip_bad_records: bool,
     as_json: bool,
 ) -> None:
@@ -36,6 +42,7 @@ def bench(
     The history is split into folds by query; each fold is routed by predictors fitted on the others.
     Policies: eccos, eccos-r, eccos-t, smart (AIOS SmartRouting), first, random, balance, length, cheapest,
     best-single, knn-argmax, oracle; each without quotas and with quotas in proportion to the manifest's.
+    --predictor is what eccos uses; --embedder holds for eccos, eccos-r and eccos-t.
 
     \b
     Examples:
@@ -52,7 +59,15 @@ def bench(
 
     names = [name.strip() for name in policies.split(",") if name.strip()] if policies else None
     run_replay(
-        history, cores, folds, names, out, seed=seed, skip_bad_records=skip_bad_records, as_json=as_json
+        history,
+        cores,
+        folds,
+        names,
+        out,
+        seed=seed,
+        predictor=spec,
+        skip_bad_records=skip_bad_records,
+        as_json=as_json,
     )
 
 

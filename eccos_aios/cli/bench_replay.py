@@ -11,14 +11,15 @@ import click
 from rich.table import Table
 
 from eccos_aios.bench.figures import BASELINE
+from eccos_aios.bench.policy import SMART_THRESHOLD
 from eccos_aios.bench.replay import replay_history
 from eccos_aios.bench.report import results_of, shown_points, write_report
-from eccos_aios.bench.smart import THRESHOLD
 from eccos_aios.cli.progress import show_progress
 from eccos_aios.cli.table import UNKNOWN, make_table, print_tables
 from eccos_aios.core import read_manifest
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import ReadReport, read_history
+from eccos_aios.predict import PredictorSpec
 
 
 def run_replay(
@@ -29,6 +30,7 @@ def run_replay(
     out: Path,
     *,
     seed: int = 0,
+    predictor: PredictorSpec | None = None,
     skip_bad_records: bool = False,
     as_json: bool = False,
 ) -> None:
@@ -47,7 +49,13 @@ def run_replay(
     try:
         with show_progress() as on_step:
             played = replay_history(
-                records, manifest.cores, folds, policies or None, seed=seed, on_step=on_step
+                records,
+                manifest.cores,
+                folds,
+                policies or None,
+                seed=seed,
+                predictor=predictor,
+                on_step=on_step,
             )
     except ValueError as error:
         raise HistoryError(str(history), "", ABSENT, str(error)) from error
@@ -75,7 +83,7 @@ def _headline_table(results: dict[str, Any]) -> Table:
         "gap to the oracle closed",
         "worst promise, points",
         "worst cost error",
-        title=f"against {BASELINE} at {THRESHOLD:g}, 95 % intervals",
+        title=f"against {BASELINE} at {SMART_THRESHOLD:g}, 95 % intervals",
     )
     for row in results["headlines"]:
         table.add_row(

@@ -15,9 +15,10 @@ from eccos_aios.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from eccos_aios.explain import CoreEstimate, Explanation, Neighbour
+    from eccos_aios.explain import Explanation, Neighbour
     from eccos_aios.history import Record
-    from eccos_aios.predict import HybridPredictor
+    from eccos_aios.predict import Predictor, PredictorSpec
+    from eccos_aios.router import CoreEstimate
 
 SHOWN_QUERY_LENGTH = 60  # characters of a past query in the table
 LEFT_OUT = "(text left out)"
@@ -31,10 +32,17 @@ GOOD = 0.5  # quality from which an answer counts as good in the table
 @click.option(
     "--neighbours", type=click.IntRange(min=0), default=5, show_default=True, help="Past calls to show."
 )
+@options.predictor
 @options.as_json()
 @click.argument("query")
 def explain(
-    history: Path, cores: Path, quality_target: float, neighbours: int, as_json: bool, query: str
+    history: Path,
+    cores: Path,
+    quality_target: float,
+    neighbours: int,
+    spec: PredictorSpec,
+    as_json: bool,
+    query: str,
 ) -> None:
     """Show where a query would go, and why: past calls like it, estimates per core, the choice.
 
@@ -49,7 +57,7 @@ def explain(
     if not query.strip():
         raise click.BadParameter("is empty: write what is to be asked", param_hint="QUERY")
     manifest = read_manifest(cores)
-    records, predictor = _learned(history)
+    records, predictor = _fitted(history, spec)
     explanation = explanation_of(
         records,
         manifest.cores,
@@ -64,18 +72,18 @@ def explain(
         _print(explanation)
 
 
-def _learned(history: Path) -> tuple[Sequence[Record], HybridPredictor | None]:
-    """The records of a history and, of a store, what was fitted on them, from its cache where that holds."""
+def _fitted(history: Path, spec: PredictorSpec) -> tuple[Sequence[Record], Predictor]:
+    """The records of a history, and a predictor fitted on them; of a store, from its cache if possible."""
     from eccos_aios.history import HistoryStore, read_history
     from eccos_aios.history.schema import is_store
-    from eccos_aios.predict import HybridPredictor, fitted_predictor
+    from eccos_aios.predict import fitted_predictor
 
     if not is_store(history):
-        return read_history(history), None
-    fitted = fitted_predictor(history)
+        records = read_history(history)
+        return records, spec.make().fit(records)
+    fitted = fitted_predictor(history, spec)
+    assert fitted.mark is not None  # the history is a store
     with HistoryStore(history, read_only=True) as store:
-        if fitted.mark is None or not isinstance(fitted.predictor, HybridPredictor):
-            return list(store.records()), None
         return store.records_until(fitted.mark), fitted.predictor
 
 

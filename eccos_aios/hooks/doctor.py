@@ -19,7 +19,7 @@ from eccos_aios.history import Record, read_history
 from eccos_aios.history.schema import is_store
 from eccos_aios.hooks.checkout import read_checkout_config, require_checkout, revision_of
 from eccos_aios.hooks.serve import NEEDED
-from eccos_aios.hooks.setup import Model, check, models_of, never_served
+from eccos_aios.hooks.setup import Model, check, models_of, never_served, predictor_spec
 from eccos_aios.hooks.shape import faults_on_disk
 from eccos_aios.hooks.switch import asks_for_router, asks_for_scheduler, needs_of
 from eccos_aios.hooks.syscall import DEFAULT_ANSWER_TOKENS
@@ -149,6 +149,7 @@ def _section(config_file: Path, content: Mapping[str, Any]) -> Iterator[Finding]
             if "eccos" not in scheduler:
                 return
         config = eccos_config(scheduler.get("eccos"), config_file)
+        predictor_spec(config, str(config_file)).make()
         yield Finding("ok", "config", f"quality target {config.quality_target}")
         manifest = check(config, [str(model.get("name")) for model in _models(content)])
         yield Finding("ok", "manifest", f"{len(manifest.cores)} cores: {', '.join(manifest.names)}")

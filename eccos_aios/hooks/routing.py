@@ -6,26 +6,23 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from eccos_aios.assign import WAITS, AssignmentProblem, solve
+from eccos_aios.assign import WAITS, solve
+from eccos_aios.candidates import Candidates
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.hooks.setup import kernel_config, models_of, prepare
 from eccos_aios.predict import call_text
-from eccos_aios.schedule import Requirements, allowed_cores
+from eccos_aios.requirements import Requirements
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Routed:
-    """Where a batch goes, and what was expected of every core; the arrays have shape (calls, cores)."""
+    """The column of each call's core, and the estimates that it was chosen by."""
 
     columns: list[int]
-    quality: NDArray[np.float64]
-    cost: NDArray[np.float64]
+    candidates: Candidates
 
 
 class EccosRouting:
@@ -71,7 +68,7 @@ class EccosRouting:
         except Exception:
             # AIOS leaves the whole batch waiting for ever when its router raises.
             if not self._failed_before:
-                logger.exception("routing failed: calls go to their first core (told once)")
+                logger.exception("routing failed: calls go to their first core (logged once)")
             self._failed_before = True
             names = [llm.name for llm in self.llm_configs]
             return [
@@ -97,21 +94,14 @@ class EccosRouting:
         models = models_of(self.llm_configs)
         cores = [known.get(each.name) or Core(name=each.name).at_backend(each.backend) for each in models]
         texts = [call_text(messages) for messages in queries]
-        # AIOS tells its router neither the tools nor the length of the answer.
-        needs = [Requirements.of(text, named) for text, named in zip(texts, allowed, strict=True)]
+        # AIOS gives its router neither the tools nor the length of the answer.
+        requirements = [Requirements.of(text, named) for text, named in zip(texts, allowed, strict=True)]
+        # Not by Router: two of AIOS's models may have the same name.
         estimates = self._setup.learner.predictor.predict(texts, names)
-        cost = estimates.cost(cores)
-        assignment = solve(
-            AssignmentProblem(
-                cost=cost,
-                quality=estimates.quality,
-                quota=np.full(len(cores), len(queries), dtype=np.int64),
-                target=self.quality_target,
-                allowed=allowed_cores(needs, cores),
-            )
-        )
+        candidates = Candidates.of(estimates, requirements, cores)
+        assignment = solve(candidates.problem(self.quality_target))
         columns = [
             min(map(names.index, named)) if column == WAITS else column
             for column, named in zip(assignment.core.tolist(), allowed, strict=True)
         ]
-        return Routed(columns, estimates.quality, cost)
+        return Routed(columns, candidates)

@@ -15,7 +15,8 @@ from eccos_aios.config import SECTION, EccosConfig, eccos_config
 from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import ConfigError
 from eccos_aios.history.schema import is_store
-from eccos_aios.predict import HybridPredictor, OnlinePredictor, fitted_predictor, use_tokenizer
+from eccos_aios.plugins import Where
+from eccos_aios.predict import PredictorSpec, online_predictor, use_tokenizer
 from eccos_aios.predict.tokens import Encode
 from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.schedule import RetryPolicy, SchedulerSettings
@@ -61,7 +62,18 @@ def kernel_config() -> EccosConfig:
     from aios.config.config_manager import config
 
     scheduler = config.get_scheduler_config() or {}
-    return eccos_config(scheduler.get("eccos"), Path(config.config_path))
+    file = Path(config.config_path)
+    section = eccos_config(scheduler.get("eccos"), file)
+    predictor_spec(section, str(file)).make()
+    return section
+
+
+def predictor_spec(config: EccosConfig, file: str = "") -> PredictorSpec:
+    """The predictor and the embedder that the config names; errors of `PredictorSpec.make` name `file`."""
+    where = Where(file, f"{SECTION}.{{kind}}", f"{SECTION}.{{kind}}_options.{{option}}")
+    return PredictorSpec(
+        config.predictor, config.predictor_options, config.embedder, config.embedder_options, where
+    )
 
 
 def kernel_model_names() -> list[str]:
@@ -125,12 +137,13 @@ def prepare(config: EccosConfig, llm_configs: Sequence[Any], learner: Learner | 
         The models that AIOS initialised, each with a ``name`` and, where AIOS knows them, ``backend`` and
         ``hostname``.
     learner : Learner, optional
-        One that learns from this history already. Default: the history is read.
+        One that learns from this history already; it is reused if the config names its predictor. Default:
+        the history is read.
 
     Raises
     ------
     ConfigError
-        The manifest is wrong, or AIOS has none of its cores.
+        The manifest or the predictor is wrong, or AIOS has none of the cores.
     HistoryError
         A record is wrong.
     """
@@ -146,9 +159,10 @@ def prepare(config: EccosConfig, llm_configs: Sequence[Any], learner: Learner | 
         )
     _warn(config, manifest, cores, models)
     use_tokenizer(_litellm_encode())
+    spec = predictor_spec(config)
     return Setup(
         cores=cores,
-        learner=learner or _learner(config),
+        learner=learner if learner is not None and learner.spec == spec else _learner(config, spec),
         settings=settings_of(config),
     )
 
@@ -220,15 +234,16 @@ def settings_of(config: EccosConfig) -> SchedulerSettings:
     )
 
 
-def _learner(config: EccosConfig) -> Learner:
+def _learner(config: EccosConfig, spec: PredictorSpec) -> Learner:
     history = config.history
     if history is None:
         logger.warning("no %s.history: every core starts from the same prior", SECTION)
-        return Learner(OnlinePredictor(HybridPredictor().fit([])))
+        return Learner(online_predictor(spec.make().fit([])), spec=spec)
     if not is_store(history):
-        logger.info("%s is only read: what this kernel sees is not kept; a .db store would", history)
+        logger.info("%s is only read: this kernel's outcomes are not stored; use a .db store", history)
     elif not history.exists():
         logger.info("%s does not exist yet: every core starts from the same prior", history)
-        return Learner(OnlinePredictor(HybridPredictor().fit([])), history)
-    logger.info("learning from %s; what is learned is kept beside it for the next start", history)
-    return learner_of(history, fitted_predictor(history))
+        return Learner(online_predictor(spec.make().fit([])), history, spec=spec)
+    else:
+        logger.info("learning from %s; the fitted predictor is saved beside it for the next start", history)
+    return learner_of(history, spec)

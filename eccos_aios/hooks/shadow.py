@@ -118,11 +118,11 @@ class ShadowRouting:
             for row, (ours, theirs) in enumerate(zip(routed.columns, chosen, strict=True)):
                 decision = ShadowDecision(
                     names[ours],
-                    float(routed.quality[row, ours]),
-                    float(routed.cost[row, ours]),
+                    float(routed.candidates.quality[row, ours]),
+                    float(routed.candidates.cost[row, ours]),
                     names[theirs],
-                    float(routed.quality[row, theirs]),
-                    float(routed.cost[row, theirs]),
+                    float(routed.candidates.quality[row, theirs]),
+                    float(routed.candidates.cost[row, theirs]),
                 )
                 self._decisions.append(decision)
                 self._calls += 1

@@ -9,12 +9,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from eccos_aios.candidates import Candidates
 from eccos_aios.core import Core
 from eccos_aios.predict import Estimates, Predictor, prices_of
 from eccos_aios.requirements import allowed_cores
 from eccos_aios.schedule.affinity import discounted
 from eccos_aios.schedule.call import Call, EstimateRow
-from eccos_aios.schedule.capacity import Capacity, Waiting
+from eccos_aios.schedule.capacity import Capacity, WaitLimits
 from eccos_aios.schedule.slots import CoreSlots, SlotAvailability
 
 PRIOR_QUALITY = 0.5  # of every core when the predictor itself failed: no core is preferred for its quality
@@ -84,7 +85,7 @@ class CorePool:
         """The cores that a call which has time until then must not wait for."""
         return frozenset(slots.core.name for slots in self.slots if slots.why_down(until_s))
 
-    def capacity(self, waiting: Waiting) -> Capacity:
+    def capacity(self, waiting: WaitLimits) -> Capacity:
         """What the cores can take now and within the times that a call may wait."""
         rooms = self.rooms()
         known = [room.service_s for room in rooms if room.service_s is not None]
@@ -136,8 +137,8 @@ class CorePool:
             Cores that are known to be down.
         """
         cores = self.cores
-        cost = estimates.cost_at(self.prices)
-        allowed = allowed_cores([call.needs for call in calls], cores)
+        candidates = Candidates.of(estimates, [call.needs for call in calls], cores, self.prices)
+        cost, allowed = candidates.cost, candidates.allowed
         columns = self.columns
         for position, call in enumerate(calls):
             permitted, prices = _untried(allowed[position], call, columns, down), cost[position]

@@ -140,7 +140,7 @@ class Rounds:
             return
         refused = self._price(table, front)
         pending = [call for call in front if call not in refused and call.row is not None]
-        plan = self._stages.plan(table, settings, pending, owed)
+        plan = self._stages.plan(table, settings, pending, owed, time.monotonic())
         with state.changed:
             for call in pending:
                 if call in state.queue:

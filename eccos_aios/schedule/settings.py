@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from eccos_aios.schedule.capacity import Waiting
+from eccos_aios.schedule.capacity import WaitLimits
 from eccos_aios.schedule.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from eccos_aios.schedule.plan import Pass
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,9 @@ class SchedulerSettings:
     affinity: Literal["off", "prefer", "strict"] = "off"
     exploration: float = 0.0
     log_text: bool = False
+    passes: tuple[Pass, ...] = ()
 
     @property
-    def waiting(self) -> Waiting:
+    def waiting(self) -> WaitLimits:
         """How long a call may wait for a busy core."""
-        return Waiting(self.max_wait_s, self.max_quality_wait_s)
+        return WaitLimits(self.max_wait_s, self.max_quality_wait_s)

@@ -9,8 +9,8 @@ import pytest
 
 from eccos_aios.errors import EccosError, FeedbackLimitError, UnknownCallError
 from eccos_aios.history import CallOutcome, HistoryStore
-from eccos_aios.runtime import feedback_limit
 from eccos_aios.predict import HybridPredictor
+from eccos_aios.runtime import feedback_limit
 from eccos_aios.runtime.feedback import give_quality
 from eccos_aios.runtime.feedback_limit import Allowance, FeedbackLimit
 from eccos_aios.runtime.outcome_log import OutcomeLog

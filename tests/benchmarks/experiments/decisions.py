@@ -13,7 +13,7 @@ import numpy as np
 
 from eccos_aios.core import Core, Price
 from eccos_aios.history import Record
-from eccos_aios.predict import CallText, Estimates, Predictor, default_predictor, record_text
+from eccos_aios.predict import CallText, Estimates, HybridPredictor, Predictor, record_text
 from eccos_aios.schedule import Call, CallResult, ExecutionResult, Requirements, Scheduler, SchedulerSettings
 from eccos_aios.schedule.decision_log import REMEMBERED_DECISIONS, Decision
 
@@ -95,7 +95,7 @@ def decisions_bench(
     on_step(f"learning from {len(history)} records")
     learned, rest = _split(history, seed)
     latencies = _Latencies(rest, cores)
-    predictor = default_predictor().fit(learned)
+    predictor = HybridPredictor().fit(learned)
     settings = SchedulerSettings(quality_target=quality_target)
     rows = []
     for count in callers:

@@ -17,7 +17,7 @@ from eccos_aios.cli.table import make_table
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import HistoryStore, Record
 from eccos_aios.predict.persistence import SUFFIX, fitted_predictor
-from experiments.history_opened import BATCHES, Opened, make_predictor
+from experiments.history_opened import BATCHES, Opened, predictor_spec
 from experiments.history_records import CORES, GeneratedHistory
 from experiments.memory import peak_kb
 
@@ -102,7 +102,7 @@ def history_bench(
         on_step(f"fitting on {records:,} records")
         fitted_predictor(
             path,
-            make=lambda: make_predictor(dimensions),
+            predictor_spec(dimensions),
             on_progress=lambda done, total: on_step(f"fitting: {done:,} of {total:,} records read"),
         )
         fitted, build_cpu_s = time.perf_counter(), time.process_time() - started_cpu

@@ -20,7 +20,7 @@ from experiments.history_records import CORES, GeneratedHistory
 from experiments.memory import resident_kb
 
 if TYPE_CHECKING:
-    from eccos_aios.predict import HybridPredictor
+    from eccos_aios.predict import HybridPredictor, PredictorSpec
 
 BATCH = 256
 BATCHES = 100
@@ -67,11 +67,11 @@ class Opened:
     recall_at_16: float
 
 
-def make_predictor(dimensions: int) -> HybridPredictor:
-    """Unfitted; `dimensions` of query and tools together."""
-    from eccos_aios.predict import HybridPredictor, TfidfEmbedder
+def predictor_spec(dimensions: int) -> PredictorSpec:
+    """The hybrid predictor with `dimensions` of query and tools together."""
+    from eccos_aios.predict import PredictorSpec
 
-    return HybridPredictor(TfidfEmbedder(dimensions // 2))
+    return PredictorSpec(embedder="tfidf", embedder_options={"dimensions": dimensions // 2})
 
 
 def open_and_measure(path: Path, dimensions: int, records: int, seed: int, batches: int) -> Opened:
@@ -79,7 +79,7 @@ def open_and_measure(path: Path, dimensions: int, records: int, seed: int, batch
     started = time.perf_counter()
     from eccos_aios.predict import HybridPredictor, fitted_predictor
 
-    predictor = fitted_predictor(path, make=lambda: make_predictor(dimensions)).predictor
+    predictor = fitted_predictor(path, predictor_spec(dimensions)).predictor
     open_s = time.perf_counter() - started
     assert isinstance(predictor, HybridPredictor)
     calls = [record_text(record) for record in GeneratedHistory(records, seed).unseen(SHIFTS + BATCH)]

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from eccos_aios.assign import AssignmentProblem, solve
+from eccos_aios.assign import solve
 from eccos_aios.bench.fold import IntArray
+from eccos_aios.candidates import Candidates
 from eccos_aios.cli.table import make_table
 from eccos_aios.core import Core
 from eccos_aios.history import Change, Record, restated
 from eccos_aios.predict import (
     HybridPredictor,
-    OnlinePredictor,
+    ResidualOnlinePredictor,
     record_text,
     refit_is_due,
 )
@@ -93,7 +94,7 @@ class Learner:
 
     Attributes
     ----------
-    predictor : OnlinePredictor
+    predictor : ResidualOnlinePredictor
     history : list of Record
         All that was told.
     fitted : int
@@ -102,7 +103,7 @@ class Learner:
         Those that were noticed, by core and by the first record after each.
     """
 
-    predictor: OnlinePredictor
+    predictor: ResidualOnlinePredictor
     history: list[Record] = field(default_factory=list)
     fitted: int = 0
     changes: dict[tuple[str, str], Change] = field(default_factory=dict)
@@ -228,7 +229,7 @@ class _Run:
         self.exploration = Exploration(exploration, seed)
         self.round_size = round_size
         self.debt = QualityDebt()
-        self.learner = Learner(OnlinePredictor(HybridPredictor().fit([])))
+        self.learner = Learner(ResidualOnlinePredictor(HybridPredictor().fit([])))
         self.quality = replayed.truth.quality.copy()
         self.chosen = np.full(len(self.quality), -1, dtype=np.int64)
         self.coin = np.random.default_rng(seed + 1)
@@ -294,10 +295,8 @@ class _Run:
         calls = [record_text(replayed.records[row]) for row in rows]
         estimates = self.learner.predictor.predict(calls, replayed.names)
         cost, allowed = estimates.cost(replayed.cores), ~np.isnan(self.quality[rows])
-        quota = np.full(len(replayed.cores), len(rows), dtype=np.int64)
-        problem = AssignmentProblem(
-            cost, estimates.quality, quota, self.target, allowed, target_deficit=self.debt.owed(len(rows))
-        )
+        candidates = Candidates(estimates.quality, cost, allowed)
+        problem = candidates.problem(self.target, target_deficit=self.debt.owed(len(rows)))
         placed = []
         for position, column in enumerate(solve(problem).core.tolist()):
             explored = self.exploration.choose(

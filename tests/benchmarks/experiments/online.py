@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eccos_aios.assign import AssignmentProblem, solve
+from eccos_aios.assign import solve
+from eccos_aios.candidates import Candidates
 from eccos_aios.core import Core
 from eccos_aios.history import Record
-from eccos_aios.predict import default_predictor, record_text
+from eccos_aios.predict import HybridPredictor, record_text
 from eccos_aios.schedule.quality_debt import QualityDebt
 
 FloatArray = NDArray[np.float64]
@@ -113,7 +114,7 @@ def _calls(history: Sequence[Record], cores: Sequence[Core], calls: int, seed: i
     order = np.concatenate([draw.permutation(len(rest)) for _ in range(-(-calls // len(rest)))])[:calls]
     chosen = [rest[position] for position in order]
     names = [core.name for core in cores]
-    predictor = default_predictor().fit([record for record in history if record.query in learned])
+    predictor = HybridPredictor().fit([record for record in history if record.query in learned])
     estimates = predictor.predict([record_text(record) for record in chosen], names)
     outcome = np.full((calls, len(names)), np.nan)
     for row, record in enumerate(chosen):
@@ -138,13 +139,11 @@ def _replay(
     debt = QualityDebt()
     predicted = np.clip(calls.predicted + bias, 0.0, 1.0)
     known = np.isfinite(calls.outcome)
-    quota = np.full(calls.cost.shape[1], round_size, dtype=np.int64)
     delivered, promised, cost = [], [], 0.0
     for first in range(0, len(predicted), round_size):
         rows = np.arange(first, min(first + round_size, len(predicted)))
-        problem = AssignmentProblem(
-            calls.cost[rows], predicted[rows], quota, target, known[rows], target_deficit=debt.owed(len(rows))
-        )
+        candidates = Candidates(predicted[rows], calls.cost[rows], known[rows])
+        problem = candidates.problem(target, target_deficit=debt.owed(len(rows)))
         for row, column in zip(rows.tolist(), solve(problem).core.tolist(), strict=True):
             if column < 0:
                 continue

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eccos_aios.assign import AssignmentProblem, solve
+from eccos_aios.assign import solve
 from eccos_aios.bench.fold import FloatArray, IntArray, Truth, folds, recorded_truth
+from eccos_aios.candidates import Candidates
 from eccos_aios.core import Core
 from eccos_aios.history import Record
 from eccos_aios.predict import Estimates, HybridPredictor
@@ -91,11 +92,8 @@ def offline_choice(
     chosen = []
     for start in range(0, len(window), round_size):
         rows = window[start : start + round_size]
-        quota = np.full(len(replayed.cores), len(rows), dtype=np.int64)
-        owed = debt.owed(len(rows))
-        problem = AssignmentProblem(
-            cost[rows], quality[rows], quota, target, known[rows], target_deficit=owed
-        )
+        candidates = Candidates(quality[rows], cost[rows], known[rows])
+        problem = candidates.problem(target, target_deficit=debt.owed(len(rows)))
         for row, column in zip(rows.tolist(), solve(problem).core.tolist(), strict=True):
             debt.sent(target, quality[row, column])
             debt.delivered(quality[row, column], float(replayed.truth.quality[row, column]))

@@ -1,7 +1,8 @@
-"""Lesson: what is learned from the history of one fold, once for all policies that ask."""
+"""FoldEstimates: predictors fitted on the history of one fold, shared by all policies."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal
 
@@ -9,40 +10,54 @@ import numpy as np
 
 from eccos_aios.bench.fold import UNRECORDED_OUTPUT_TOKENS, FloatArray, Fold, Truth, recorded_truth
 from eccos_aios.core import TOKENS_PER_PRICE_UNIT
-from eccos_aios.predict import Estimates, HybridPredictor, Predictor, TfidfEmbedder, query_text
+from eccos_aios.predict import (
+    Estimates,
+    HybridPredictor,
+    Predictor,
+    PredictorSpec,
+    TfidfEmbedder,
+    query_text,
+)
 
-Kind = Literal["hybrid", "retrieval", "trained"]
+Kind = Literal["chosen", "retrieval", "trained"]
 
 NEIGHBOURS = 16  # AIOS's n_similar
 
 
-class Lesson:
-    """Predictors fitted on a fold's history, and what they say of its calls.
+class FoldEstimates:
+    """Predictors fitted on a fold's history, and their estimates of its calls.
 
     Parameters
     ----------
     fold : Fold
+    spec : PredictorSpec, optional
+        The ``chosen`` predictor; the other two use its embedder. Default: the hybrid predictor.
     """
 
-    def __init__(self, fold: Fold) -> None:
+    def __init__(self, fold: Fold, spec: PredictorSpec | None = None) -> None:
         self.fold = fold
+        self._spec = spec or PredictorSpec()
         self._estimates: dict[Kind, Estimates] = {}
 
     def estimates(self, kind: Kind) -> Estimates:
-        """Of every call of the fold on every core, shape (calls, cores)."""
+        """Of every call of the fold on every core, shape (calls, cores).
+
+        Raises
+        ------
+        ValueError, TypeError
+            The chosen predictor returns estimates of another shape or out of range.
+        """
         if kind not in self._estimates:
-            # the hybrid holds the other two, each fitted as it would be alone
-            predictors: dict[Kind, Predictor] = {
-                "hybrid": self._hybrid,
-                "retrieval": self._hybrid.retrieval,
-                "trained": self._hybrid.trained,
-            }
-            self._estimates[kind] = predictors[kind].predict(self.fold.calls, self.fold.names)
+            calls, names = self.fold.calls, self.fold.names
+            estimates, sound, fault = self._predictor(kind).predict(calls, names).checked(len(calls), names)
+            if not sound.all():
+                raise ValueError(f"predictor: {self._spec.predictor}: {fault}")
+            self._estimates[kind] = estimates
         return self._estimates[kind]
 
     @cached_property
     def past(self) -> Truth:
-        """What the fold's history recorded."""
+        """Qualities and costs recorded in the fold's history."""
         return recorded_truth(self.fold.history, self.fold.cores)
 
     @cached_property
@@ -50,8 +65,8 @@ class Lesson:
         """SmartRouting's estimates: the neighbours' mean quality, and the cost at their mean length.
 
         Both of shape (calls, cores); a core that no neighbour knows has 0 of both, as in AIOS. AIOS embeds
-        with MiniLM, which is no dependency here; what is compared is the rule, on this package's embedding.
-        AIOS embeds the user's message alone, so the tools are left out here, too.
+        with MiniLM, which is no dependency here: the rule is compared, on this package's embedding. AIOS
+        embeds the user's message alone, so the tools are left out here, too.
         """
         fold = self.fold
         texts = [query_text(record.query).text for record in fold.history]
@@ -68,8 +83,15 @@ class Lesson:
         return quality, (own * price[:, 0] + length * price[:, 1]) / TOKENS_PER_PRICE_UNIT
 
     @cached_property
-    def _hybrid(self) -> HybridPredictor:
-        return HybridPredictor().fit(self.fold.history)
+    def _chosen(self) -> Predictor:
+        return self._spec.make().fit(self.fold.history)
+
+    def _predictor(self, kind: Kind) -> Predictor:
+        if kind == "chosen":
+            return self._chosen
+        if isinstance(self._chosen, HybridPredictor):  # its parts are fitted as they would be alone
+            return self._chosen.retrieval if kind == "retrieval" else self._chosen.trained
+        return replace(self._spec, predictor=kind, predictor_options={}).make().fit(self.fold.history)
 
     def _past_lengths(self) -> FloatArray:
         """Output tokens, shape (records, cores)."""

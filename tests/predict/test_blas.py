@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from eccos_aios.predict.threads import one_blas_thread
+from eccos_aios.predict.blas import one_blas_thread
 
 
 def blas_threads() -> list[int]:
