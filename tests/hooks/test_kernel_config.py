@@ -15,7 +15,7 @@ import pytest
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
-from eccos_aios.hooks.setup import Model, models_of, never_served, prepare
+from eccos_aios.hooks.kernel_config import Model, kernel_cores, models_of, never_served
 from eccos_aios.predict import count_tokens, use_tokenizer
 
 
@@ -55,8 +55,8 @@ def test_a_core_has_the_price_of_its_backend_and_one_that_has_none_is_named(
     manifest = [{"name": name} for name in names[:3]] + [{"name": "told", "price": {"input": 0, "output": 0}}]
     backends = ("groq", "ollama", "vllm", "vllm")
     with caplog.at_level(logging.WARNING, "eccos_aios"):
-        setup = prepare(config(tmp_path, *manifest), list(map(llm, names, backends)))
-    prices = [core.known_price and core.known_price.usd(1e6, 1e6) for core in setup.cores]
+        cores = kernel_cores(config(tmp_path, *manifest), list(map(llm, names, backends)))
+    prices = [core.known_price and core.known_price.usd(1e6, 1e6) for core in cores]
     assert prices == [pytest.approx(1.3), 0, None, 0]
     lines = [record.getMessage() for record in caplog.records if "price" in record.getMessage()]
     assert len(lines) == 1
@@ -70,8 +70,8 @@ def test_the_second_of_two_models_of_one_name_is_named_with_both_hosts(
     manifest = {"name": "llama3:8b", "quota": 8, "price": {"input": 0, "output": 0}}
     hosts = ("http://one:11434", "http://two:11434")
     with caplog.at_level(logging.WARNING, "eccos_aios"):
-        setup = prepare(config(tmp_path, manifest), [llm("llama3:8b", "ollama", host) for host in hosts])
-    assert [core.name for core in setup.cores] == ["llama3:8b"]
+        cores = kernel_cores(config(tmp_path, manifest), [llm("llama3:8b", "ollama", host) for host in hosts])
+    assert [core.name for core in cores] == ["llama3:8b"]
     (line,) = [record.getMessage() for record in caplog.records if "never serves" in record.getMessage()]
     assert all(part in line for part in ("'llama3:8b'", *hosts))
 
@@ -87,10 +87,10 @@ def test_the_tokenizer_that_litellm_has_loaded_checks_long_texts(tmp_path: Path,
     text = "word " * 1000
     before = count_tokens(text)
     litellm.encoding = SimpleNamespace(encode_ordinary=lambda part: [0] * len(part))
-    prepare(config(tmp_path, {"name": "a"}), [llm("a", "ollama")])
+    kernel_cores(config(tmp_path, {"name": "a"}), [llm("a", "ollama")])
     assert count_tokens(text).most > 2 * before.most
     del litellm.encoding  # a litellm that has none, or cannot load it
-    prepare(config(tmp_path, {"name": "a"}), [llm("a", "ollama")])
+    kernel_cores(config(tmp_path, {"name": "a"}), [llm("a", "ollama")])
     assert count_tokens(text) == before
 
 
