@@ -15,8 +15,9 @@ import pytest
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
-from eccos_aios.hooks.setup import Model, models_of, never_served, prepare
-from eccos_aios.predict import count_tokens, use_tokenizer
+from eccos_aios.errors import ConfigError
+from eccos_aios.hooks.setup import Model, models_of, never_served, predictor_spec, prepare
+from eccos_aios.predict import count_tokens, query_text, use_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +97,56 @@ def test_the_tokenizer_that_litellm_has_loaded_checks_long_texts(tmp_path: Path,
 
 def test_a_core_at_no_backend_of_ours_keeps_what_is_known_by_its_name() -> None:
     assert Core(name="nobody knows").at_backend(None).known_price is None
+
+
+OWN = """
+import numpy as np
+from eccos_aios.predict import Estimates, Predictor
+
+class Own(Predictor):
+    def __init__(self, quality: float = 0.5) -> None:
+        self.quality = quality
+
+    def fit(self, history):
+        return self
+
+    def predict(self, calls, cores):
+        ones = np.ones((len(calls), len(cores)))
+        return Estimates(self.quality * ones, ones, ones, ones)
+"""
+
+
+@pytest.mark.usefixtures("litellm")
+def test_the_predictor_that_the_config_names_estimates_and_a_change_of_it_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    models = [llm("a", "ollama")]
+    plain = config(tmp_path, {"name": "a"})
+    own = plain.model_copy(
+        update={"predictor": f"{tmp_path / 'own.py'}:Own", "predictor_options": {"quality": 0.25}}
+    )
+    setup = prepare(own, models)
+    assert setup.learner.predictor.predict([query_text("q")], ["a"]).quality.tolist() == [[0.25]]
+    assert setup.learner.status()["online"] is False
+    assert prepare(own, models, setup.learner).learner is setup.learner
+    assert prepare(plain, models, setup.learner).learner is not setup.learner
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"predictor": "hybird"}, "scheduler.eccos.predictor: 'hybird': must be hybrid, retrieval, trained"),
+        ({"embedder": "mini"}, "scheduler.eccos.embedder: 'mini': must be tfidf, hashed, minilm"),
+        ({"predictor_options": {"x": 1}}, "scheduler.eccos.predictor_options.x: 1: unknown option"),
+        (
+            {"embedder_options": {"dimensions": 0}},
+            "scheduler.eccos.embedder: 'tfidf': with {'dimensions': 0}: dimensions must be at least 1",
+        ),
+    ],
+)
+def test_a_wrong_predictor_stops_the_start_with_file_key_and_value(
+    tmp_path: Path, section: dict[str, Any], message: str
+) -> None:
+    spec = predictor_spec(EccosConfig(manifest=tmp_path / "cores.yaml", **section), "config.yaml")
+    with pytest.raises(ConfigError) as fault:
+        spec.make()
+    assert str(fault.value).startswith(f"config.yaml: {message}")
