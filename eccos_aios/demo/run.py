@@ -21,10 +21,9 @@ from eccos_aios.demo.scenario import Scenario
 from eccos_aios.errors import ABSENT, InputError
 from eccos_aios.history import Record
 from eccos_aios.hooks import EccosScheduler
+from eccos_aios.hooks.query_pool import QUERY_THREADS_PER_SLOT
 from eccos_aios.sandbox import EmbeddedKernel, Replay, SandboxCore, error_response
 from eccos_aios.version import __version__
-
-QUERY_THREADS_PER_SLOT = 4  # as the hooks size AIOS's own pool
 
 CORES_FILE = "cores.yaml"
 HISTORY_FILE = "history.jsonl.gz"

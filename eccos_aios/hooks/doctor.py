@@ -18,13 +18,14 @@ from eccos_aios.errors import ConfigError, EccosError, MissingExtraError, withou
 from eccos_aios.history import Record, read_history
 from eccos_aios.history.schema import is_store
 from eccos_aios.hooks.checkout import read_checkout_config, require_checkout, revision_of
+from eccos_aios.hooks.kernel_config import Model, check, models_of, never_served
 from eccos_aios.hooks.serve import NEEDED
-from eccos_aios.hooks.setup import Model, check, models_of, never_served, predictor_spec
 from eccos_aios.hooks.shape import faults_on_disk
 from eccos_aios.hooks.switch import asks_for_router, asks_for_scheduler, needs_of
 from eccos_aios.hooks.syscall import DEFAULT_ANSWER_TOKENS
 from eccos_aios.hooks.targets import ANY_NEED, TARGETS, WRITTEN_FOR
 from eccos_aios.http_client import HttpClient, NoResponseError, NotSentError
+from eccos_aios.runtime.configuration import predictor_spec
 
 REACH_TIMEOUT_S = 3.0  # seconds; a core that needs longer to list its models will not serve calls well either
 HTTP_ERROR = 400  # the first status that is an error

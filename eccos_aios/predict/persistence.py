@@ -25,7 +25,7 @@ import numpy as np
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import HistoryStore, Record, StoredRecords, StoreMark, read_history
 from eccos_aios.history.schema import is_store
-from eccos_aios.history.stored import OnProgress
+from eccos_aios.history.snapshot import OnProgress
 from eccos_aios.predict.base import Predictor
 from eccos_aios.predict.embedders.base import GuardedEmbedder, NoEmbedder
 from eccos_aios.predict.npz import NpzFile

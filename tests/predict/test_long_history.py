@@ -150,8 +150,8 @@ def test_a_cache_holds_for_later_marks_and_tells_what_came_since(fits: list[int]
     first = fitted_predictor(path, NARROW)
     later = Record(id="later", query="q", outputs=(Outcome(model_name="core-1", quality=1.0),))
     with HistoryStore(path) as store:
-        store.append(later)
-        store.append_outcome(CallOutcome(call_id="call", core="core-2", query="q"))
+        store.extend([later])
+        store.append_outcomes([CallOutcome(call_id="call", core="core-2", query="q")])
         store.give_quality("call", 0.5)
         again = fitted_predictor(path, NARROW)
         assert (fits, again.mark) == ([RECORDS], first.mark)
@@ -167,7 +167,7 @@ def test_a_cache_holds_for_later_marks_and_tells_what_came_since(fits: list[int]
 def test_a_cache_of_another_past_is_not_used(fits: list[int], path: Path, tmp_path: Path) -> None:
     shutil.copy(path, tmp_path / "older.db")
     with HistoryStore(path) as store:
-        store.append(Record(id="x", query="q", outputs=(Outcome(model_name="core-1", quality=1.0),)))
+        store.extend([Record(id="x", query="q", outputs=(Outcome(model_name="core-1", quality=1.0),))])
     fitted_predictor(path, NARROW)
     for part in ("", "-wal", "-shm"):
         path.with_name(path.name + part).unlink(missing_ok=True)

@@ -78,7 +78,10 @@ class _Seat:
 
     def refresh(self) -> None:
         self.scheduler = EccosScheduler(
-            **self.parameters, config=self.config, response=error_response, predecessor=self.scheduler
+            **self.parameters,
+            config=self.config,
+            response=error_response,
+            service=None if self.scheduler is None else self.scheduler.service,
         )
         self.scheduler.start()
 

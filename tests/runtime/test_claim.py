@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from eccos_aios.errors import ConfigError
-from eccos_aios.hooks.claim import claim, keep_only
+from eccos_aios.runtime.claim import claim, keep_only
 
 WAIT_S = 30.0
 ANOTHER = """
 import sys
 from pathlib import Path
-from eccos_aios.hooks.claim import claim
+from eccos_aios.runtime.claim import claim
 claim(Path(sys.argv[1]), may_wait=True)
 print("has it", flush=True)
 sys.stdin.read()
@@ -31,7 +31,7 @@ from pathlib import Path
 def work(manifest):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # a server's, which looks at it later
-    from eccos_aios.hooks.claim import claim
+    from eccos_aios.runtime.claim import claim
     claim(Path(manifest), may_wait=True)
     print("worker has it", flush=True)
 

@@ -1,4 +1,4 @@
-"""Claims: which process schedules with a manifest, so that there is never a second one."""
+"""Claims: file locks by which one process at most schedules with a manifest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from eccos_aios.errors import ABSENT, ConfigError
 
-LOOK_S = 0.5  # seconds between looks of a worker that waits in reserve
+RESERVE_POLL_S = 0.5  # seconds between two attempts of a worker that waits in reserve
 PID_LENGTH = 20  # bytes at most
 REMEDY = (
     "each process would fill every quota on its own; run one worker (uvicorn --workers 1), or give each "
@@ -32,16 +32,16 @@ _claims: dict[Path, int | None] = {}
 
 
 def claim(manifest: Path, may_wait: bool = False) -> None:
-    """Let this process be the one that schedules with a manifest, until `keep_only` lets go of it.
+    """Claim a manifest for this process, until `keep_only` releases it or the process ends.
 
-    The kernel's end lets go of it too, however it ends. Two schedulers in one process are no matter here.
+    Claiming it again in the same process does nothing.
 
     Parameters
     ----------
     manifest : Path
     may_wait : bool
-        Where another process has it and a server started this one as one of its workers: wait in reserve
-        until that one ends, and say so. A worker that ended instead would be started again for ever.
+        Where another process has it and this one is a server's worker: wait in reserve until the other one
+        ends, and say so on stderr. The server would restart a worker that ended instead, for ever.
 
     Raises
     ------
@@ -57,8 +57,8 @@ def claim(manifest: Path, may_wait: bool = False) -> None:
         if not may_wait or multiprocessing.parent_process() is None:
             holder = _holder(opened)
             os.close(opened)
-            told = f"another kernel process ({holder}) schedules with this manifest: {REMEDY}"
-            raise ConfigError(str(manifest), "", ABSENT, told)
+            reason = f"another kernel process ({holder}) schedules with this manifest: {REMEDY}"
+            raise ConfigError(str(manifest), "", ABSENT, reason)
         _wait_in_reserve(manifest, opened)
     if opened is not None:
         with contextlib.suppress(OSError):  # the file may be another user's
@@ -69,30 +69,30 @@ def claim(manifest: Path, may_wait: bool = False) -> None:
 
 
 def keep_only(manifest: Path | None) -> None:
-    """Let go of every manifest but this one."""
-    kept = None if manifest is None else manifest.resolve()
+    """Release every manifest but this one."""
+    claimed = None if manifest is None else manifest.resolve()
     with _lock:
-        closed = [_claims.pop(path) for path in list(_claims) if path != kept]
+        closed = [_claims.pop(path) for path in list(_claims) if path != claimed]
     for opened in closed:
         if opened is not None:
             os.close(opened)
 
 
 def _wait_in_reserve(manifest: Path, opened: int) -> None:
-    told = f"another worker process ({_holder(opened)}) schedules with {manifest}: {REMEDY}"
+    reason = f"another worker process ({_holder(opened)}) schedules with {manifest}: {REMEDY}"
     parent = os.getppid()
     with _ended_by_signals():
-        sys.stderr.write(f"eccos-aios: {told}; worker {os.getpid()} waits in reserve until that one ends\n")
+        sys.stderr.write(f"eccos-aios: {reason}; worker {os.getpid()} waits in reserve until that one ends\n")
         sys.stderr.flush()
         while not _is_locked(opened):
-            time.sleep(LOOK_S)
+            time.sleep(RESERVE_POLL_S)
             if os.getppid() != parent:
                 raise SystemExit("eccos-aios: the server of this worker has ended")
 
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """A server's own handlers only take note of a signal, and a worker that has not started would wait on."""
+    """Have signals end the process: a server's handlers only set a flag, which nothing here reads."""
 
     def end(number: int, _: FrameType | None) -> None:
         os._exit(128 + number)
@@ -108,7 +108,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def _lock_file(manifest: Path) -> int | None:
-    """The manifest's lock file, opened: beside it, or in the runtime folder where that is read-only."""
+    """The manifest's lock file, opened: beside it, or in XDG_RUNTIME_DIR where that is read-only."""
     for path in _places(manifest):
         for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
             with contextlib.suppress(OSError):
@@ -123,7 +123,7 @@ def _places(manifest: Path) -> Iterator[Path]:
 
 
 def _is_locked(opened: int) -> bool:
-    """Whether this process has the lock now; a file system without locks gives it to everybody."""
+    """Whether this process has the lock now; on a file system without locks every process has it."""
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -135,7 +135,7 @@ def _is_locked(opened: int) -> bool:
 
 def _holder(opened: int) -> str:
     try:
-        told = os.pread(opened, PID_LENGTH, 0).decode("ascii", "replace").strip()
+        pid = os.pread(opened, PID_LENGTH, 0).decode("ascii", "replace").strip()
     except OSError:
-        told = ""
-    return f"process {told}" if told.isdecimal() else "of unknown number"
+        pid = ""
+    return f"process {pid}" if pid.isdecimal() else "of unknown number"

@@ -1,4 +1,4 @@
-"""A mark names what a store held once; what came later is told exactly, in order."""
+"""A mark identifies what a store held once; what came later is read exactly, in order."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_came_after_a_mark_comes_once_and_in_order(store: HistoryStore) -> 
     mark = store.mark()
     assert (ids(store.records_since(mark)), store.count_since(mark)) == ([], 0)
     store.append_outcomes([call("c4", quality=1.0), call("c5")])
-    store.append(record("r3"))
+    store.extend([record("r3")])
     store.give_quality("c2", 0.75)
     store.give_quality("c1", 0.0)
     since = list(store.records_since(mark))
@@ -59,9 +59,9 @@ def test_what_came_after_a_mark_comes_once_and_in_order(store: HistoryStore) -> 
 def test_from_mark_to_mark_nothing_comes_twice(store: HistoryStore) -> None:
     fill(store)
     first = store.mark()
-    store.append_outcome(call("c4", quality=1.0))
+    store.append_outcomes([call("c4", quality=1.0)])
     second = store.mark()
-    store.append(record("r3"))
+    store.extend([record("r3")])
     store.give_quality("c4", 0.0)
     (only,) = store.records_since(first, second)
     assert (only.id, only.outputs[0].quality) == ("c4", 1.0)
@@ -71,8 +71,8 @@ def test_from_mark_to_mark_nothing_comes_twice(store: HistoryStore) -> None:
 def test_the_records_of_a_mark_stay_what_they_were(store: HistoryStore) -> None:
     fill(store)
     then, stored = list(store.records()), store.records_until(store.mark())
-    store.append(record("r3"))
-    store.append_outcome(call("c4", quality=1.0))
+    store.extend([record("r3")])
+    store.append_outcomes([call("c4", quality=1.0)])
     store.give_quality("c2", 1.0)
     store.give_quality("c1", 1.0)
     assert list(stored) == then
@@ -93,9 +93,9 @@ def test_a_mark_outlives_the_process_and_holds_for_its_store_alone(
         fill(other)
         assert again.holds(mark)
         assert not other.holds(mark)
-        with pytest.raises(HistoryError, match=r"other\.db: mark: .* is no mark of this store's past"):
+        with pytest.raises(HistoryError, match=r"other\.db: mark: .* is not a mark of this store"):
             list(other.records_since(mark))
-        with pytest.raises(HistoryError, match="is no mark"):
+        with pytest.raises(HistoryError, match="is not a mark"):
             other.records_until(mark)
 
 
@@ -106,12 +106,12 @@ def test_an_older_copy_that_was_put_back_has_not_been_at_the_mark(tmp_path: Path
         early = store.mark()
     shutil.copy(path, copy)
     with HistoryStore(path) as store:
-        store.append(record("r3"))
+        store.extend([record("r3")])
         late = store.mark()
     with HistoryStore(copy) as restored:
         assert restored.holds(early)
         assert not restored.holds(late)
-        restored.append(record("another"))
+        restored.extend([record("another")])
         assert not restored.holds(late)
         assert ids(restored.records_since(early)) == ["another"]
 
@@ -125,7 +125,7 @@ def test_a_store_with_a_missing_row_is_still_found_by_place(store: HistoryStore)
 
 
 def test_a_row_that_is_no_record_is_named(store: HistoryStore) -> None:
-    store.append(record("r1"))
+    store.extend([record("r1")])
     with closing(sqlite3.connect(store.path, isolation_level=None)) as raw:
         raw.execute("UPDATE records SET body = '{'")
     with pytest.raises(HistoryError, match=r"h\.db: record 1: "):

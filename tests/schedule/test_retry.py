@@ -4,7 +4,7 @@ import pytest
 from test_scheduler import call
 
 from eccos_aios.schedule import AttemptOutcome, OutcomeKind
-from eccos_aios.schedule.next_step import NextStep, next_step
+from eccos_aios.schedule.retry import NextStep, next_step
 
 FAILS = AttemptOutcome(OutcomeKind.CORE_FAILS, "HTTP 500")
 EMPTY = AttemptOutcome(OutcomeKind.NO_ANSWER)

@@ -16,8 +16,9 @@ import pytest
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.errors import ConfigError
-from eccos_aios.hooks.setup import Model, models_of, never_served, predictor_spec, prepare
+from eccos_aios.hooks.kernel_config import Model, kernel_cores, models_of, never_served
 from eccos_aios.predict import count_tokens, query_text, use_tokenizer
+from eccos_aios.runtime.configuration import make_learner, predictor_spec
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +57,8 @@ def test_a_core_has_the_price_of_its_backend_and_one_that_has_none_is_named(
     manifest = [{"name": name} for name in names[:3]] + [{"name": "told", "price": {"input": 0, "output": 0}}]
     backends = ("groq", "ollama", "vllm", "vllm")
     with caplog.at_level(logging.WARNING, "eccos_aios"):
-        setup = prepare(config(tmp_path, *manifest), list(map(llm, names, backends)))
-    prices = [core.known_price and core.known_price.usd(1e6, 1e6) for core in setup.cores]
+        cores = kernel_cores(config(tmp_path, *manifest), list(map(llm, names, backends)))
+    prices = [core.known_price and core.known_price.usd(1e6, 1e6) for core in cores]
     assert prices == [pytest.approx(1.3), 0, None, 0]
     lines = [record.getMessage() for record in caplog.records if "price" in record.getMessage()]
     assert len(lines) == 1
@@ -71,8 +72,8 @@ def test_the_second_of_two_models_of_one_name_is_named_with_both_hosts(
     manifest = {"name": "llama3:8b", "quota": 8, "price": {"input": 0, "output": 0}}
     hosts = ("http://one:11434", "http://two:11434")
     with caplog.at_level(logging.WARNING, "eccos_aios"):
-        setup = prepare(config(tmp_path, manifest), [llm("llama3:8b", "ollama", host) for host in hosts])
-    assert [core.name for core in setup.cores] == ["llama3:8b"]
+        cores = kernel_cores(config(tmp_path, manifest), [llm("llama3:8b", "ollama", host) for host in hosts])
+    assert [core.name for core in cores] == ["llama3:8b"]
     (line,) = [record.getMessage() for record in caplog.records if "never serves" in record.getMessage()]
     assert all(part in line for part in ("'llama3:8b'", *hosts))
 
@@ -88,10 +89,10 @@ def test_the_tokenizer_that_litellm_has_loaded_checks_long_texts(tmp_path: Path,
     text = "word " * 1000
     before = count_tokens(text)
     litellm.encoding = SimpleNamespace(encode_ordinary=lambda part: [0] * len(part))
-    prepare(config(tmp_path, {"name": "a"}), [llm("a", "ollama")])
+    kernel_cores(config(tmp_path, {"name": "a"}), [llm("a", "ollama")])
     assert count_tokens(text).most > 2 * before.most
     del litellm.encoding  # a litellm that has none, or cannot load it
-    prepare(config(tmp_path, {"name": "a"}), [llm("a", "ollama")])
+    kernel_cores(config(tmp_path, {"name": "a"}), [llm("a", "ollama")])
     assert count_tokens(text) == before
 
 
@@ -116,19 +117,16 @@ class Own(Predictor):
 """
 
 
-@pytest.mark.usefixtures("litellm")
-def test_the_predictor_that_the_config_names_estimates_and_a_change_of_it_is_noticed(tmp_path: Path) -> None:
+def test_the_predictor_that_the_config_names_estimates(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
-    models = [llm("a", "ollama")]
-    plain = config(tmp_path, {"name": "a"})
-    own = plain.model_copy(
-        update={"predictor": f"{tmp_path / 'own.py'}:Own", "predictor_options": {"quality": 0.25}}
+    own = EccosConfig(
+        manifest=tmp_path / "cores.yaml",
+        predictor=f"{tmp_path / 'own.py'}:Own",
+        predictor_options={"quality": 0.25},
     )
-    setup = prepare(own, models)
-    assert setup.learner.predictor.predict([query_text("q")], ["a"]).quality.tolist() == [[0.25]]
-    assert setup.learner.status()["online"] is False
-    assert prepare(own, models, setup.learner).learner is setup.learner
-    assert prepare(plain, models, setup.learner).learner is not setup.learner
+    learner = make_learner(own)
+    assert learner.predictor.predict([query_text("q")], ["a"]).quality.tolist() == [[0.25]]
+    assert learner.status()["online"] is False
 
 
 @pytest.mark.parametrize(
