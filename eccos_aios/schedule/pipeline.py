@@ -1,4 +1,4 @@
-"""RoundPipeline: the two stages of a round, and what stands in for each when it fails."""
+"""RoundPipeline: the two stages of a round, with a fallback for each."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ class RoundPipeline:
             self._log(f"pass {_name(step)} failed, the plan stays as it was before it", error)
             return None
 
-    def _log(self, what: str, error: BaseException) -> None:
-        cause = f"{what}: {type(error).__name__}"
+    def _log(self, failure: str, error: BaseException) -> None:
+        cause = f"{failure}: {type(error).__name__}"
         if cause not in self._logged:
             self._logged.add(cause)
             logger.warning("%s: %s (logged once)", cause, error, exc_info=error)

@@ -1,4 +1,4 @@
-"""RoundBatch: the calls at the front of the queue as arrays, and what the cores can take."""
+"""RoundBatch: the calls at the front of the queue as arrays, with the capacity of the cores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RoundBatch:
     candidates : Candidates
         Their estimates and limits, arrays of shape (calls, cores).
     capacity : Capacity
-        What the cores can take, arrays of shape (cores,).
+        Slots and service times of the cores, arrays of shape (cores,).
     target : Target
     limits : WaitLimits
     now_s : float
