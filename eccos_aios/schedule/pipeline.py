@@ -92,24 +92,30 @@ class RoundPipeline:
         """The plan after all passes; one that raises leaves the plan as it was, or the first free cores."""
         if self._exploration.share != settings.exploration:
             self._exploration = Exploration(settings.exploration)
-        own: tuple[Pass, ...] = (*PASSES, self._exploration)
         plan, failed = Plan.undecided(len(batch)), 0
-        for step in (*own, *settings.passes):
-            passed = self._passed(step, batch, plan, checked=step not in own)
+        own: tuple[Pass, ...] = (*PASSES, self._exploration) if settings.exploration else PASSES
+        for step in own:
+            passed = self._passed(step, batch, plan)
             failed += passed is None
             if passed is not None:
                 plan = passed
             elif step is optimise:
                 plan = first_free(batch)
+        for step in settings.passes:
+            batch.lock()
+            plan.columns.setflags(write=False)
+            passed = self._passed(step, batch, plan, check=True)
+            failed += passed is None
+            plan = plan if passed is None else passed
         if failed:
             self._on_degraded(0)
         return plan
 
-    def _passed(self, step: Pass, batch: RoundBatch, plan: Plan, checked: bool) -> Plan | None:
-        """The plan after one pass; None where it raised."""
+    def _passed(self, step: Pass, batch: RoundBatch, plan: Plan, check: bool = False) -> Plan | None:
+        """The plan after one pass; None where the pass raised or returned a wrong plan."""
         try:
             passed = step(batch, plan)
-            return checked_plan(batch, passed) if checked else passed
+            return checked_plan(batch, passed) if check else passed
         except BaseException as error:  # noqa: BLE001 - whatever the optimiser or a user's code raises
             self._log(f"pass {_name(step)} failed, the plan stays as it was before it", error)
             return None

@@ -223,16 +223,23 @@ def overwriting(batch: RoundBatch, plan: Plan) -> Plan:
     return plan
 
 
+def changing_the_plan(batch: RoundBatch, plan: Plan) -> Plan:
+    plan.columns[:] = 0
+    return plan
+
+
 @pytest.mark.parametrize(
     "broken",
     [
         raising,
         overwriting,
+        changing_the_plan,
         to_column(1),  # may not take the calls
         to_column(3),
         to_column(-2),
         to_column(0.5),
         lambda batch, plan: Plan(np.zeros(1, dtype=np.int64)),
+        lambda batch, plan: Plan(plan.columns, reasons=None),  # type: ignore[arg-type]
         lambda batch, plan: None,
         lambda batch: batch,
     ],
