@@ -9,7 +9,7 @@ from typing import Any
 
 from eccos_aios.core import Core
 from eccos_aios.history import Record
-from eccos_aios.predict import HybridPredictor, query_text
+from eccos_aios.predict import CallText, HybridPredictor, NeighbourSearch, Predictor, query_text
 from eccos_aios.router import CoreEstimate, Router
 
 
@@ -58,7 +58,7 @@ def explain(
     *,
     quality_target: float = 0.8,
     neighbours: int = 5,
-    predictor: HybridPredictor | None = None,
+    predictor: Predictor | None = None,
 ) -> Explanation:
     """Explain where a query would go if it were the only one.
 
@@ -72,10 +72,12 @@ def explain(
         0 to 1.
     neighbours : int
         How many past calls are shown.
-    predictor : HybridPredictor, optional
-        Fitted on `history`, in its order. Default: fitted here.
+    predictor : Predictor, optional
+        Fitted on `history`, in its order; neighbours are shown if it is a `NeighbourSearch`. Default: the
+        hybrid predictor, fitted here.
     """
     predictor = HybridPredictor().fit(history) if predictor is None else predictor
+    nearest = predictor.nearest if isinstance(predictor, NeighbourSearch) else _no_neighbours
     call = query_text(query, tools)
     routing = Router(cores, predictor).route(
         [call], quality_target=quality_target, quotas={core.name: 1 for core in cores}
@@ -89,9 +91,7 @@ def explain(
         why=routed.reason or _why(rows, routed.estimates[routed.core or ""], quality_target),
         quality_price=quality_price if math.isfinite(quality_price) else None,
         estimates=rows,
-        neighbours=tuple(
-            _neighbour(history[row], alike) for row, alike in predictor.retrieval.nearest(call, neighbours)
-        ),
+        neighbours=tuple(_neighbour(history[row], alike) for row, alike in nearest(call, neighbours)),
     )
 
 
@@ -106,6 +106,10 @@ def _why(rows: Sequence[CoreEstimate], core: CoreEstimate, target: float) -> str
         cheaper = max((row for row in others if row.cost < core.cost), key=lambda row: row.quality)
         why += f"; {cheaper.core} would cost ${cheaper.cost:.6f}, but reaches only {cheaper.quality:.3f}"
     return why + ". Among other calls the target holds for the mean, so there it may go elsewhere."
+
+
+def _no_neighbours(call: CallText, count: int) -> list[tuple[int, float]]:
+    return []
 
 
 def _neighbour(record: Record, alike: float) -> Neighbour:

@@ -1,4 +1,4 @@
-"""SupervisedThread: a thread of ours that one exception does not end."""
+"""SupervisedThread: a thread that restarts its work after an exception."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import logging
 import threading
 from collections.abc import Callable
 
+from eccos_aios.clock import MONOTONIC_CLOCK, Clock
+from eccos_aios.log_once import LogOnce
+
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE_S = 0.01  # seconds until work that raised is begun again; doubles while it goes on raising
+FIRST_PAUSE_S = 0.01  # seconds until work that raised is restarted; doubles while it goes on raising
 LONGEST_PAUSE_S = 1.0
 
 
 class SupervisedThread:
-    """Runs `work` in a named daemon thread, and begins it again where it raises, whatever it raises.
+    """Runs `work` in a named daemon thread and restarts it whenever it raises anything.
 
-    `work` returns when it is time to end. Its state must hold after an exception: what it had in hand is
-    the business of `on_restart`.
+    `work` returns when it is time to end. Its state must be consistent after an exception: `on_restart`
+    deals with what it was working on.
 
     Parameters
     ----------
@@ -25,7 +28,9 @@ class SupervisedThread:
     work : callable
         Without arguments.
     on_restart : callable, optional
-        Called with what `work` raised, before it is begun again; what it raises itself is logged.
+        Called before every restart with what `work` raised; an exception in it is logged.
+    clock : Clock, optional
+        Times the pause before a restart and the wait of `join`.
     """
 
     def __init__(
@@ -33,29 +38,44 @@ class SupervisedThread:
         name: str,
         work: Callable[[], None],
         on_restart: Callable[[BaseException], None] | None = None,
+        clock: Clock = MONOTONIC_CLOCK,
     ) -> None:
         self.name = name
         self._work = work
         self._on_restart = on_restart
-        self._ending = threading.Event()  # ends a pause early
-        self._lock = threading.Lock()  # guards the two below
+        self._clock = clock
+        self._log = LogOnce(logger)
+        self._changed = threading.Condition()  # guards everything below
+        self._ending = False
+        self._ended = False
         self._restarts = 0
         self._fault = ""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin; once."""
+        """Start the thread; may be called once."""
         self._thread.start()
 
     def end(self) -> None:
-        """Begin no more work after what is under way; `work` itself has to be told to return."""
-        self._ending.set()
+        """Restart the work no more. Ending the work under way is up to the caller."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
 
     def join(self, timeout_s: float | None = None) -> bool:
-        """Wait for the end of the thread; False where the time ran out. One never started has ended."""
-        if self._thread.ident is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        """Wait until the thread has ended; False on a timeout. A thread that never started has ended."""
+        if self._thread.ident is None:
+            return True
+        if self._thread is threading.current_thread():
+            return False
+        until_s = None if timeout_s is None else self._clock.now_s() + timeout_s
+        with self._changed:
+            ended = self._clock.wait_for(
+                self._changed, lambda: self._ended or not self._thread.is_alive(), until_s
+            )
+        if ended:
+            self._thread.join()
+        return ended
 
     @property
     def started(self) -> bool:
@@ -64,29 +84,37 @@ class SupervisedThread:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether it is running."""
         return self._thread.is_alive()
 
     @property
     def restarts(self) -> int:
-        """How often work raised and was begun again."""
-        with self._lock:
+        """How often the work was restarted."""
+        with self._changed:
             return self._restarts
 
     @property
     def fault(self) -> str:
-        """The kind of what was raised last; empty where nothing was."""
-        with self._lock:
+        """The type of the last exception; empty where there was none."""
+        with self._changed:
             return self._fault
 
     def note(self) -> str:
-        """How often it was begun again and why, in a line; empty where it never was."""
-        with self._lock:
+        """How often the work was restarted and why, in one line; empty where it never was."""
+        with self._changed:
             if not self._restarts:
                 return ""
-            return f"{self.name} was begun again {self._restarts} times, last after {self._fault}"
+            return f"{self.name} was restarted {self._restarts} times, last after {self._fault}"
 
     def _run(self) -> None:
+        try:
+            self._run_until_ended()
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _run_until_ended(self) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
@@ -96,17 +124,17 @@ class SupervisedThread:
                 self._count(error)
                 if self._on_restart is not None:
                     self._recover(self._on_restart, error)
-            if self._ending.wait(pause_s):
-                return
+            until_s = self._clock.now_s() + pause_s
+            with self._changed:
+                if self._clock.wait_for(self._changed, lambda: self._ending, until_s):
+                    return
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _count(self, error: BaseException) -> None:
         kind = type(error).__name__
-        with self._lock:
-            self._restarts += 1
-            first, self._fault = kind != self._fault, kind
-        if first:
-            logger.error("thread %s raised %s and goes on (logged once)", self.name, kind, exc_info=error)
+        with self._changed:
+            self._restarts, self._fault = self._restarts + 1, kind
+        self._log.error(kind, "thread %s raised %s and goes on", self.name, kind, exc_info=error)
 
     def _recover(self, on_restart: Callable[[BaseException], None], error: BaseException) -> None:
         try:

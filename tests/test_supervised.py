@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from fake_clock import FakeClock
 
 from eccos_aios.supervised import SupervisedThread
 
@@ -18,9 +19,10 @@ def test_work_that_raises_is_begun_again(kind: type[BaseException], caplog: pyte
             raise raising.pop()
         done.set()
 
-    thread = SupervisedThread("worker", work, recovered.append)
+    clock = FakeClock()
+    thread = SupervisedThread("worker", work, recovered.append, clock)
     thread.start()
-    assert done.wait(WAIT_S)
+    clock.advance_until(done.is_set, 1.0)
     assert thread.join(WAIT_S)
     assert (thread.restarts, thread.fault) == (2, kind.__name__)
     assert [str(error) for error in recovered] == ["twice", "once"]
@@ -38,9 +40,10 @@ def test_recovering_may_raise_too() -> None:
     def recover(_: BaseException) -> None:
         raise KeyError
 
-    thread = SupervisedThread("worker", work, recover)
+    clock = FakeClock()
+    thread = SupervisedThread("worker", work, recover, clock)
     thread.start()
-    assert done.wait(WAIT_S)
+    clock.advance_until(done.is_set, 1.0)
 
 
 def test_it_ends_while_it_pauses() -> None:
@@ -50,7 +53,7 @@ def test_it_ends_while_it_pauses() -> None:
         begun.set()
         raise RuntimeError
 
-    thread = SupervisedThread("worker", work)
+    thread = SupervisedThread("worker", work, clock=FakeClock())
     thread.start()
     assert begun.wait(WAIT_S)
     thread.end()

@@ -14,7 +14,7 @@ from eccos_aios.batch.queries import Query, read_queries
 from eccos_aios.core import Core, read_manifest
 from eccos_aios.errors import QueryError
 from eccos_aios.history import ReadReport, Record, read_history
-from eccos_aios.predict import Predictor, default_predictor
+from eccos_aios.predict import HybridPredictor, Predictor
 from eccos_aios.requirements import why_none
 from eccos_aios.router import EstimatedBatch, Router, Routing
 
@@ -61,11 +61,12 @@ def assign_files(
     targets: Sequence[float],
     *,
     budgets: Sequence[float] = (),
+    predictor: Predictor | None = None,
     skip_bad_records: bool = False,
     report: ReadReport | None = None,
     on_step: OnStep = lambda step: None,
 ) -> Batch:
-    """Read the files and route the batch.
+    """Read the files and route the batch; `predictor` as in `assign_batch`.
 
     Raises
     ------
@@ -79,7 +80,16 @@ def assign_files(
         batch = read_queries(queries)
         on_step("reading the history")
         records = read_history(history, skip_bad_records=skip_bad_records, report=report)
-    return assign_batch(records, cores, batch, targets, budgets=budgets, seconds=seconds, on_step=on_step)
+    return assign_batch(
+        records,
+        cores,
+        batch,
+        targets,
+        budgets=budgets,
+        predictor=predictor,
+        seconds=seconds,
+        on_step=on_step,
+    )
 
 
 def assign_batch(
@@ -104,7 +114,7 @@ def assign_batch(
     budgets : sequence of float
         US dollars that the batch may cost, at best quality.
     predictor : Predictor, optional
-        Unfitted. Default: `eccos_aios.predict.default_predictor`.
+        Unfitted. Default: `HybridPredictor`.
     seconds : dict, optional
         The time of each step is added here.
     on_step : callable
@@ -117,7 +127,7 @@ def assign_batch(
     """
     seconds = {} if seconds is None else seconds
     _require_known_cores(queries, cores)
-    predictor = default_predictor() if predictor is None else predictor
+    predictor = HybridPredictor() if predictor is None else predictor
     with _timed(seconds, "fit"):
         on_step(f"learning from {len(history)} records")
         predictor.fit(history)

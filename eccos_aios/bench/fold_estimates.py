@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal
 
@@ -9,9 +10,16 @@ import numpy as np
 
 from eccos_aios.bench.fold import UNRECORDED_OUTPUT_TOKENS, FloatArray, Fold, Truth, recorded_truth
 from eccos_aios.core import TOKENS_PER_PRICE_UNIT
-from eccos_aios.predict import Estimates, HybridPredictor, Predictor, TfidfEmbedder, query_text
+from eccos_aios.predict import (
+    Estimates,
+    HybridPredictor,
+    Predictor,
+    PredictorSpec,
+    TfidfEmbedder,
+    query_text,
+)
 
-Kind = Literal["hybrid", "retrieval", "trained"]
+Kind = Literal["chosen", "retrieval", "trained"]
 
 NEIGHBOURS = 16  # AIOS's n_similar
 
@@ -22,22 +30,29 @@ class FoldEstimates:
     Parameters
     ----------
     fold : Fold
+    spec : PredictorSpec, optional
+        The ``chosen`` predictor; the other two use its embedder. Default: the hybrid predictor.
     """
 
-    def __init__(self, fold: Fold) -> None:
+    def __init__(self, fold: Fold, spec: PredictorSpec | None = None) -> None:
         self.fold = fold
+        self._spec = spec or PredictorSpec()
         self._estimates: dict[Kind, Estimates] = {}
 
     def estimates(self, kind: Kind) -> Estimates:
-        """Of every call of the fold on every core, shape (calls, cores)."""
+        """Of every call of the fold on every core, shape (calls, cores).
+
+        Raises
+        ------
+        ValueError, TypeError
+            The chosen predictor returns estimates of another shape or out of range.
+        """
         if kind not in self._estimates:
-            # The hybrid holds the other two, each fitted as it would be alone.
-            predictors: dict[Kind, Predictor] = {
-                "hybrid": self._hybrid,
-                "retrieval": self._hybrid.retrieval,
-                "trained": self._hybrid.trained,
-            }
-            self._estimates[kind] = predictors[kind].predict(self.fold.calls, self.fold.names)
+            calls, names = self.fold.calls, self.fold.names
+            estimates, sound, fault = self._predictor(kind).predict(calls, names).checked(len(calls), names)
+            if not sound.all():
+                raise ValueError(f"predictor: {self._spec.predictor}: {fault}")
+            self._estimates[kind] = estimates
         return self._estimates[kind]
 
     @cached_property
@@ -68,8 +83,15 @@ class FoldEstimates:
         return quality, (own * price[:, 0] + length * price[:, 1]) / TOKENS_PER_PRICE_UNIT
 
     @cached_property
-    def _hybrid(self) -> HybridPredictor:
-        return HybridPredictor().fit(self.fold.history)
+    def _chosen(self) -> Predictor:
+        return self._spec.make().fit(self.fold.history)
+
+    def _predictor(self, kind: Kind) -> Predictor:
+        if kind == "chosen":
+            return self._chosen
+        if isinstance(self._chosen, HybridPredictor):  # its parts are fitted as they would be alone
+            return self._chosen.retrieval if kind == "retrieval" else self._chosen.trained
+        return replace(self._spec, predictor=kind, predictor_options={}).make().fit(self.fold.history)
 
     def _past_lengths(self) -> FloatArray:
         """Output tokens, shape (records, cores)."""

@@ -189,7 +189,7 @@ def _assigned(candidates: Candidates, quota: IntArray, targets: Sequence[float])
 def policies(targets: Sequence[float] = DEFAULT_TARGETS) -> dict[str, Policy]:
     """All policies by name."""
     return {
-        "eccos": Eccos("hybrid", targets),
+        "eccos": Eccos("chosen", targets),
         "eccos-r": Eccos("retrieval", targets),
         "eccos-t": Eccos("trained", targets),
         "smart": Smart(),

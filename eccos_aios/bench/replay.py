@@ -13,6 +13,7 @@ from eccos_aios.bench.fold_estimates import FoldEstimates
 from eccos_aios.bench.policy import DEFAULT_TARGETS, Choice, policies
 from eccos_aios.core import Core
 from eccos_aios.history import Record
+from eccos_aios.predict import PredictorSpec
 
 OnStep = Callable[[str, int, int], None]
 
@@ -75,6 +76,7 @@ def replay_history(
     targets: Sequence[float] = DEFAULT_TARGETS,
     quotas: Sequence[bool] = (False, True),
     seed: int = 0,
+    predictor: PredictorSpec | None = None,
     on_step: OnStep = lambda step, done, total: None,
 ) -> Replay:
     """Replay a history under policies, without and with quotas.
@@ -94,6 +96,8 @@ def replay_history(
         False: every core may take all calls. True: quotas in proportion to the cores' slots.
     seed : int
         Of the folds and of the random policy.
+    predictor : PredictorSpec, optional
+        The predictor of policy ``eccos``; ``eccos-r`` and ``eccos-t`` use its embedder. Default: the hybrid.
     on_step : callable
         Called with the next step, the number of steps done, and their total.
 
@@ -115,7 +119,7 @@ def replay_history(
     tables: dict[tuple[str, bool, str], _OutcomeTable] = {}
     steps, done = fold_count * len(quotas) * len(chosen), 0
     for number, fold in enumerate(folds(history, cores, fold_count, seed)):
-        estimates = FoldEstimates(fold)
+        estimates = FoldEstimates(fold, predictor)
         for limited in quotas:
             quota = fold.share if limited else np.full(len(cores), len(fold.calls), dtype=np.int64)
             for name in chosen:

@@ -10,26 +10,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eccos_aios.cli import options
 from eccos_aios.cli.interrupt import on_interrupt
-from eccos_aios.cli.progress import shown_steps
+from eccos_aios.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from eccos_aios.core import Core
 
-FILE = click.Path(path_type=Path)
-
 
 @click.command("sandbox")
 @click.option(
-    "--write-manifest", "manifest", type=FILE, help="Write a manifest with the addresses, on free ports."
+    "--write-manifest",
+    "manifest",
+    type=options.FILE,
+    help="Write a manifest with the addresses, on free ports.",
 )
-@click.option(
-    "--cores",
-    type=FILE,
+@options.cores(
+    required=False,
     help="Cores of this manifest, at its loopback base_urls; with --write-manifest on free ports.",
 )
-@click.option(
-    "--history", type=FILE, help="Replay the outcomes that it recorded, in place of the three made-up cores."
+@options.history(
+    required=False, help="Replay the outcomes that it recorded, in place of the three made-up cores."
 )
 @click.option(
     "--time-scale",
@@ -38,8 +39,8 @@ FILE = click.Path(path_type=Path)
     show_default=True,
     help="Factor on every latency.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the made-up cores' answers.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+@options.seed(type=int, help="Of the made-up cores' answers.")
+@options.as_json()
 def sandbox(
     manifest: Path | None,
     cores: Path | None,
@@ -68,7 +69,7 @@ def sandbox(
         raise click.UsageError(
             "needs --write-manifest, or --cores with addresses", click.get_current_context()
         )
-    with shown_steps() as on_step:
+    with show_progress() as on_step:
         on_step("starting")
         from eccos_aios.demo.local import local_cores, require_own, served, write_manifest
 
@@ -79,11 +80,11 @@ def sandbox(
     with on_interrupt(ended.set), served(local, time_scale) as at:
         if manifest is not None:
             write_manifest(manifest, at)
-        _tell(at, manifest, as_json)
+        _print_addresses(at, manifest, as_json)
         ended.wait()
 
 
-def _tell(cores: Sequence[Core], manifest: Path | None, as_json: bool) -> None:
+def _print_addresses(cores: Sequence[Core], manifest: Path | None, as_json: bool) -> None:
     if as_json:
         addresses = {core.name: core.base_url for core in cores}
         click.echo(json.dumps({"manifest": None if manifest is None else str(manifest), "cores": addresses}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,7 @@ def drive(
     kernel: EmbeddedKernel,
     asked: Sequence[Record],
     given: Given,
-    answered: Callable[[], None],
+    on_answer: Callable[[int, int], None],
 ) -> RunResult:
     """Ask a running kernel every question.
 
@@ -69,14 +70,16 @@ def drive(
         Asked in this order, by `CALLERS` agents.
     given : Given
         What the kernel's cores note in.
-    answered : callable
-        Called after each answer, from the agents' threads.
+    on_answer : callable
+        Called after each answer with the number of answers and of questions, from the agents' threads.
 
     Returns
     -------
     RunResult
         Without the cores' counters and decision times, which the kernel does not know.
     """
+
+    answers = itertools.count(1)  # next() is atomic, so the agents need no lock
 
     def ask(record: Record) -> tuple[float, float, bool]:
         query = LLMQuery(
@@ -86,7 +89,7 @@ def drive(
         start = time.perf_counter()
         response = kernel.query("demo-agent", query).result()["response"]
         latency_s = time.perf_counter() - start
-        answered()
+        on_answer(next(answers), len(asked))
         failed = response.error is not None
         return 0.0 if failed else given.quality(record), latency_s, failed
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import yaml
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
@@ -20,27 +18,31 @@ from eccos_aios.demo.load import CALLERS, Given, core_use, drive
 from eccos_aios.demo.plot import draw
 from eccos_aios.demo.result import THOUSAND, Alone, DemoResult, RunResult
 from eccos_aios.demo.scenario import Scenario
-from eccos_aios.demo.table import print_result
 from eccos_aios.errors import ABSENT, InputError
 from eccos_aios.history import Record
 from eccos_aios.hooks import EccosScheduler
+from eccos_aios.hooks.query_pool import QUERY_THREADS_PER_SLOT
 from eccos_aios.sandbox import EmbeddedKernel, Replay, SandboxCore, error_response
 from eccos_aios.version import __version__
-
-QUERY_THREADS_PER_SLOT = 4  # as the hooks size AIOS's own pool
 
 CORES_FILE = "cores.yaml"
 HISTORY_FILE = "history.jsonl.gz"
 QUERIES_FILE = "questions.jsonl"
 RESULTS_FILE = "results.json"
 PLOT_FILE = "demo.png"
+OnStep = Callable[[str, int, int], None]
 FILES = (CORES_FILE, HISTORY_FILE, QUERIES_FILE, RESULTS_FILE, PLOT_FILE)
 
 
 def run_demo(
-    scenario: Scenario, out: Path, *, seed: int = 0, source: str | None = None, console: Console | None = None
+    scenario: Scenario,
+    out: Path,
+    *,
+    seed: int = 0,
+    source: str | None = None,
+    on_step: OnStep = lambda step, done, total: None,
 ) -> DemoResult:
-    """Run both schedulers, print and write what came out.
+    """Run both schedulers and write the results.
 
     Parameters
     ----------
@@ -52,8 +54,8 @@ def run_demo(
         Of the scenario; written down with the results.
     source : str, optional
         The history that the scenario is from, likewise.
-    console : rich.console.Console, optional
-        Where the table goes. Default: nowhere.
+    on_step : callable
+        Called with the name of the run, the questions answered and their number, from the agents' threads.
 
     Raises
     ------
@@ -61,10 +63,8 @@ def run_demo(
         `out` cannot be written.
     """
     start = time.perf_counter()
-    console = console or Console(quiet=True)
     config = _write_inputs(out, scenario)
-    with _progress(console) as progress:
-        fifo, eccos = _both(config, scenario, progress)
+    fifo, eccos = _run_both(config, scenario, on_step)
     result = DemoResult(
         version=__version__,
         seed=seed,
@@ -87,7 +87,6 @@ def run_demo(
         update={"plot": str(drawn) if drawn else None, "seconds": time.perf_counter() - start}
     )
     (out / RESULTS_FILE).write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
-    print_result(result, console)
     return result
 
 
@@ -124,7 +123,7 @@ def _query_line(record: Record) -> str:
     return json.dumps({"id": record.id, "query": record.query, **tools}) + "\n"
 
 
-def _both(config: EccosConfig, scenario: Scenario, progress: Progress) -> tuple[RunResult, RunResult]:
+def _run_both(config: EccosConfig, scenario: Scenario, on_step: OnStep) -> tuple[RunResult, RunResult]:
     given = Given()
     scale = scenario.time_scale
     with ExitStack() as stack:
@@ -139,15 +138,14 @@ def _both(config: EccosConfig, scenario: Scenario, progress: Progress) -> tuple[
             given.clear()
             for server in servers:
                 server.reset_counts()
-            progress.update(task, description=policy, completed=0)
+            on_step(policy, 0, len(scenario.asked))
             with kernel:
-                result = drive(policy, kernel, scenario.asked, given, partial(progress.advance, task))
+                result = drive(policy, kernel, scenario.asked, given, partial(on_step, policy))
                 use = [core_use(core, server) for core, server in zip(scenario.cores, servers, strict=True)]
                 return result.model_copy(update={"cores": use, **_decisions(kernel)})
 
-        task = progress.add_task("FIFO", total=len(scenario.asked))
         fifo = run("FIFO", EmbeddedKernel(servers, time_scale=scale))
-        progress.update(task, description=f"ECCOS learns from {len(scenario.past)} records", completed=0)
+        on_step(f"ECCOS learns from {len(scenario.past)} records", 0, len(scenario.asked))
         make_scheduler = partial(EccosScheduler, config=config, response=error_response)
         threads = QUERY_THREADS_PER_SLOT * sum(core.slots for core in scenario.cores)
         eccos = run("ECCOS", EmbeddedKernel(servers, make_scheduler, threads, time_scale=scale))
@@ -170,10 +168,3 @@ def _alone(column: int, core: Core, asked: Sequence[Record]) -> Alone:
         quality=sum(outcome.graded_quality for outcome in outcomes) / len(outcomes),
         cost_usd_per_1000=core.resolved_price.usd(input_tokens, output_tokens) / len(outcomes) * THOUSAND,
     )
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield progress

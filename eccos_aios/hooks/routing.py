@@ -10,9 +10,11 @@ from eccos_aios.assign import WAITS, solve
 from eccos_aios.candidates import Candidates
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
-from eccos_aios.hooks.setup import kernel_config, models_of, prepare
+from eccos_aios.hooks.kernel_config import kernel_config, kernel_cores, models_of
+from eccos_aios.log_once import LogOnce
 from eccos_aios.predict import call_text
 from eccos_aios.requirements import Requirements
+from eccos_aios.runtime.configuration import make_learner
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +48,9 @@ class EccosRouting:
         self.llm_configs = llm_configs
         config = config or kernel_config()
         self.quality_target = config.quality_target
-        self._setup = prepare(config, llm_configs)
-        self._failed_before = False
+        self._cores = kernel_cores(config, llm_configs)
+        self._predictor = make_learner(config).predictor
+        self._log = LogOnce(logger)
 
     def get_model_idxs(
         self, selected_llm_lists: list[list[dict[str, Any]]], queries: list[list[dict[str, Any]]]
@@ -65,11 +68,8 @@ class EccosRouting:
             return []
         try:
             return self.route(selected_llm_lists, queries).columns
-        except Exception:
-            # AIOS leaves the whole batch waiting for ever when its router raises.
-            if not self._failed_before:
-                logger.exception("routing failed: calls go to their first core (logged once)")
-            self._failed_before = True
+        except Exception as error:  # noqa: BLE001 - AIOS leaves the batch waiting for ever when its router raises
+            self._log.error("failed", "routing failed: calls go to their first core", exc_info=error)
             names = [llm.name for llm in self.llm_configs]
             return [
                 min(map(names.index, cores), default=0) for cores in self._named(selected_llm_lists, names)
@@ -79,7 +79,7 @@ class EccosRouting:
         self, selected_llm_lists: list[list[dict[str, Any]]], names: list[str]
     ) -> list[frozenset[str]]:
         """Where each query may go: AIOS lists every core where the agent named none."""
-        manifest = frozenset(core.name for core in self._setup.cores)
+        manifest = frozenset(core.name for core in self._cores)
         everything = frozenset(names)
         named = [frozenset(llm["name"] for llm in selected) & everything for selected in selected_llm_lists]
         return [manifest if cores in (everything, frozenset()) else cores for cores in named]
@@ -90,14 +90,14 @@ class EccosRouting:
         """Stage 1 and stage 2 for a batch; parameters as `get_model_idxs`, but may raise."""
         names = [llm.name for llm in self.llm_configs]
         allowed = self._named(selected_llm_lists, names)
-        known = {core.name: core for core in self._setup.cores}
+        known = {core.name: core for core in self._cores}
         models = models_of(self.llm_configs)
         cores = [known.get(each.name) or Core(name=each.name).at_backend(each.backend) for each in models]
         texts = [call_text(messages) for messages in queries]
         # AIOS gives its router neither the tools nor the length of the answer.
         requirements = [Requirements.of(text, named) for text, named in zip(texts, allowed, strict=True)]
         # Not by Router: two of AIOS's models may have the same name.
-        estimates = self._setup.learner.predictor.predict(texts, names)
+        estimates = self._predictor.predict(texts, names)
         candidates = Candidates.of(estimates, requirements, cores)
         assignment = solve(candidates.problem(self.quality_target))
         columns = [

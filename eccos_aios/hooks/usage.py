@@ -9,7 +9,6 @@ them (status, headers, error), and how often OpenAI's client may ask again (neve
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -132,7 +131,7 @@ def _bounded_stream() -> Any:
 
         def __iter__(self) -> Iterator[bytes]:
             for chunk in self._stream:
-                if time.monotonic() > self._attempt.deadline_s:
+                if self._attempt.timed_out:
                     raise httpx.ReadTimeout("the attempt's time is over")
                 yield chunk
 

@@ -1,4 +1,4 @@
-"""The clockwork: calls wait, are estimated and planned in rounds, and leave through a core's slot."""
+"""Scheduling: calls wait, are estimated and planned in rounds, and leave through a core's slot."""
 
 from eccos_aios.requirements import Requirements, allowed_cores, why_none
 from eccos_aios.schedule.affinity import Conversation

@@ -1,13 +1,13 @@
-"""Attempt: one request at one core, with its deadline, and what the client underneath sees of it."""
+"""Attempt: one request at one core, with its deadline and what the HTTP client saw of it."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.schedule.classify import READ_BODY_BYTES, Observation, classify
 from eccos_aios.schedule.outcome_kinds import ANSWERED, AttemptOutcome, OutcomeKind
 
@@ -24,32 +24,34 @@ class Usage:
 class Attempt:
     """One request at one core.
 
-    Whoever sends it finds it as `current_attempt` and notes what comes; written by the sending thread
-    alone, read by others once that has come back.
+    The code that sends it gets it from `current_attempt` and notes what it sees. Written by the sending
+    thread alone, read by others after that thread is done.
 
     Attributes
     ----------
     core : str
     number : int
-        Of the call's attempts, from 1.
+        Among the call's attempts, from 1.
     timeout_s : float
-        Seconds that the core gets.
+        Seconds until the attempt times out.
+    clock : Clock
     started_s : float
-        Seconds on the monotonic clock.
+        When it began, on that clock.
     usage : Usage or None
-        The tokens that the provider reported, if they can be true.
+        The token counts that the provider reported, if plausible.
     answer : AttemptOutcome or None
-        What the answer's content says of it; None where nobody has looked.
+        The outcome by the answer's content; None until the content was read.
     requests : int
-        That left; more than one where a client underneath asks again.
+        HTTP requests sent; more than one where the client retries by itself.
     trial : bool
-        Whether it is the probe of an open breaker.
+        Whether it is the trial of an open breaker.
     """
 
     core: str
     number: int = 1
     timeout_s: float = float("inf")
-    started_s: float = field(default_factory=time.monotonic)
+    clock: Clock = MONOTONIC_CLOCK
+    started_s: float = field(init=False)
     usage: Usage | None = None
     answer: AttemptOutcome | None = None
     requests: int = 0
@@ -59,23 +61,31 @@ class Attempt:
     _body: bytes = b""
     _error: BaseException | None = None
 
+    def __post_init__(self) -> None:
+        self.started_s = self.clock.now_s()
+
     @property
     def deadline_s(self) -> float:
-        """When the core's time is over, on the monotonic clock."""
+        """When it times out, on its clock."""
         return self.started_s + self.timeout_s
 
+    @property
+    def timed_out(self) -> bool:
+        """Whether its time is over."""
+        return self.clock.now_s() > self.deadline_s
+
     def left_s(self) -> float:
-        """Seconds that the core has left, never below a moment that a socket can wait."""
-        return max(0.001, self.deadline_s - time.monotonic())
+        """Seconds until it times out, at least the millisecond that a socket timeout must have."""
+        return max(0.001, self.deadline_s - self.clock.now_s())
 
     def note_request(self) -> None:
-        """A request leaves; what was seen of an earlier one is forgotten."""
+        """Note that a request is sent; the observations of an earlier one are dropped."""
         self.requests += 1
         self._status, self._headers, self._body, self._error = None, {}, b"", None
         self.usage = self.answer = None
 
     def note_response(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
-        """A response came."""
+        """Note the response."""
         self._status = status
         self._headers = {name.lower(): value for name, value in headers.items()}
         self._body = body[:READ_BODY_BYTES]
@@ -83,18 +93,18 @@ class Attempt:
     def note_answer(
         self, content: object, called: bool, finish_reason: object, *, refused: bool = False
     ) -> None:
-        """An answer was read.
+        """Note the answer's content.
 
         Parameters
         ----------
         content : object
-            What the message says; white space says nothing.
+            Of the message; white space counts as empty.
         called : bool
-            Whether it calls a tool, or answers in another form than content.
+            Whether it calls a tool, or holds another kind of answer than content.
         finish_reason : object
-            As the provider gives it.
+            As the provider sent it.
         refused : bool
-            Whether the model says that it will not answer.
+            Whether the model refuses to answer.
         """
         if called or (content.strip() if isinstance(content, str) else content):
             self.answer = ANSWERED
@@ -106,7 +116,7 @@ class Attempt:
             )
 
     def note_usage(self, input_tokens: object, output_tokens: object) -> None:
-        """The provider reported tokens; null and 0 cannot be true of an answer, some servers send them."""
+        """Note reported token counts; null and 0, which some servers send, are ignored."""
         counts = [
             count
             for count in (input_tokens, output_tokens)
@@ -116,7 +126,7 @@ class Attempt:
             self.usage = Usage(*counts)
 
     def note_error(self, error: BaseException) -> None:
-        """The client raised; the first that is noted stands, as it is nearest to the cause."""
+        """Note what the client raised; only the first is kept, as it is closest to the cause."""
         self._error = self._error or error
 
     @property
@@ -125,7 +135,7 @@ class Attempt:
         return self._status is not None or self._error is not None
 
     def observation(self, status: int | None = None, message: str = "") -> Observation:
-        """What was seen, with a status and words that stand in where nothing was."""
+        """All that was noted; `status` and `message` are used where nothing was."""
         seen = self.saw_anything
         return Observation(
             status=self._status if seen else status,
@@ -137,12 +147,12 @@ class Attempt:
         )
 
     def outcome(self, status: int | None = None, message: str = "") -> AttemptOutcome:
-        """What it means that no answer came; parameters as `observation`."""
+        """The outcome of an attempt without an answer; parameters as for `observation`."""
         return classify(self.observation(status, message))
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Let this thread's clients find it as `current_attempt` meanwhile."""
+        """Make it this thread's `current_attempt` for the block."""
         token = _current.set(self)
         try:
             yield
@@ -154,15 +164,21 @@ _current: ContextVar[Attempt | None] = ContextVar("eccos_attempt", default=None)
 
 
 def current_attempt() -> Attempt | None:
-    """The attempt that this thread is sending; None outside of any."""
+    """The attempt that this thread is sending; None outside an attempt."""
     return _current.get()
 
 
 def attempt_under_way() -> Attempt:
-    """The same, for whoever is called within an attempt alone; RuntimeError outside of any."""
+    """As `current_attempt`.
+
+    Raises
+    ------
+    RuntimeError
+        Called outside an attempt.
+    """
     attempt = _current.get()
     if attempt is None:
-        raise RuntimeError("a core is asked within an attempt")
+        raise RuntimeError("called outside an attempt")
     return attempt
 
 

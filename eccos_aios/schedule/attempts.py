@@ -1,9 +1,8 @@
-"""Attempts: calls on their way to a core, and what follows when they come back or do not."""
+"""Attempts: sends calls to cores and handles what comes back, or does not."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,8 +12,8 @@ from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.call_threads import CallThreads
 from eccos_aios.schedule.decision_log import Decision
 from eccos_aios.schedule.execution import CallFailedError, CallTimeoutError, ExecutionResult
-from eccos_aios.schedule.next_step import NextStep, next_step
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
+from eccos_aios.schedule.retry import NextStep, next_step
 from eccos_aios.schedule.slots import CoreSlots
 from eccos_aios.schedule.state import SchedulerState
 
@@ -22,22 +21,23 @@ logger = logging.getLogger(__name__)
 
 SILENT = AttemptOutcome(OutcomeKind.CORE_SILENT, "no answer in time")
 UNFINISHED = AttemptOutcome(OutcomeKind.CORE_UNFIT, "the call's own time was over")
-LETTING_GO_S = 0.25  # seconds until a core has noticed that its client hung up, and lets go of the call
-SHARE_OF_CALL = 0.5  # of the call's time that one core gets at most, where there is another
+RELEASE_DELAY_S = 0.25  # seconds until a core notices that its client hung up, and drops the call
+SHARE_OF_CALL = 0.5  # of the call's time that one attempt gets at most, where another core may take the call
+SILENT_FROM = 0.9  # share of its time after which an attempt without an answer counts as silent
 
 
 class Attempts:
-    """Sends calls and draws the consequences.
+    """Sends calls and handles their outcomes.
 
-    An attempt's consequence is drawn once: when the client comes back with something, or when the time is
-    over that the core had. In that case the slot stays taken until the client lets go, and what it then
-    brings still counts if it is an answer and the call has none.
+    The outcome of an attempt is handled once: when the client returns, or when the attempt times out. After
+    a timeout the slot stays taken until the client returns, and an answer that it then brings is used if
+    the call still has none.
 
     Parameters
     ----------
     state : SchedulerState
     threads : CallThreads
-        A call in flight has one.
+        One for each call in flight.
     """
 
     def __init__(self, state: SchedulerState, threads: CallThreads) -> None:
@@ -48,7 +48,7 @@ class Attempts:
         self._retries: set[Attempt] = set()
 
     def send(self, call: Call, slots: CoreSlots, decide: Callable[[], Decision]) -> Decision | None:
-        """Send a waiting call to a core; None where it goes on waiting.
+        """Send a waiting call to a core; None if it has to wait longer.
 
         Parameters
         ----------
@@ -78,11 +78,11 @@ class Attempts:
         return begun
 
     def next_deadline_s(self) -> float:
-        """When the first attempt under way has had its time; the lock is held."""
+        """When the first attempt under way times out; the lock is held."""
         return min((attempt.deadline_s for attempt in self._under_way), default=float("inf"))
 
     def give_up_silent(self, now_s: float) -> None:
-        """Try those calls elsewhere whose core has had its time."""
+        """End the attempts that have timed out, and let their calls be tried elsewhere."""
         with self._state.changed:
             over = [
                 (attempt, *where) for attempt, where in self._under_way.items() if attempt.deadline_s <= now_s
@@ -91,23 +91,24 @@ class Attempts:
                 self._forget(attempt)
                 slots.give_up(call.number, SILENT, attempt.timeout_s, trial=attempt.trial)
         for attempt, call, slots in over:
-            self._draw(call, slots, attempt, ExecutionResult(None, SILENT), None)
+            self._conclude(call, slots, attempt, ExecutionResult(None, SILENT), None)
 
     def give_up(self, call: Call) -> None:
-        """The call's own time is over; the core is to blame if it had as long as it gets."""
-        with self._state.changed:
-            attempt = call.attempt
-            if attempt is None or attempt not in self._under_way:
-                return
-            _, slots = self._under_way[attempt]
-            self._forget(attempt)
-            patience_s = min(slots.attempt_timeout_s(), self._state.settings.call_timeout_s)
-            outcome = SILENT if time.monotonic() - attempt.started_s >= 0.9 * patience_s else UNFINISHED
-            timeout_s = (
-                attempt.timeout_s if outcome is SILENT else 0.0
-            )  # no reason to be more patient with it
-            slots.give_up(call.number, outcome, timeout_s, trial=attempt.trial)
-            call.failures[slots.core.name] = outcome
+        """End the attempt of a call that has timed out itself.
+
+        The core is to blame if the attempt had about as long as an attempt gets. The lock is held.
+        """
+        state, attempt = self._state, call.attempt
+        if attempt is None or attempt not in self._under_way:
+            return
+        _, slots = self._under_way[attempt]
+        self._forget(attempt)
+        attempt_s = min(slots.attempt_timeout_s(), state.settings.call_timeout_s)
+        silent = state.clock.now_s() - attempt.started_s >= SILENT_FROM * attempt_s
+        outcome = SILENT if silent else UNFINISHED
+        # Where the core is not to blame there is no reason to give it more time in future.
+        slots.give_up(call.number, outcome, attempt.timeout_s if silent else 0.0, trial=attempt.trial)
+        call.failures[slots.core.name] = outcome
 
     def _within_budget(self, call: Call) -> bool:
         retry = self._state.settings.retry
@@ -118,7 +119,7 @@ class Attempts:
     ) -> tuple[Decision | None, Attempt]:
         """Give a call its slot; the lock is held."""
         state, name = self._state, slots.core.name
-        attempt = Attempt(name, call.attempts + 1, self._timeout_s(call, slots))
+        attempt = Attempt(name, call.attempts + 1, self._timeout_s(call, slots), state.clock)
         admitted = slots.acquire()
         if admitted is None:
             return None, attempt
@@ -133,146 +134,149 @@ class Attempts:
             if attempt.trial:
                 slots.end_probe(None, attempt.started_s)
             raise
-        call.core, call.attempt, call.unreachable_s = name, attempt, None
+        call.core, call.attempt = name, attempt
+        if not attempt.trial:
+            call.unreachable_s = None
         state.queue.leave(call)
         state.queue.served(call)
         self._under_way[attempt] = call, slots
         if call.attempts > 1:
             self._retries.add(attempt)
-        state.watch_by(attempt.deadline_s)
+        state.check_by(attempt.deadline_s)
         return decision, attempt
 
     def _timeout_s(self, call: Call, slots: CoreSlots) -> float:
-        """Seconds that a core gets for a call; the lock is held."""
+        """Seconds until an attempt at a call times out; the lock is held."""
         state = self._state
         settings = state.settings
         timeout_s = settings.attempt_timeout_s
         if timeout_s is None:
             timeout_s = slots.attempt_timeout_s()
-            if len(state.table.permitted(call)) > 1:
+            if call.row is not None and call.row.has_choice:
                 timeout_s = min(timeout_s, SHARE_OF_CALL * settings.call_timeout_s)
-        left_s = call.arrived_s + settings.call_timeout_s - time.monotonic()
+        left_s = call.arrived_s + settings.call_timeout_s - state.clock.now_s()
         return max(0.0, min(timeout_s, left_s))
 
     def _serve(
         self, call: Call, slots: CoreSlots, attempt: Attempt, execute: Callable[[Call, str], ExecutionResult]
     ) -> None:
-        """Send a call and wait for what comes; in a thread of its own."""
+        """Send a call and wait for the client to return; runs in a thread of its own."""
         error: BaseException | None = None
         try:
             with attempt.current():
-                executed = execute(call, attempt.core)
+                result = execute(call, attempt.core)
         except BaseException as raised:  # noqa: BLE001 - a backend may raise anything; the agent must be answered
             error = raised
             attempt.note_error(raised)
-            executed = ExecutionResult(None, attempt.outcome())
+            result = ExecutionResult(None, attempt.outcome())
         try:
-            self._come_back(call, slots, attempt, executed, error)
+            self._on_return(call, slots, attempt, result, error)
         except BaseException as fault:
-            logger.error("the consequence of an attempt could not be drawn", exc_info=fault)
+            logger.error("handling the outcome of an attempt raised", exc_info=fault)
             self._state.finish(
                 call, CallResult(attempt.core, error=CallFailedError(repr(fault)), failed=True)
             )
 
-    def _come_back(
+    def _on_return(
         self,
         call: Call,
         slots: CoreSlots,
         attempt: Attempt,
-        executed: ExecutionResult,
+        result: ExecutionResult,
         error: BaseException | None,
     ) -> None:
-        service_s = time.monotonic() - attempt.started_s
-        silent = executed.outcome.kind is OutcomeKind.CORE_SILENT
-        with self._state.changed:
+        """Handle what the client returned, be it in time or late."""
+        state = self._state
+        service_s = state.clock.now_s() - attempt.started_s
+        silent = result.outcome.kind is OutcomeKind.CORE_SILENT
+        with state.changed:
             late = attempt not in self._under_way
             self._forget(attempt)
-            self._state.ledger.service.add(service_s)
+            state.metrics.service.add(service_s)
             if silent and not late:
-                slots.give_up(call.number, executed.outcome, attempt.timeout_s, trial=attempt.trial)
-            elif not late or not executed.failed:
-                # in the same breath, so that no round sees the slot of a core that has just failed
+                slots.give_up(call.number, result.outcome, attempt.timeout_s, trial=attempt.trial)
+            elif not late or not result.failed:
+                # Under the same lock as the release, so that no round sees a free slot of a core that has
+                # just failed.
                 slots.note(
                     call.number,
-                    executed.outcome,
+                    result.outcome,
                     service_s=service_s,
                     started_s=attempt.started_s,
                     trial=attempt.trial,
                 )
             if not silent:
                 slots.release(silent=late)
-            self._state.wake()
-            if executed.failed:
-                self._state.watch_by(time.monotonic())
+            state.wake()
+            if result.failed:
+                state.check_by(state.clock.now_s())
         if not late:
-            self._draw(call, slots, attempt, executed, error, service_s)
-        elif not executed.failed:
-            self._answer(call, slots, executed, service_s)
+            self._conclude(call, slots, attempt, result, error, service_s)
+        elif not result.failed:
+            self._answer(call, slots, result, service_s)
         if silent:
-            time.sleep(LETTING_GO_S)
+            state.clock.sleep(RELEASE_DELAY_S)
             slots.release(silent=True)
-            with self._state.changed:
-                self._state.wake()
+            with state.changed:
+                state.wake()
 
     def _forget(self, attempt: Attempt) -> None:
-        """The attempt is no longer waited for; the lock is held."""
+        """Stop waiting for an attempt; the lock is held."""
         self._under_way.pop(attempt, None)
         self._retries.discard(attempt)
 
-    def _draw(
+    def _conclude(
         self,
         call: Call,
         slots: CoreSlots,
         attempt: Attempt,
-        executed: ExecutionResult,
+        result: ExecutionResult,
         error: BaseException | None,
         service_s: float | None = None,
     ) -> None:
-        """What an attempt that has ended means for its call."""
-        if not executed.failed:
-            self._answer(call, slots, executed, service_s)
+        """Answer a call after its attempt, or queue it for another."""
+        if not result.failed:
+            self._answer(call, slots, result, service_s)
             return
-        state, name, outcome = self._state, attempt.core, executed.outcome
+        state, name, outcome = self._state, attempt.core, result.outcome
         with state.changed:
             if call not in state.held or call.attempt is not attempt:
                 return
             if attempt.trial or outcome.kind is OutcomeKind.CORE_BUSY:
                 call.attempts -= 1
-            self._judge(call, name, outcome)
+            self._forgive_alike(call, name, outcome)
             call.failures[name] = outcome
             step = NextStep.END if state.stopping else self._next_step(call, outcome)
             if step is not NextStep.END:
-                state.ledger.retries += 1
+                state.metrics.retries += 1
                 backoff_s = state.settings.retry.backoff_s(call.attempts)
-                later_s = time.monotonic() + backoff_s if step is NextStep.LATER else None
+                later_s = state.clock.now_s() + backoff_s if step is NextStep.LATER else None
                 state.wait_again(call, later_s)
                 return
-        result = CallResult(name, executed.value, error, failed=True, service_s=service_s, causes=call.causes)
-        if result.value is None and error is None:
+        final = CallResult(name, result.value, error, failed=True, service_s=service_s, causes=call.causes)
+        if final.value is None and error is None:
             silent = outcome.kind is OutcomeKind.CORE_SILENT
             fault = CallTimeoutError if silent else CallFailedError
-            result = replace(result, error=fault(f"no core answered{causes_of(call)}"))
-        state.finish(call, result)
+            final = replace(final, error=fault(f"no core answered{causes_of(call)}"))
+        state.finish(call, final)
 
-    def _answer(
-        self, call: Call, slots: CoreSlots, executed: ExecutionResult, service_s: float | None
-    ) -> None:
+    def _answer(self, call: Call, slots: CoreSlots, result: ExecutionResult, service_s: float | None) -> None:
         state, name = self._state, slots.core.name
         with state.changed:
             if call not in state.held:
                 return
             if call.disputed:
                 self._blame_again(call)
-        state.finish(call, CallResult(name, executed.value, service_s=service_s, causes=call.causes))
+        state.finish(call, CallResult(name, result.value, service_s=service_s, causes=call.causes))
 
     def _next_step(self, call: Call, outcome: AttemptOutcome) -> NextStep:
         state = self._state
-        down = state.table.down(call.arrived_s + state.settings.call_timeout_s)
-        return next_step(call, outcome, state.table.permitted(call), down, state.settings.retry.max_attempts)
+        down = state.pool.down(call.arrived_s + state.settings.call_timeout_s)
+        return next_step(call, outcome, state.pool.permitted(call), down, state.settings.retry.max_attempts)
 
-    def _judge(self, call: Call, name: str, outcome: AttemptOutcome) -> None:
-        """Take back what is held against cores that fail this call alike; the lock is held."""
-        known = self._state.table.known
+    def _forgive_alike(self, call: Call, name: str, outcome: AttemptOutcome) -> None:
+        """Forgive the cores that failed a call alike, as it is probably at fault; the lock is held."""
+        known = self._state.pool.known
         alike = {core for core, earlier in call.failures.items() if core != name and earlier.is_like(outcome)}
         if alike or (call.disputed and outcome.disputable):
             call.disputed = True
@@ -280,14 +284,14 @@ class Attempts:
                 known[core].forgive(call.number)
 
     def _blame_again(self, call: Call) -> None:
-        """A core has answered what others failed alike, so that it was their fault; the lock is held."""
+        """Count forgiven failures again, as a core has answered the call after all. The lock is held."""
         for core, outcome in call.failures.items():
-            slots = self._state.table.known.get(core)
+            slots = self._state.pool.known.get(core)
             if slots is not None and outcome.disputable:
                 slots.blame(call.number, outcome)
 
 
 def causes_of(call: Call) -> str:
-    """What became of a call at every core that it was tried on, in brackets; empty where it was on none."""
+    """Why each core that was tried did not serve a call, in brackets; empty where none was tried."""
     causes = "; ".join(f"{core}: {cause}" for core, cause in call.causes.items())
     return f" ({causes})" if causes else ""

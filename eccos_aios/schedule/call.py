@@ -1,8 +1,7 @@
-"""Call: one pending LLM call, and the states it goes through from its submission to its one final result."""
+"""Call: one LLM call, and the states it goes through from its submission to its one final result."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -21,16 +20,16 @@ from eccos_aios.schedule.outcome_kinds import AttemptOutcome
 
 
 class CallState(Enum):
-    """Where a call is."""
+    """The state of a call."""
 
     PENDING = "pending"
     """Waits for a round to place it."""
     PLANNED = "planned"
-    """A round has a core in mind for it that is busy; the next round may think otherwise."""
+    """Waits for a busy core that the last round planned for it; the next round may plan another."""
     IN_FLIGHT = "in flight"
     """Holds a slot of a core."""
     RETRYING = "retrying"
-    """Cores failed it; it waits until one of them may be tried again."""
+    """Waits out the backoff after a failed attempt."""
     DONE = "done"
     """Has its one final result."""
 
@@ -53,13 +52,13 @@ class CallResult:
     core : str or None
         The core that served it; None where it never reached one.
     value : object
-        What the core answered; None where `error` says why there is nothing.
+        The core's answer; None where `error` is set.
     error : Exception or None
         Why there is no answer.
     failed : bool
-        Whether the agent gets an error, be it ours or one that the core answered with.
+        Whether the agent gets an error, be it the scheduler's or the core's.
     service_s : float or None
-        Seconds from its slot to the core's answer, of the last attempt; None where no answer came.
+        Seconds from its slot to the core's answer, of the last attempt; None without an answer.
     causes : mapping of str to str
         By core, why it did not serve the call.
     """
@@ -82,33 +81,34 @@ class Call:
     Attributes
     ----------
     text : CallText
-        What stage 1 sees of it.
-    needs : Requirements
-        What it asks of a core.
+        The input of stage 1.
+    requirements : Requirements
+        What a core must offer to take it.
     payload : object
-        What the core is given; the clockwork never looks inside.
+        Handed to the core; opaque to the scheduler.
     on_done : callable
-        Called once, with the call and its result, from a thread of the clockwork.
+        Called once, with the call and its result, from a thread of the scheduler.
     agent : str
-        Who sent it.
+        The agent that sent it.
     pinned : str or None
         The one core that may serve it, because that core holds its context.
     priority : int
-        Calls of a higher one go first.
+        Calls of a higher priority go first.
     quality_target : float or None
         Its own, 0 to 1; None: the scheduler's.
     conversation : Conversation, str or None
-        Calls of one conversation may keep to the core that served it; a string is its key at every call.
+        Calls of one conversation may go to the core that served it last; a string is the same key for
+        every call.
     number : int
         Its number in this process, from 1.
     id : str
-        Tells it from every other call, in every process (a UUID).
+        Globally unique (a UUID).
     arrived_s : float
-        Seconds on the monotonic clock.
+        When it was submitted, on the scheduler's clock; set by `Scheduler.submit`.
     """
 
     text: CallText
-    needs: Requirements
+    requirements: Requirements
     payload: Any
     on_done: Callable[[Call, CallResult], None]
     agent: str = ""
@@ -118,10 +118,10 @@ class Call:
     conversation: Conversation | str | None = None
     number: int = field(default_factory=lambda: next(_numbers))
     id: str = field(default_factory=lambda: str(uuid4()))
-    arrived_s: float = field(default_factory=time.monotonic)
-    # What follows belongs to the scheduler that the call was submitted to, and is guarded by its lock:
-    # `attempt` is the one under way, `failures` the last outcome at each core, `disputed` says that two
-    # cores failed it alike, `unreachable_s` since when every core that may take it is down.
+    arrived_s: float = 0.0
+    # The rest belongs to the scheduler that the call was submitted to, and is guarded by its lock:
+    # `attempt` is the one under way, `failures` the last outcome by core, `disputed` says that two cores
+    # failed it alike, `unreachable_s` is since when every core that may take it has been down.
     state: CallState = CallState.PENDING
     turn: float = 0.0
     row: EstimateRow | None = None
@@ -136,7 +136,7 @@ class Call:
 
     @property
     def unfit(self) -> frozenset[str]:
-        """The cores that have said that they cannot take it."""
+        """The cores that have rejected it."""
         return frozenset(core for core, outcome in self.failures.items() if not outcome.consequence.again)
 
     @property
@@ -145,12 +145,12 @@ class Call:
         return {core: str(outcome) for core, outcome in self.failures.items()}
 
     def enter(self, state: CallState) -> None:
-        """Go on to another state.
+        """Move to another state.
 
         Raises
         ------
         ValueError
-            `TRANSITIONS` has no such way.
+            `TRANSITIONS` does not allow it.
         """
         if state is self.state:
             return
@@ -161,10 +161,21 @@ class Call:
 
 @dataclass(frozen=True)
 class EstimateRow:
-    """One call's estimates over the cores of one table; every array has shape (cores,)."""
+    """One call's estimates over the cores of one pool.
 
-    table: object
+    Attributes
+    ----------
+    pool : CorePool
+    quality, cost, support : ndarray of float, shape (cores,)
+    allowed : ndarray of bool, shape (cores,)
+        The cores that a round may place the call on.
+    has_choice : bool
+        Whether more than one core meets its requirements.
+    """
+
+    pool: object
     quality: NDArray[np.float64]
     cost: NDArray[np.float64]
     allowed: NDArray[np.bool_]
     support: NDArray[np.float64]
+    has_choice: bool = False

@@ -1,4 +1,4 @@
-"""CallThreads: the threads in which calls are with their cores."""
+"""CallThreads: the threads in which calls are sent to their cores."""
 
 from __future__ import annotations
 
@@ -7,31 +7,44 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from eccos_aios.clock import MONOTONIC_CLOCK, Clock
+
 logger = logging.getLogger(__name__)
 
-IDLE_S = 30.0  # seconds that a thread without work stays for the next
+IDLE_S = 30.0  # seconds until a thread without work ends
 
 
 class CallThreads:
-    """Threads named ``eccos-call-N``, as many as calls are in flight at once; an idle one ends by itself.
+    """Threads named ``eccos-call-N``, as many as calls are in flight at once; idle ones end.
 
-    `reserve` comes before a slot is taken, so that a process which can start no more threads is noticed
-    while nothing is held. Every thread is a daemon: a client that hangs must not keep the process.
+    `reserve` a thread before taking a slot: a process that can start no more threads is then noticed while
+    no slot is held. Every thread is a daemon, so that a hanging client cannot keep the process alive.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the threads' names.
+    idle_s : float
+        Seconds until a thread without work ends.
+    clock : Clock, optional
     """
 
-    def __init__(self, name: str = "eccos-call", idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self, name: str = "eccos-call", idle_s: float = IDLE_S, clock: Clock = MONOTONIC_CLOCK
+    ) -> None:
         self._name = name
         self._idle_s = idle_s
+        self._clock = clock
         # Guards everything below.
         self._changed = threading.Condition()
         self._tasks: deque[Callable[[], None]] = deque()
         self._waiting = 0  # threads that wait for a task
-        self._reserved = 0  # promised, and not yet given a task
+        self._reserved = 0  # without a task yet
         self._started = 0
         self._closed = False
 
     def reserve(self) -> bool:
-        """Have a thread ready for one `run`; False where none is idle and none can be started."""
+        """Reserve a thread for one `run`; False if none is idle and none can be started."""
         with self._changed:
             if self._waiting - len(self._tasks) <= self._reserved:
                 if not self._start():
@@ -41,19 +54,19 @@ class CallThreads:
             return True
 
     def cancel(self) -> None:
-        """Give a reserved thread back."""
+        """Release a reserved thread."""
         with self._changed:
             self._reserved -= 1
 
     def run(self, task: Callable[[], None]) -> None:
-        """Do `task`, which must not raise, in the thread that was reserved for it."""
+        """Run `task` in a reserved thread; what it raises is logged."""
         with self._changed:
             self._reserved -= 1
             self._tasks.append(task)
             self._changed.notify()
 
     def close(self) -> None:
-        """End the threads that are idle, and the others after their task."""
+        """End the idle threads now and the others after their task."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -63,7 +76,7 @@ class CallThreads:
         thread = threading.Thread(target=self._work, name=f"{self._name}-{self._started + 1}", daemon=True)
         try:
             thread.start()
-        except (RuntimeError, MemoryError):  # what CPython raises where the system gives no thread
+        except (RuntimeError, MemoryError):  # CPython's exceptions for a system that is out of threads
             return False
         self._started += 1
         return True
@@ -83,7 +96,8 @@ class CallThreads:
                 if self._closed:
                     self._waiting -= 1
                     return None
-                idle = not self._changed.wait(self._idle_s) and not self._tasks
+                until_s = self._clock.now_s() + self._idle_s
+                idle = not self._clock.wait(self._changed, until_s) and not self._tasks
                 if idle and self._waiting > self._reserved:
                     self._waiting -= 1
                     return None

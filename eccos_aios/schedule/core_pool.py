@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.candidates import Candidates
+from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.core import Core
 from eccos_aios.predict import Estimates, Predictor, prices_of
 from eccos_aios.requirements import allowed_cores
@@ -18,14 +19,14 @@ from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.capacity import Capacity, WaitLimits
 from eccos_aios.schedule.slots import CoreSlots, SlotAvailability
 
-PRIOR_QUALITY = 0.5  # of every core when the predictor itself failed: no core is preferred for its quality
+PRIOR_QUALITY = 0.5  # of every core when the predictor failed: none is preferred for its quality
 PRIOR_OUTPUT_TOKENS = 256.0
 FIRST_GUESS_S = 1.0  # seconds; the cores' service time before the first answer of any
 
 
 @dataclass(frozen=True, eq=False)
 class CorePool:
-    """What a round knows of the cores; replaced as a whole when the configuration changes.
+    """The cores as a round sees them; replaced as a whole when the configuration changes.
 
     Attributes
     ----------
@@ -34,15 +35,17 @@ class CorePool:
     predictor : Predictor
         Fitted.
     known : mapping of str to CoreSlots
-        The slots of every core that there ever was, so that one that comes back finds its calls in flight.
+        The slots of every core there ever was, so that one that comes back finds its calls in flight.
     probed : bool
-        Whether somebody probes cores that are down.
+        Whether a prober checks cores that are down.
+    clock : Clock
     """
 
     slots: tuple[CoreSlots, ...]
     predictor: Predictor
     known: Mapping[str, CoreSlots] = field(default_factory=dict)
     probed: bool = False
+    clock: Clock = MONOTONIC_CLOCK
 
     @cached_property
     def cores(self) -> tuple[Core, ...]:
@@ -54,49 +57,50 @@ class CorePool:
 
     @cached_property
     def columns(self) -> dict[str, int]:
-        """By name, where a core stands."""
+        """Each core's column in the estimates, by name."""
         return {name: column for column, name in enumerate(self.names)}
 
     @cached_property
     def prices(self) -> NDArray[np.float64]:
-        """As `prices_of` tells them; litellm's price map is asked once a configuration."""
+        """As `prices_of` returns them; litellm's price map is read once per configuration."""
         return prices_of(self.cores)
 
     def successor(self, cores: Sequence[Core], predictor: Predictor) -> CorePool:
-        """A table of other cores; those that stay keep their slots, and so their calls in flight."""
+        """A pool of other cores; those that stay keep their slots, and so their calls in flight."""
         known = {
-            core.name: self.known.get(core.name) or CoreSlots(core, probed=self.probed) for core in cores
+            core.name: self.known.get(core.name) or CoreSlots(core, probed=self.probed, clock=self.clock)
+            for core in cores
         }
         for core in cores:
             known[core.name].resize(core)
-        return CorePool(tuple(known.values()), predictor, {**self.known, **known}, self.probed)
+        return CorePool(tuple(known.values()), predictor, {**self.known, **known}, self.probed, self.clock)
 
-    def rooms(self) -> list[SlotAvailability]:
-        """What each core can take now."""
-        return [slots.room() for slots in self.slots]
+    def availability(self) -> list[SlotAvailability]:
+        """How many calls each core can take, in the order of the columns."""
+        return [slots.availability() for slots in self.slots]
 
     def permitted(self, call: Call) -> frozenset[str]:
-        """The cores that may take a call by what it needs."""
-        allowed = allowed_cores([call.needs], self.cores)[0]
+        """The cores that meet a call's requirements."""
+        allowed = allowed_cores([call.requirements], self.cores)[0]
         names = frozenset(name for name, may in zip(self.names, allowed.tolist(), strict=True) if may)
         return names if call.pinned is None else names & {call.pinned}
 
     def down(self, until_s: float) -> frozenset[str]:
-        """The cores that a call which has time until then must not wait for."""
+        """The cores that a call with time until `until_s` must not wait for."""
         return frozenset(slots.core.name for slots in self.slots if slots.why_down(until_s))
 
     def capacity(self, waiting: WaitLimits) -> Capacity:
         """What the cores can take now and within the times that a call may wait."""
-        rooms = self.rooms()
-        known = [room.service_s for room in rooms if room.service_s is not None]
-        # A core that nobody has tried is believed to be as fast as the others, lest it never is tried.
-        guess_s = sum(known) / len(known) if known else FIRST_GUESS_S
-        service_s = [guess_s if room.service_s is None else room.service_s for room in rooms]
+        cores = self.availability()
+        measured = [core.service_s for core in cores if core.service_s is not None]
+        # An untried core is taken to be as fast as the others; otherwise it might never be tried.
+        guess_s = sum(measured) / len(measured) if measured else FIRST_GUESS_S
+        service_s = [guess_s if core.service_s is None else core.service_s for core in cores]
         soon, later = (
-            [room.freed_within(wait_s, taken) for room, taken in zip(rooms, service_s, strict=True)]
+            [core.freed_within(wait_s, each_s) for core, each_s in zip(cores, service_s, strict=True)]
             for wait_s in waiting.limits_s
         )
-        free, soon, later = np.array([[room.free for room in rooms], soon, later], dtype=np.int64)
+        free, soon, later = np.array([[core.free for core in cores], soon, later], dtype=np.int64)
         return Capacity(free, soon, later, np.array(service_s))
 
     def predict(self, calls: Sequence[Call]) -> Estimates:
@@ -104,7 +108,7 @@ class CorePool:
         return self.predictor.predict([call.text for call in calls], self.names)
 
     def prior(self, calls: Sequence[Call]) -> Estimates:
-        """What stands in for `predict` when it fails: no core is better than another, only cheaper."""
+        """The estimates used when `predict` fails: all cores are equally good, and differ in cost."""
         shape = (len(calls), len(self.slots))
         tokens = np.array([call.text.input_tokens for call in calls])
         return Estimates(
@@ -114,11 +118,11 @@ class CorePool:
             support=np.zeros(shape),
         )
 
-    def price(
+    def attach_estimates(
         self,
         calls: Sequence[Call],
         estimates: Estimates,
-        kept_to: Mapping[Call, str | None] | None = None,
+        last_cores: Mapping[Call, str | None] | None = None,
         affinity: str = "off",
         down: Collection[str] = (),
     ) -> None:
@@ -129,37 +133,43 @@ class CorePool:
         calls : sequence of Call
         estimates : Estimates
             Arrays of shape (calls, cores).
-        kept_to : mapping of Call to str, optional
-            The core that served a call's conversation last.
+        last_cores : mapping of Call to str, optional
+            The core that last served each call's conversation.
         affinity : {"off", "prefer", "strict"}
-            What that core is worth.
+            Whether that core is preferred or required.
         down : collection of str
             Cores that are known to be down.
         """
-        cores = self.cores
-        candidates = Candidates.of(estimates, [call.needs for call in calls], cores, self.prices)
+        cores, columns = self.cores, self.columns
+        requirements = [call.requirements for call in calls]
+        candidates = Candidates.of(estimates, requirements, cores, self.prices)
         cost, allowed = candidates.cost, candidates.allowed
-        columns = self.columns
+        choices = allowed.sum(axis=1).tolist()
         for position, call in enumerate(calls):
             permitted, prices = _untried(allowed[position], call, columns, down), cost[position]
-            held = columns.get(call.pinned or "")
-            kept_core = (kept_to or {}).get(call) or ""
-            kept = None if kept_core in down else columns.get(kept_core)
-            if held is not None:
-                permitted = _only(held, len(cores))
-            elif kept is not None and permitted[kept] and affinity == "strict":
-                permitted = _only(kept, len(cores))
-            elif kept is not None and affinity == "prefer":
-                prices = discounted(prices, kept)
+            pinned = columns.get(call.pinned or "")
+            last_core = (last_cores or {}).get(call) or ""
+            last = None if last_core in down else columns.get(last_core)
+            if pinned is not None:
+                permitted = _only(pinned, len(cores))
+            elif last is not None and permitted[last] and affinity == "strict":
+                permitted = _only(last, len(cores))
+            elif last is not None and affinity == "prefer":
+                prices = discounted(prices, last)
             call.row = EstimateRow(
-                self, estimates.quality[position], prices, permitted, estimates.support[position]
+                self,
+                estimates.quality[position],
+                prices,
+                permitted,
+                estimates.support[position],
+                has_choice=call.pinned is None and choices[position] > 1,
             )
 
 
 def _untried(
     allowed: NDArray[np.bool_], call: Call, columns: Mapping[str, int], down: Collection[str]
 ) -> NDArray[np.bool_]:
-    """Without the cores that cannot take the call; of the others those that have not failed it and are up."""
+    """The cores that can take the call; of these only the untried that are up, if there are any."""
     if not call.failures:
         return allowed
     fit = allowed.copy()

@@ -1,18 +1,13 @@
-"""DecisionLog: what the scheduler counts, and the last decisions it took."""
+"""DecisionLog: the scheduler's last decisions and how their calls ended."""
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
 
 from eccos_aios.schedule.call import Call, CallResult
-from eccos_aios.schedule.histogram import Histogram
 from eccos_aios.schedule.plan import Placement
 
 REMEMBERED_DECISIONS = 1000
@@ -36,23 +31,23 @@ class Decision:
     attempt : int
         From 1.
     decision_ms : float
-        Milliseconds that the round took that decided it.
+        Milliseconds that the deciding round took.
     waited_s : float
-        Seconds from its arrival to its slot.
+        Seconds from the call's arrival to its slot.
     predicted_quality, predicted_cost : float
         Of the chosen core; 0 to 1, US dollars.
     estimates : dict of str to dict of str to float
-        Of every core.
+        ``quality`` and ``cost`` by core.
     decided_at : float
         Seconds since 1970.
     text : str or None
-        What the call says; None unless texts may be shown.
+        The call's text; None unless texts may be logged.
     outcome : str
-        ``in flight``, ``completed`` or ``failed``; after a retry, of the decision that stands here.
+        ``in flight``, ``completed`` or ``failed``. After a retry only the last attempt's decision is kept.
     finished_at : float or None
-        Seconds since 1970 when the call had its final result.
+        Seconds since 1970 when the call got its final result.
     quality : float or None
-        0 to 1, where feedback has told it.
+        From feedback, 0 to 1; None without feedback.
     failures : dict of str to str
         By core, why it did not serve the call before this decision.
     """
@@ -76,7 +71,7 @@ class Decision:
     failures: dict[str, str] = field(default_factory=dict)
 
     def log_values(self) -> tuple[object, ...]:
-        """What `LOG_LINE` tells; never what the call says."""
+        """The values of `LOG_LINE`; the call's text is never among them."""
         return (
             self.call,
             self.id,
@@ -91,11 +86,19 @@ class Decision:
         )
 
 
-def decision_of(placement: Placement, names: Sequence[str], decision_ms: float, log_text: bool) -> Decision:
-    """The decision that a placement over the cores of these names becomes once it has its slot."""
+def decision_of(
+    placement: Placement, names: Sequence[str], decision_ms: float, waited_s: float, log_text: bool
+) -> Decision:
+    """The decision that records a placement over the cores of these names.
+
+    Raises
+    ------
+    ValueError
+        The call has no estimates.
+    """
     call, row, column = placement.call, placement.call.row, placement.column
     if row is None:
-        raise ValueError("call.row: None: a call must be priced before it is sent")
+        raise ValueError("call.row: None: a call needs estimates before it is sent")
     return Decision(
         call=call.number,
         id=call.id,
@@ -104,7 +107,7 @@ def decision_of(placement: Placement, names: Sequence[str], decision_ms: float, 
         reason=placement.reason,
         attempt=call.attempts,
         decision_ms=decision_ms,
-        waited_s=time.monotonic() - call.arrived_s,
+        waited_s=waited_s,
         predicted_quality=float(row.quality[column]),
         predicted_cost=float(row.cost[column]),
         estimates={
@@ -117,48 +120,22 @@ def decision_of(placement: Placement, names: Sequence[str], decision_ms: float, 
 
 
 class DecisionLog:
-    """Counts since the start. Not thread-safe: the scheduler's lock guards it."""
+    """The last `REMEMBERED_DECISIONS`. Not thread-safe: the scheduler's lock guards it."""
 
     def __init__(self) -> None:
-        self.submitted = 0
-        self.completed = 0
-        self.failed = 0
-        self.retries = 0
-        self.refused = 0  # calls for which there was no room
-        self.abandoned = 0  # calls whose agent had gone before they were sent
-        self.degraded_rounds = 0
-        self.degraded_calls = 0  # whose estimates were wrong, so that the prior stood in
-        self.wait = Histogram()
-        self.service = Histogram()
-        self._decided = 0
-        self._quality_sum = 0.0
-        self._cost_usd = 0.0
-        self._decision_ms: deque[float] = deque(maxlen=REMEMBERED_DECISIONS)
-        self._decisions: OrderedDict[int, Decision] = OrderedDict()
+        self._decisions: OrderedDict[int, Decision] = OrderedDict()  # by call number, the oldest first
 
-    def round(self, calls: int, decision_ms: float) -> None:
-        """A round took this long and placed so many calls."""
-        self._decision_ms.extend([decision_ms] * calls)
-
-    def decide(self, decision: Decision) -> None:
-        """A call got its slot."""
-        self._decided += 1
-        self.wait.add(decision.waited_s)
-        self._quality_sum += decision.predicted_quality
-        self._cost_usd += decision.predicted_cost
+    def add(self, decision: Decision) -> None:
+        """Log a decision; an earlier one on the same call is replaced."""
         self._decisions[decision.call] = decision
         self._decisions.move_to_end(decision.call)
         while len(self._decisions) > REMEMBERED_DECISIONS:
             self._decisions.popitem(last=False)
 
     def finish(self, call: Call, result: CallResult) -> None:
-        """A call has its final result."""
-        if result.failed:
-            self.failed += 1
-        else:
-            self.completed += 1
-        if call.number in self._decisions:
-            decision = self._decisions[call.number]
+        """Log how a call ended."""
+        decision = self._decisions.get(call.number)
+        if decision is not None:
             decision.outcome = "failed" if result.failed else "completed"
             decision.finished_at = time.time()
 
@@ -178,30 +155,5 @@ class DecisionLog:
         return max(finished, key=lambda decision: decision.finished_at or 0.0, default=None)
 
     def decisions(self) -> list[Decision]:
-        """Those that are remembered, the newest first."""
+        """All that are remembered, the newest first."""
         return list(reversed(self._decisions.values()))
-
-    def histograms(self) -> list[tuple[str, str, Histogram]]:
-        """Name, meaning and a copy of each histogram of seconds."""
-        return [
-            ("wait", "From a call's arrival to its slot.", deepcopy(self.wait)),
-            ("service", "From a call's slot to its core's answer.", deepcopy(self.service)),
-        ]
-
-    def totals(self) -> dict[str, Any]:
-        """The ``totals`` of ``/eccos/status``."""
-        p50, p99 = np.percentile(np.array(self._decision_ms or [0.0]), [50, 99]).tolist()
-        return {
-            "submitted": self.submitted,
-            "completed": self.completed,
-            "failed": self.failed,
-            "retries": self.retries,
-            "refused": self.refused,
-            "abandoned": self.abandoned,
-            "predicted_quality": round(self._quality_sum / max(1, self._decided), 6),
-            "cost_usd": round(self._cost_usd, 9),
-            "decision_ms_p50": round(p50, 3),
-            "decision_ms_p99": round(p99, 3),
-            "degraded_rounds": self.degraded_rounds,
-            "degraded_calls": self.degraded_calls,
-        }

@@ -1,4 +1,4 @@
-"""What the clockwork asks of whoever sends its calls to cores, and the errors that it answers itself."""
+"""The interfaces to the code that sends calls to cores, and the scheduler's own errors."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class CallTimeoutError(EccosError):
 
 
 class AbandonedError(EccosError):
-    """Whoever waited for the call has gone before it was sent."""
+    """The agent left before the call was sent."""
 
 
 class OverloadedError(EccosError):
-    """As many calls wait already as may wait.
+    """`max_pending` calls wait already.
 
     Attributes
     ----------
     retry_after_s : float
-        Seconds after which there may be room.
+        Seconds after which the agent may ask again.
     """
 
     def __init__(self, message: str, retry_after_s: float) -> None:
@@ -52,14 +52,14 @@ class CallFailedError(EccosError):
 
 @dataclass(frozen=True)
 class ExecutionResult:
-    """What a core answered.
+    """A core's answer.
 
     Attributes
     ----------
     value : object
         The answer itself.
     outcome : AttemptOutcome
-        What that means.
+        Its classification.
     """
 
     value: object
@@ -67,20 +67,20 @@ class ExecutionResult:
 
     @property
     def failed(self) -> bool:
-        """Whether it is no answer."""
+        """Whether the outcome is anything but an answer."""
         return self.outcome.kind is not OutcomeKind.ANSWERED
 
 
 Execute = Callable[[Call, str], ExecutionResult]
-"""Sends a call to the core of that name and waits for the answer, at most as long as `current_attempt` has
-left; what it raises is classified as `classify` does."""
+"""Sends a call to the core of that name and waits for the answer, at most until `current_attempt` times
+out; an exception is classified as in `classify`."""
 
 
 class Prober(Protocol):
-    """Finds out whether a core that is down is well again, with requests of its own."""
+    """Checks whether a core that is down has recovered, with requests of its own."""
 
     def look(self, core: str) -> AttemptOutcome | None:
-        """Ask for something that costs nothing and holds no slot; None: there is no such thing."""
+        """Send a request that is free and needs no slot; None: the core offers none."""
 
     def ping(self, core: str) -> AttemptOutcome:
-        """Send the smallest call that there is; within `current_attempt`, in a slot of the core."""
+        """Send the smallest possible call; within `current_attempt`, in a slot of the core."""

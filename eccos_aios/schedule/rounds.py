@@ -1,9 +1,8 @@
-"""Rounds: what waits is estimated and planned together, and what fits now is sent."""
+"""Rounds: estimate and plan the waiting calls together, and send those that fit now."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from functools import partial
 
@@ -21,16 +20,16 @@ from eccos_aios.schedule.state import SchedulerState
 
 logger = logging.getLogger(__name__)
 
-STARVED_S = 0.1  # seconds until a round tries again for which the process had no thread
-CRASHES_OF_A_CALL = 3  # rounds that may fail over a call before it is answered with an error
+STARVED_S = 0.1  # seconds until a round retries after the process had no thread to spare
+CRASHES_OF_A_CALL = 3  # rounds that may fail on a call before it is answered with an error
 
 
 class Rounds:
-    """What the thread ``eccos-rounds`` does.
+    """The work of the thread ``eccos-rounds``.
 
-    A round looks at the front of the queue only, as much as can be sent now and some more, so that its
-    cost does not grow with what waits. A call whose turn in it raises is passed over; one that does so
-    again and again is answered with an error.
+    A round looks only at the front of the queue, as many calls as can be sent now and some more, so that
+    its cost does not grow with the queue. A call that makes a round raise is skipped; one that does so
+    `CRASHES_OF_A_CALL` times is answered with an error.
 
     Parameters
     ----------
@@ -41,23 +40,24 @@ class Rounds:
     def __init__(self, state: SchedulerState, attempts: Attempts) -> None:
         self._state = state
         self._attempts = attempts
-        self._stages = RoundPipeline(self._count_degraded)
-        self._front: list[Call] = []  # what the last round looked at; this thread's own
-        self._gathered_ms = 0.0  # what estimating took while the next round's calls were gathered
-        self._seen_s = float("-inf")  # when the last round began
-        self.began_s: float | None = None  # when the round began that is under way; read without the lock
+        self._clock = state.clock
+        self._pipeline = RoundPipeline(self._count_degraded)
+        self._front: list[Call] = []  # the calls of the last round; used by this thread alone
+        self._estimate_ms = 0.0  # spent on estimates while the next round's calls were gathered
+        self._last_round_s = float("-inf")  # when the last round began
+        self.began_s: float | None = None  # when the round under way began; read without the lock
 
     def run(self) -> None:
-        """Round after round until it is time to end."""
+        """Run rounds until it is time to end."""
         while self._wait_for_change():
-            self.began_s = time.monotonic()
+            self.began_s = self._clock.now_s()
             self._gather()
             self._round()
             self.began_s = None
         self.began_s = None
 
     def recover(self, error: BaseException) -> None:
-        """A round has raised: answer what it cannot get past."""
+        """Answer the calls that made rounds raise too often."""
         self.began_s = None
         with self._state.changed:
             for call in self._front:
@@ -68,45 +68,45 @@ class Rounds:
             self._fail(call, error)
 
     def _wait_for_change(self) -> bool:
-        """Sleep until a round could decide something; False when it is time to end."""
+        """Wait until a round could decide something; False when it is time to end."""
         state = self._state
         with state.changed:
             if not state.dirty and not self._is_over():
-                state.changed.wait(self._sleep_s())
+                self._clock.wait(state.changed, self._wakeup_s())
             return not self._is_over()
 
     def _is_over(self) -> bool:
         state = self._state
-        return state.stopping and not (state.held and time.monotonic() < state.stop_at_s)
+        return state.stopping and not (state.held and self._clock.now_s() < state.stop_at_s)
 
     def _gather(self) -> None:
-        """Calls that arrive together are decided together; those that are there are estimated meanwhile."""
-        started_s = time.monotonic()
+        """Wait for calls that arrive within the batch window, and estimate those that are there meanwhile."""
+        started_s = self._clock.now_s()
         state = self._state
         with state.changed:
             gathering = state.gathering and not state.stopping
-            until_s = started_s + state.settings.gather_s
-            table = state.table
-            arrived = self._first(table, started_s) if gathering else []
-        self._price(table, arrived)
+            until_s = started_s + state.settings.batch_window_s
+            pool = state.pool
+            arrived = self._first(pool, started_s) if gathering else []
+        self._estimate(pool, arrived)
         with state.changed:
-            now_s = time.monotonic()
-            self._gathered_ms = (now_s - started_s) * 1000 if arrived else 0.0
+            now_s = self._clock.now_s()
+            self._estimate_ms = (now_s - started_s) * 1000 if arrived else 0.0
             if gathering and now_s < until_s:
-                state.changed.wait_for(lambda: state.stopping, timeout=until_s - now_s)
+                self._clock.wait_for(state.changed, lambda: state.stopping, until_s)
             state.dirty = state.gathering = False
 
-    def _sleep_s(self) -> float | None:
-        """Seconds until the clock alone gives reason for a round or to end; None: never. The lock is held."""
-        next_s = min((at_s for at_s in self._moments_s() if at_s > self._seen_s), default=None)
-        return None if next_s is None else max(0.0, next_s - time.monotonic())
+    def _wakeup_s(self) -> float | None:
+        """When time alone next calls for a round or the end; None: never. The lock is held."""
+        return min((at_s for at_s in self._moments_s() if at_s > self._last_round_s), default=None)
 
     def _moments_s(self) -> Iterator[float]:
-        """When a round could decide something new. One that passed while the last was at work is a reason
-        still: that round has not seen it.
+        """When a round could decide something new.
+
+        A moment that passed during the last round still counts: that round did not take it into account.
         """
         state = self._state
-        for slots in state.table.slots:
+        for slots in state.pool.slots:
             if (at_s := slots.wakeup_s()) is not None:
                 yield at_s
         for call in state.backing_off:
@@ -116,68 +116,69 @@ class Rounds:
                 for limit_s in state.settings.waiting.limits_s:
                     yield call.arrived_s + limit_s
         if state.starved:
-            yield self._seen_s + STARVED_S
+            yield self._last_round_s + STARVED_S
         if state.stopping:
             yield state.stop_at_s
 
-    def _first(self, table: CorePool, now_s: float) -> list[Call]:
-        """The calls that a round looks at; the lock is held."""
-        free = {name: room.free for name, room in zip(table.names, table.rooms(), strict=True) if room.free}
+    def _first(self, pool: CorePool, now_s: float) -> list[Call]:
+        """The calls of a round; the lock is held."""
+        cores = zip(pool.names, pool.availability(), strict=True)
+        free = {name: core.free for name, core in cores if core.free}
         wanted = CALLS_PER_SLOT * sum(free.values()) + SPARE_CALLS
-        served = _is_served(table, free.keys()) if free else lambda call: True
+        served = _is_served(pool, free.keys()) if free else lambda call: True
         return self._state.queue.front(wanted, now_s, served)
 
     def _round(self) -> None:
-        started_s = time.monotonic()
+        started_s = self._clock.now_s()
         state = self._state
         with state.changed:
-            self._seen_s = started_s
+            self._last_round_s = started_s
             state.starved = False
             state.end_backoffs(started_s)
-            table, settings, owed = state.table, state.settings, state.debt.owed
-            self._front = front = self._first(table, started_s)
+            pool, settings, owed = state.pool, state.settings, state.debt.owed
+            self._front = front = self._first(pool, started_s)
         if not front:
             return
-        refused = self._price(table, front)
+        refused = self._estimate(pool, front)
         pending = [call for call in front if call not in refused and call.row is not None]
-        plan = self._stages.plan(table, settings, pending, owed, time.monotonic())
+        plan = self._pipeline.plan(pool, settings, pending, owed, self._clock.now_s())
         with state.changed:
             for call in pending:
                 if call in state.queue:
                     call.enter(CallState.PLANNED if call in plan.waiting_for else CallState.PENDING)
-            state.ledger.degraded_rounds += plan.fell_back
-            decision_ms = self._gathered_ms + (time.monotonic() - started_s) * 1000
-            state.ledger.round(len(plan.placements), decision_ms)
+            state.metrics.degraded_rounds += plan.fell_back
+            decision_ms = self._estimate_ms + (self._clock.now_s() - started_s) * 1000
+            state.metrics.add_round(len(plan.placements), decision_ms)
         for placement in plan.placements:
-            self._dispatch(table, settings, placement, decision_ms)
+            self._dispatch(pool, settings, placement, decision_ms)
 
-    def _price(self, table: CorePool, pending: Sequence[Call]) -> set[Call]:
-        """Give estimates to the calls that lack them under this table; return those that no core may take."""
-        calls = [call for call in pending if call.row is None or call.row.table is not table]
+    def _estimate(self, pool: CorePool, pending: Sequence[Call]) -> set[Call]:
+        """Estimate the calls that have no estimates in this pool; return those that no core may take."""
+        calls = [call for call in pending if call.row is None or call.row.pool is not pool]
         if not calls:
             return set()
-        estimates = self._stages.estimate(table, calls)
+        estimates = self._pipeline.estimate(pool, calls)
         state = self._state
         with state.changed:
-            kept_to = {call: state.affinity.core_of(call.conversation) for call in calls}
+            last_cores = {call: state.affinity.core_of(call.conversation) for call in calls}
             affinity = state.settings.affinity
-            down = table.down(time.monotonic() + state.settings.unavailable_after_s)
+            down = pool.down(self._clock.now_s() + state.settings.unavailable_after_s)
         try:
-            table.price(calls, estimates, kept_to, affinity, down)
-        except BaseException as error:  # noqa: BLE001 - what a call needs may hold anything
-            return self._price_one_by_one(table, calls, error)
+            pool.attach_estimates(calls, estimates, last_cores, affinity, down)
+        except BaseException as error:  # noqa: BLE001 - a call's requirements may hold anything
+            return self._estimate_one_by_one(pool, calls, error)
         refused = {call for call in calls if call.row is not None and not call.row.allowed.any()}
         for call in refused:
-            reason = NoCoreError(why_none(call.needs, table.cores))
+            reason = NoCoreError(why_none(call.requirements, pool.cores))
             state.finish(call, CallResult(None, error=reason, failed=True, causes=call.causes))
         return refused
 
-    def _price_one_by_one(self, table: CorePool, calls: Sequence[Call], error: BaseException) -> set[Call]:
-        """One of these calls makes pricing raise: answer that one, and serve the others."""
+    def _estimate_one_by_one(self, pool: CorePool, calls: Sequence[Call], error: BaseException) -> set[Call]:
+        """Find the call that makes estimating raise and answer it; estimate the others."""
         if len(calls) == 1:
             self._fail(calls[0], error)
             return set(calls)
-        return set().union(*(self._price(table, [call]) for call in calls))
+        return set().union(*(self._estimate(pool, [call]) for call in calls))
 
     def _fail(self, call: Call, error: BaseException) -> None:
         logger.error("a call of agent %r cannot be scheduled", call.agent, exc_info=error)
@@ -186,14 +187,14 @@ class Rounds:
 
     def _count_degraded(self, calls: int) -> None:
         with self._state.changed:
-            self._state.ledger.degraded_rounds += 1
-            self._state.ledger.degraded_calls += calls
+            self._state.metrics.degraded_rounds += 1
+            self._state.metrics.degraded_calls += calls
 
     def _dispatch(
-        self, table: CorePool, settings: SchedulerSettings, placement: Placement, decision_ms: float
+        self, pool: CorePool, settings: SchedulerSettings, placement: Placement, decision_ms: float
     ) -> None:
-        call, slots = placement.call, table.slots[placement.column]
-        decide = partial(self._decide, table, settings, placement, decision_ms)
+        call, slots = placement.call, pool.slots[placement.column]
+        decide = partial(self._decide, pool, settings, placement, decision_ms)
         try:
             decision = self._attempts.send(call, slots, decide)
         except BaseException as error:
@@ -201,7 +202,7 @@ class Rounds:
             with self._state.changed:
                 call.crashes += 1
                 poisoned = call.crashes >= CRASHES_OF_A_CALL
-                self._state.starved = True  # another round tries again, a little later
+                self._state.starved = True  # so that another round retries soon
             if poisoned:
                 self._fail(call, error)
             return
@@ -209,12 +210,14 @@ class Rounds:
             logger.debug(LOG_LINE, *decision.log_values())
 
     def _decide(
-        self, table: CorePool, settings: SchedulerSettings, placement: Placement, decision_ms: float
+        self, pool: CorePool, settings: SchedulerSettings, placement: Placement, decision_ms: float
     ) -> Decision:
-        """Write down that a call goes to a core; the lock is held."""
+        """Record that a call goes to a core; the lock is held."""
         state, call = self._state, placement.call
-        decision = decision_of(placement, table.names, decision_ms, settings.log_text)
-        state.ledger.decide(decision)
+        waited_s = self._clock.now_s() - call.arrived_s
+        decision = decision_of(placement, pool.names, decision_ms, waited_s, settings.log_text)
+        state.metrics.add_decision(decision)
+        state.decision_log.add(decision)
         if settings.affinity != "off":
             state.affinity.served(call.conversation, decision.core)
         target = settings.quality_target if call.quality_target is None else call.quality_target
@@ -222,14 +225,14 @@ class Rounds:
         return decision
 
 
-def _is_served(table: CorePool, free: Set[str]) -> Callable[[Call], bool]:
-    """Whether a round could send a call now, or has to refuse it for want of any core."""
-    names = frozenset(table.names)
+def _is_served(pool: CorePool, free: Set[str]) -> Callable[[Call], bool]:
+    """A test of whether a round could send a call now, or must refuse it as no core may take it."""
+    names = frozenset(pool.names)
 
     def is_served(call: Call) -> bool:
         if call.pinned in names:
             return call.pinned in free
-        named = names if call.needs.cores is None else call.needs.cores & names
+        named = names if call.requirements.cores is None else call.requirements.cores & names
         return not named or not named.isdisjoint(free)
 
     return is_served

@@ -1,11 +1,11 @@
-"""Scheduler: submit -> round -> dispatch -> complete. It has never heard of AIOS."""
+"""Scheduler: submit -> round -> dispatch -> complete. Independent of AIOS."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from copy import copy
 
+from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.core import Core
 from eccos_aios.predict import Predictor
 from eccos_aios.schedule.affinity import Conversation
@@ -16,26 +16,25 @@ from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.deadlines import Deadlines
 from eccos_aios.schedule.decision_log import Decision
 from eccos_aios.schedule.execution import AbandonedError, Execute, OverloadedError, Prober, stopped
-from eccos_aios.schedule.histogram import Histogram
+from eccos_aios.schedule.metrics import Histogram
 from eccos_aios.schedule.rounds import Rounds
 from eccos_aios.schedule.settings import SchedulerSettings
 from eccos_aios.schedule.state import SchedulerState
 from eccos_aios.supervised import SupervisedThread
 from eccos_aios.version import __version__
 
-ANSWERING_S = 5.0  # seconds; a receiver that itself stops the scheduler would be waited for without end
-ENDING_S = 1.0  # seconds beyond the grace that a thread gets which is held up in somebody's code
-STALLED_S = 5.0  # seconds after which a round is not slow but stuck
-OVERLOADED_RETRY_S = 1.0  # seconds after which an agent may ask again that found no room
+DELIVERY_S = 5.0  # seconds; without a limit, an on_done that itself stops the scheduler would deadlock
+ENDING_S = 1.0  # seconds beyond the grace for a thread that is stuck in a plug-in's code
+STALLED_S = 5.0  # seconds after which a round counts as stuck
+OVERLOADED_RETRY_S = 1.0  # seconds after which a refused agent may ask again
 
 
 class Scheduler:
-    """Decides calls in rounds and holds them to the cores' quotas.
+    """Schedules calls in rounds, within the cores' quotas.
 
-    Two threads of its own: ``eccos-rounds`` estimates what arrives, plans, and dispatches;
-    ``eccos-deadlines`` watches timeouts and cores that are down, whatever the first is at. Each goes on
-    after an exception. Each call in flight has a thread, ``eccos-call-N``. `start` makes the first two,
-    `stop` ends all.
+    It owns two threads: ``eccos-rounds`` estimates, plans and dispatches; ``eccos-deadlines`` watches
+    timeouts and cores that are down, whatever the first is doing. Each goes on after an exception. Every
+    call in flight has a thread, ``eccos-call-N``. `start` starts the first two, `stop` ends all.
 
     Parameters
     ----------
@@ -47,7 +46,9 @@ class Scheduler:
         Sends a call to a core and waits for the answer.
     settings : SchedulerSettings, optional
     prober : Prober, optional
-        Finds out whether a core that is down is well again. Default: a call is sent there now and then.
+        Checks whether a core that is down has recovered. Default: a call is sent there now and then.
+    clock : Clock, optional
+        Times every wait, deadline and pause.
     """
 
     def __init__(
@@ -57,27 +58,32 @@ class Scheduler:
         execute: Execute,
         settings: SchedulerSettings | None = None,
         prober: Prober | None = None,
+        *,
+        clock: Clock = MONOTONIC_CLOCK,
     ) -> None:
-        table = CorePool((), predictor, probed=prober is not None).successor(cores, predictor)
-        self._state = state = SchedulerState(table, execute, settings or SchedulerSettings(), prober)
-        self._call_threads = CallThreads()
+        self._clock = clock
+        pool = CorePool((), predictor, probed=prober is not None, clock=clock).successor(cores, predictor)
+        self._state = state = SchedulerState(pool, execute, settings or SchedulerSettings(), prober, clock)
+        self._call_threads = CallThreads(clock=clock)
         attempts = Attempts(state, self._call_threads)
         self._rounds = Rounds(state, attempts)
         self._workers = (
-            SupervisedThread("eccos-rounds", self._rounds.run, self._rounds.recover),
-            SupervisedThread("eccos-deadlines", Deadlines(state, attempts, self._call_threads).run),
+            SupervisedThread("eccos-rounds", self._rounds.run, self._rounds.recover, clock),
+            SupervisedThread(
+                "eccos-deadlines", Deadlines(state, attempts, self._call_threads).run, clock=clock
+            ),
         )
 
     def start(self) -> None:
-        """Start deciding."""
+        """Start the threads."""
         for worker in self._workers:
             worker.start()
 
     def stop(self, grace_s: float | None = None) -> None:
-        """Take no more calls, finish those that are held, and answer the rest with an error.
+        """Accept no more calls, finish those that are held, and answer the rest with an error.
 
-        Returns once every call's `on_done` has returned, unless one takes longer than `ANSWERING_S`. A
-        predictor or a core that hangs does not hold it up.
+        Returns once every call's `on_done` has returned, unless one takes longer than `DELIVERY_S`. A
+        predictor or a core that hangs does not delay it.
 
         Parameters
         ----------
@@ -87,14 +93,14 @@ class Scheduler:
         state = self._state
         with state.changed:
             grace = state.settings.grace_s if grace_s is None else grace_s
-            state.stop_at_s = min(state.stop_at_s, time.monotonic() + grace)
+            state.stop_at_s = min(state.stop_at_s, self._clock.now_s() + grace)
             state.stopping = True
             state.wake()
             state.watched.notify_all()
             end_s = state.stop_at_s + ENDING_S
         for worker in self._workers:
             worker.end()
-            worker.join(max(0.0, end_s - time.monotonic()))
+            worker.join(max(0.0, end_s - self._clock.now_s()))
         with state.changed:
             left = list(state.held)
         for call in left:
@@ -102,22 +108,23 @@ class Scheduler:
         self._call_threads.close()
         with state.changed:
             state.watched.notify_all()
-        state.wait_until_told(ANSWERING_S)
+        state.wait_until_delivered(DELIVERY_S)
 
     def submit(self, call: Call) -> None:
         """Queue a call; its `on_done` is called exactly once, whatever happens.
 
-        Where `max_pending` calls wait already, the agent that has most of them waiting loses its last.
+        Where `max_pending` calls wait already, the agent with the most waiting calls loses its last one.
         """
         state = self._state
         refusal, evicted = None, None
         with state.changed:
-            state.ledger.submitted += 1
+            call.arrived_s = self._clock.now_s()
+            state.metrics.submitted += 1
             if state.stopping:
                 refusal = stopped("the scheduler is stopped and takes no more calls")
             elif state.pending >= state.settings.max_pending:
                 evicted = state.queue.last_of_busiest()
-                state.ledger.refused += 1
+                state.metrics.refused += 1
                 if evicted is None or state.queue.waiting_of(evicted.agent) <= state.queue.waiting_of(
                     call.agent
                 ):
@@ -141,10 +148,10 @@ class Scheduler:
         settings: SchedulerSettings,
         prober: Prober | None = None,
     ) -> None:
-        """Swap configuration under way; calls in flight keep their slots, pending calls are planned anew."""
+        """Replace the configuration; calls in flight keep their slots, waiting calls are planned anew."""
         state = self._state
         with state.changed:
-            state.table = state.table.successor(cores, predictor)
+            state.pool = state.pool.successor(cores, predictor)
             state.execute = execute
             state.settings = settings
             state.prober = prober or state.prober
@@ -154,31 +161,31 @@ class Scheduler:
             state.watched.notify_all()
 
     def add_core(self, core: Core) -> None:
-        """Let a core join; a name that is known already stays as it is."""
+        """Add a core, unless there is one of that name."""
         state = self._state
         with state.changed:
-            if core.name not in state.table.names:
-                state.table = state.table.successor((*state.table.cores, core), state.table.predictor)
+            if core.name not in state.pool.names:
+                state.pool = state.pool.successor((*state.pool.cores, core), state.pool.predictor)
                 state.wake()
 
     def remove_core(self, name: str) -> None:
-        """Let a core leave: calls in flight there end there, those that need it and no other are refused."""
+        """Remove a core. Its calls in flight finish; waiting calls that only it may take are refused."""
         state = self._state
         with state.changed:
-            left = [core for core in state.table.cores if core.name != name]
-            if len(left) < len(state.table.cores):
-                state.table = state.table.successor(left, state.table.predictor)
+            left = [core for core in state.pool.cores if core.name != name]
+            if len(left) < len(state.pool.cores):
+                state.pool = state.pool.successor(left, state.pool.predictor)
                 state.wake()
 
     def abandon(self, call: Call) -> bool:
-        """Drop a call whose agent has gone; False where it is with a core already, or answered.
+        """Drop a call whose agent has left; False if it is at a core already, or answered.
 
         Its `on_done` is called with an `AbandonedError`.
         """
         state = self._state
         with state.changed:
             waits = call in state.held and call.state is not CallState.IN_FLIGHT
-            state.ledger.abandoned += waits
+            state.metrics.abandoned += waits
         if not waits:
             return False
         error = AbandonedError("the agent has gone before the call was sent")
@@ -186,28 +193,28 @@ class Scheduler:
 
     @property
     def pending(self) -> int:
-        """Calls that wait for a core."""
+        """Number of calls that wait for a core."""
         with self._state.changed:
             return self._state.pending
 
     def remember(self, conversation: Conversation, core: str) -> None:
-        """Keep what goes on from an answer to the core that gave it, where affinity is on."""
+        """Note which core holds a conversation, where affinity is on."""
         with self._state.changed:
             if self._state.settings.affinity != "off":
                 self._state.affinity.served(conversation, core)
 
     def note_refusal(self) -> None:
-        """Count a call that was turned away for want of room before it was submitted."""
+        """Count a call that was refused before it was submitted."""
         with self._state.changed:
-            self._state.ledger.refused += 1
+            self._state.metrics.refused += 1
 
-    def give_quality(self, call: int | str, quality: float) -> bool:
-        """Tell the quality, 0 to 1, that a call really had; what is told last counts.
+    def note_quality(self, call: int | str, quality: float) -> bool:
+        """Correct the quality debt by the actual quality, 0 to 1, of a call; the last one counts.
 
-        `call` is its number or its id; False where no such finished call is remembered.
+        `call` is its number or its id; False if no such finished call is remembered.
         """
         with self._state.changed:
-            decision = self._state.ledger.decision(call)
+            decision = self._state.decision_log.decision(call)
             if decision is None or decision.finished_at is None:
                 return False
             if decision.quality is None:
@@ -220,27 +227,27 @@ class Scheduler:
     def decision(self, call: int | str) -> Decision | None:
         """The last decision on the call of this number or id, if it is remembered."""
         with self._state.changed:
-            return copy(self._state.ledger.decision(call))
+            return copy(self._state.decision_log.decision(call))
 
     def latest_decision(self, agent: str) -> Decision | None:
         """The decision on the agent's call that finished last, if it is remembered."""
         with self._state.changed:
-            return copy(self._state.ledger.latest(agent))
+            return copy(self._state.decision_log.latest(agent))
 
     @property
     def core_names(self) -> tuple[str, ...]:
         """Names of the cores, in the order of the configuration."""
         with self._state.changed:
-            return self._state.table.names
+            return self._state.pool.names
 
     @property
     def predictor(self) -> Predictor:
-        """What estimates the calls."""
+        """The predictor in use."""
         with self._state.changed:
-            return self._state.table.predictor
+            return self._state.pool.predictor
 
     def status(self) -> dict[str, object]:
-        """What ``GET /eccos/status`` answers."""
+        """The body of ``GET /eccos/status``."""
         state = self._state
         degraded = sum(worker.restarts for worker in self._workers)
         with state.changed:
@@ -250,19 +257,19 @@ class Scheduler:
                 "pending": state.pending,
                 "quality_target": state.settings.quality_target,
                 "quality_owed": round(state.debt.points, 6),
-                "cores": {slots.core.name: slots.status() for slots in state.table.slots},
-                "totals": {**state.ledger.totals(), "degraded": degraded},
+                "cores": {slots.core.name: slots.status() for slots in state.pool.slots},
+                "totals": {**state.metrics.totals(), "degraded": degraded},
             }
 
     def faults(self) -> list[str]:
-        """Why calls are not served as they should be, a line each; empty where all is well."""
+        """Why calls are not served as they should be, a line each; empty where nothing is wrong."""
         state = self._state
-        now_s = time.monotonic()
+        now_s = self._clock.now_s()
         with state.changed:
             pending, starved = state.pending, state.starved
             until_s = now_s + state.settings.call_timeout_s
-            down = {slots.core.name: why for slots in state.table.slots if (why := slots.why_down(until_s))}
-            cores = len(state.table.slots)
+            down = {slots.core.name: why for slots in state.pool.slots if (why := slots.why_down(until_s))}
+            cores = len(state.pool.slots)
         faults = [f"thread {worker.name} has ended" for worker in self._workers if not worker.alive]
         began_s = self._rounds.began_s
         if began_s is not None and now_s - began_s > STALLED_S:
@@ -274,18 +281,18 @@ class Scheduler:
         return faults
 
     def restarts(self) -> list[str]:
-        """The threads that raised and were begun again, a line each."""
+        """The threads that raised and were restarted, a line each."""
         return [note for worker in self._workers if (note := worker.note())]
 
     def decisions(self) -> list[Decision]:
         """The last decisions, the newest first."""
         with self._state.changed:
-            return self._state.ledger.decisions()
+            return self._state.decision_log.decisions()
 
     def histograms(self) -> list[tuple[str, str, Histogram]]:
         """Name, meaning and a copy of each histogram of seconds."""
         with self._state.changed:
-            return self._state.ledger.histograms()
+            return self._state.metrics.histograms()
 
 
 def _overloaded(max_pending: int) -> CallResult:

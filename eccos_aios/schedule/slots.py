@@ -1,43 +1,41 @@
-"""A core's slots: how many calls it holds, how long it takes, what became of them."""
+"""CoreSlots: the calls that one core holds, its health, and its service times."""
 
 from __future__ import annotations
 
 import math
 import threading
-import time
 from collections import deque
 from typing import Literal, NamedTuple
 
+from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.core import Core
 from eccos_aios.schedule.breaker import FAILURES_TO_OPEN, CircuitBreaker
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
 
-SERVICE_TIME_WEIGHT = (
-    0.2  # of the newest call in the running mean; a core's speed is noisy, yet it may change
-)
-SHORTEST_SERVICE_S = 1e-3  # seconds; bounds what a core that answers from a cache is believed to take
-MOST_TURNS = 100  # times that a plan counts a slot at most
+SERVICE_TIME_WEIGHT = 0.2  # of the newest call in the running mean: noisy, yet a core's speed may change
+SHORTEST_SERVICE_S = 1e-3  # seconds; lower bound of the service time of a core that answers from a cache
+MOST_TURNS = 100  # how often a plan counts one slot, at most
 
-FIRST_BUSY_S = 0.2  # seconds that a core rests which is busy and does not say how long; doubles
+FIRST_BUSY_S = 0.2  # seconds of the first pause of a busy core that sends no Retry-After; doubles
 LONGEST_BUSY_S = 30.0
-BUSY_TO_BE_DOWN = 3  # times in a row, without a word how long: calls stop waiting for such a core
+BUSY_TO_BE_DOWN = 3  # busy replies in a row without a Retry-After: calls stop waiting for that core
 
-MEASURED_CALLS = 100  # whose service times are remembered
-ATTEMPT_TIMEOUT_FACTOR = 3.0  # on the longest of them: answers differ in length by more than their mean tells
+MEASURED_CALLS = 100  # service times that are remembered
+ATTEMPT_TIMEOUT_FACTOR = 3.0  # times the longest of them: the lengths of answers vary widely
 LEAST_ATTEMPT_TIMEOUT_S = 10.0
 FIRST_ATTEMPT_TIMEOUT_S = 120.0  # seconds, before the first answer: a large local model may load that long
-PATIENCE_KEPT = 0.8  # of the patience that a silent core was given, with every answer
+PATIENCE_DECAY = 0.8  # with every answer, of the longer timeout that a silent core was given
 
 
 class SlotAvailability(NamedTuple):
-    """What a core can take.
+    """How many calls a core can take now and soon.
 
     Attributes
     ----------
     free : int
-        Slots that a call can take now: one where the breaker wants a probe, none where it is open.
+        Slots that a call can take now: one where the breaker wants a trial call, none where it is open.
     slots : int
-        Those that come free again and again; none unless the core is well.
+        All slots of a healthy core, free or not; 0 otherwise.
     service_s : float or None
         Running mean of the seconds that an answered call took; None before the first answer.
     """
@@ -47,45 +45,47 @@ class SlotAvailability(NamedTuple):
     service_s: float | None
 
     def freed_within(self, horizon_s: float, service_s: float) -> int:
-        """Slots that come free within `horizon_s` seconds, each as often as it does, at so many a call."""
+        """Slots that become free within `horizon_s`, repeats counted, at `service_s` seconds a call."""
         return min(int(self.slots * horizon_s / max(service_s, SHORTEST_SERVICE_S)), MOST_TURNS * self.slots)
 
 
 class CoreSlots:
-    """The calls that one core may hold at once: `acquire` before sending one, `release` whatever came back.
+    """The calls that one core may hold at once: `acquire` before sending, `release` after any outcome.
 
-    What an attempt's end says of the core goes through `note`. It outlives a change of the configuration,
-    so that calls in flight keep counting against the quota.
+    `note` records the outcome of an attempt. The slots of a core outlive a change of the configuration, so
+    that calls in flight keep counting against the quota.
 
     Parameters
     ----------
     core : Core
     probed : bool
-        Whether somebody probes the core while its breaker is open; where not, a call is the probe.
+        Whether a prober checks the core while its breaker is open; without one, a call is the trial.
+    clock : Clock, optional
     """
 
-    def __init__(self, core: Core, *, probed: bool = False) -> None:
+    def __init__(self, core: Core, *, probed: bool = False, clock: Clock = MONOTONIC_CLOCK) -> None:
         self.core = core
         self.probed = probed
-        # Guards the core and everything below; `_room` may be read without.
+        self._clock = clock
+        # Guards the core and everything below; `_availability` may be read without.
         self._lock = threading.Lock()
         self._in_flight = 0
-        self._silent = 0  # of those in flight, the attempts that were given up
+        self._silent = 0  # of those in flight, attempts that timed out
         self._completed = 0
         self._failed = 0
         self._service_s: float | None = None
         self._measured: deque[float] = deque(maxlen=MEASURED_CALLS)
-        self._patience_s = 0.0  # what it gets at least, where it was silent for as long as it had
+        self._patience_s = 0.0  # lower bound of the timeout after attempts that timed out
         self._breaker = CircuitBreaker()
         self._paused_until_s = float("-inf")
         self._busy_in_a_row = 0
-        self._busy_said = True  # whether the core said how long it is busy
+        self._busy_said = True  # whether the last busy reply had a Retry-After
         self._busy_cause = ""
-        self._room: SlotAvailability | None = None  # as long as it holds at any time: while the core is well
+        self._availability: SlotAvailability | None = None  # cached; only while time cannot change it
 
     def acquire(self) -> Literal["slot", "trial"] | None:
-        """Take a slot, or one to try an open breaker with; None where none is free or the core is down."""
-        now_s = time.monotonic()
+        """Take a slot, or one for the trial of an open breaker; None if none is free or the core is down."""
+        now_s = self._clock.now_s()
         with self._lock:
             if self._free(now_s) == 0:
                 return None
@@ -93,32 +93,32 @@ class CoreSlots:
             if trial:
                 self._breaker.probing()
             self._in_flight += 1
-            self._room = None
+            self._availability = None
             return "trial" if trial else "slot"
 
     def begin_probe(self) -> bool:
-        """Whether a probe is due; it then is under way until `note` or `end_probe`."""
+        """Start the probe if one is due, and say whether; it lasts until `note` or `end_probe`."""
         with self._lock:
             due_s = self._breaker.probe_at_s
-            due = self.probed and due_s is not None and due_s <= time.monotonic()
+            due = self.probed and due_s is not None and due_s <= self._clock.now_s()
             if due:
                 self._breaker.probing()
             return due
 
     def acquire_for_probe(self) -> bool:
-        """Take a slot for the probe that is under way; False where calls hold them all."""
+        """Take a slot for the probe under way; False if calls hold all of them."""
         with self._lock:
             if self._in_flight >= self.core.slots:
                 return False
             self._in_flight += 1
-            self._room = None
+            self._availability = None
             return True
 
     def end_probe(self, outcome: AttemptOutcome | None, started_s: float) -> None:
-        """What a probe that began at `started_s` found; None: it could not be made."""
-        now_s = time.monotonic()
+        """Record the outcome of a probe that began at `started_s`; None: it could not be sent."""
+        now_s = self._clock.now_s()
         with self._lock:
-            self._room = None
+            self._availability = None
             if outcome is None:
                 self._breaker.probe_ended(now_s)
                 return
@@ -127,16 +127,16 @@ class CoreSlots:
             self._end_trial(outcome, started_s, now_s)
 
     def release(self, *, silent: bool = False) -> None:
-        """Give a slot back; `silent`: of an attempt that was given up before."""
+        """Return a slot; `silent`: that of an attempt which `give_up` had recorded as timed out."""
         with self._lock:
-            self._room = None
+            self._availability = None
             self._in_flight -= 1
             self._silent -= silent
 
     def give_up(
         self, call: object, outcome: AttemptOutcome, timeout_s: float, *, trial: bool = False
     ) -> None:
-        """An attempt was silent for all its time; its slot stays taken until the core has let go."""
+        """Record that an attempt timed out; its slot stays taken until the client has closed it."""
         with self._lock:
             self._silent += 1
             self._patience_s = max(self._patience_s, 2 * timeout_s)
@@ -151,23 +151,23 @@ class CoreSlots:
         started_s: float = float("inf"),
         trial: bool = False,
     ) -> None:
-        """Draw the consequence of an attempt's end.
+        """Record an attempt's outcome.
 
         Parameters
         ----------
         call : object
-            What tells the call from others.
+            Identifies the call.
         outcome : AttemptOutcome
         service_s : float, optional
-            Seconds that an answer took.
+            Seconds that the answer took.
         started_s : float, optional
-            When the attempt began, on the monotonic clock.
+            When the attempt began, on the clock.
         trial : bool
-            Whether the call was the probe of an open breaker.
+            Whether the attempt was the trial of an open breaker.
         """
-        now_s = time.monotonic()
+        now_s = self._clock.now_s()
         with self._lock:
-            self._room = None
+            self._availability = None
             consequence = outcome.consequence.core
             if consequence == "well":
                 self._completed += 1
@@ -186,46 +186,46 @@ class CoreSlots:
                 self._end_trial(outcome, started_s, now_s)
 
     def forgive(self, call: object) -> None:
-        """A failure of this call was the call's own: take it back, unless every slot of the core hangs."""
+        """Uncount a failure that was the call's own fault, unless every slot of the core hangs."""
         with self._lock:
             if self._silent < self.core.slots:
-                self._room = None
+                self._availability = None
                 self._breaker.forgive(call)
 
     def blame(self, call: object, outcome: AttemptOutcome) -> None:
-        """Hold against the core again what was forgiven of this call."""
+        """Count a forgiven failure of this call again."""
         with self._lock:
-            self._room = None
+            self._availability = None
             if outcome.counts:
                 weight = self._weight(outcome.consequence.core)
-                self._breaker.failed(call, weight, str(outcome), time.monotonic())
+                self._breaker.failed(call, weight, str(outcome), self._clock.now_s())
 
     def resize(self, core: Core) -> None:
-        """Take over a changed definition of the core; calls in flight stay counted."""
+        """Replace the definition of the core; calls in flight stay counted."""
         with self._lock:
-            self._room = None
+            self._availability = None
             self.core = core
 
     def await_probe(self) -> None:
-        """Calls wait that no core which is well may take."""
+        """Probe soon: calls wait that no healthy core may take."""
         with self._lock:
             self._breaker.await_probe()
 
-    def room(self) -> SlotAvailability:
-        """What it can take now, all of one moment."""
-        known = self._room
-        if known is not None:
-            return known
+    def availability(self) -> SlotAvailability:
+        """What the core can take, as one consistent snapshot."""
+        cached = self._availability
+        if cached is not None:
+            return cached
         with self._lock:
-            now_s = time.monotonic()
+            now_s = self._clock.now_s()
             free = self._free(now_s)
             if self._breaker.state != "ok" or now_s < self._paused_until_s:
                 return SlotAvailability(free, 0, self._service_s)
-            self._room = SlotAvailability(free, self.core.slots, self._service_s)
-            return self._room
+            self._availability = SlotAvailability(free, self.core.slots, self._service_s)
+            return self._availability
 
     def attempt_timeout_s(self) -> float:
-        """Seconds that an attempt gets, by the service times that were measured."""
+        """Seconds after which an attempt times out, from the measured service times."""
         with self._lock:
             longest_s = max(self._measured, default=None)
             patience_s = self._patience_s
@@ -239,22 +239,22 @@ class CoreSlots:
             return self._service_s
 
     def wakeup_s(self) -> float | None:
-        """When the clock alone changes what it can take, on the monotonic clock; None: never."""
+        """When time alone next changes the availability, on the clock; None: never."""
         with self._lock:
             moments_s = [] if self.probed else [self._breaker.probe_at_s]
-            if self._paused_until_s > time.monotonic():
+            if self._paused_until_s > self._clock.now_s():
                 moments_s.append(self._paused_until_s)
             return min((moment_s for moment_s in moments_s if moment_s is not None), default=None)
 
     def probe_at_s(self) -> float | None:
-        """When somebody should probe it; None where nobody should."""
+        """When the next probe is due; None where none is."""
         with self._lock:
             return self._breaker.probe_at_s if self.probed else None
 
     def why_down(self, until_s: float) -> str:
-        """Why a call that has time until then must not wait for it; empty where it may."""
-        if self._room is not None:
-            return ""  # known only while it is well
+        """Why a call with time until `until_s` must not wait for this core; empty if it may."""
+        if self._availability is not None:
+            return ""  # cached only while the core is healthy
         with self._lock:
             if self._breaker.state != "ok":
                 return self._breaker.cause or "open"
@@ -269,7 +269,7 @@ class CoreSlots:
         with self._lock:
             state: str = self._breaker.state
             cause = self._breaker.cause
-            if state == "ok" and time.monotonic() < self._paused_until_s:
+            if state == "ok" and self._clock.now_s() < self._paused_until_s:
                 state, cause = "paused", self._busy_cause
             status: dict[str, int | str] = {
                 "quota": self.core.slots,
@@ -291,34 +291,34 @@ class CoreSlots:
         return min(1, free) if not self.probed and due_s is not None and due_s <= now_s else 0
 
     def _end_trial(self, outcome: AttemptOutcome, started_s: float, now_s: float) -> None:
-        """What the attempt that was the probe says of an open breaker; the lock is held."""
+        """Close the breaker, or leave it open, after its trial; the lock is held."""
         consequence = outcome.consequence.core
         if consequence in ("well", "nothing") or outcome.kind is OutcomeKind.NO_ANSWER:
-            self._breaker.succeeded(started_s)  # it works: a probe of one token may well say nothing
+            self._breaker.succeeded(started_s)  # it works: the answer to a probe of one token may be empty
         elif consequence == "pauses":
             self._breaker.probe_ended(now_s)
         else:
             self._breaker.probe_failed(str(outcome), now_s)
 
     def _pause(self, outcome: AttemptOutcome, now_s: float) -> None:
-        """Rest as long as the core said, else longer each time; the lock is held."""
-        rest_s, anew = outcome.retry_after_s, now_s >= self._paused_until_s
-        if anew:  # calls that were sent together are refused together, which is once
+        """Pause for the Retry-After, else longer each time; the lock is held."""
+        pause_s, anew = outcome.retry_after_s, now_s >= self._paused_until_s
+        if anew:  # calls that were sent together and refused together count once
             self._busy_in_a_row += 1
-        if rest_s is None and anew:
-            rest_s = min(FIRST_BUSY_S * 2 ** min(self._busy_in_a_row - 1, 16), LONGEST_BUSY_S)
-        if rest_s is not None:
+        if pause_s is None and anew:
+            pause_s = min(FIRST_BUSY_S * 2 ** min(self._busy_in_a_row - 1, 16), LONGEST_BUSY_S)
+        if pause_s is not None:
             self._busy_said, self._busy_cause = outcome.retry_after_s is not None, str(outcome)
-            self._paused_until_s = max(self._paused_until_s, now_s + rest_s)
+            self._paused_until_s = max(self._paused_until_s, now_s + pause_s)
 
     def _weight(self, consequence: str) -> int:
-        """What an outcome counts for: a core whose every slot hangs must open, however few it has."""
+        """Failures that an outcome counts as: a core whose every slot hangs must open, however few it has."""
         return math.ceil(FAILURES_TO_OPEN / self.core.slots) if consequence == "counts by slots" else 1
 
     def _measure(self, service_s: float | None) -> None:
         if service_s is None:
             return
-        known = self._service_s
-        self._service_s = service_s if known is None else known + SERVICE_TIME_WEIGHT * (service_s - known)
+        mean = self._service_s
+        self._service_s = service_s if mean is None else mean + SERVICE_TIME_WEIGHT * (service_s - mean)
         self._measured.append(service_s)
-        self._patience_s *= PATIENCE_KEPT
+        self._patience_s *= PATIENCE_DECAY

@@ -1,4 +1,4 @@
-"""SchedulerState: what the threads of one scheduler share, under one lock."""
+"""SchedulerState: the data that the threads of one scheduler share, under one lock."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import logging
 import threading
 from collections.abc import Sequence
 
+from eccos_aios.clock import Clock
 from eccos_aios.schedule.affinity import Affinity
 from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.decision_log import DecisionLog
 from eccos_aios.schedule.execution import Execute, Prober
 from eccos_aios.schedule.fair_queue import FairQueue
+from eccos_aios.schedule.metrics import SchedulerMetrics
 from eccos_aios.schedule.quality_debt import QualityDebt
 from eccos_aios.schedule.settings import SchedulerSettings
 
@@ -20,25 +22,31 @@ logger = logging.getLogger(__name__)
 
 
 class SchedulerState:
-    """The calls that are held, where each of them is, and what is known of the cores.
+    """The calls that the scheduler holds, the state of each, and the cores.
 
     Attributes
     ----------
     changed : Condition
-        Guards every field, and the state of every call that is held. Notified for the rounds.
+        Guards every field, and the state of every call held. Notified for the rounds.
     watched : Condition
         On the same lock. Notified for the deadlines.
     """
 
     def __init__(
-        self, table: CorePool, execute: Execute, settings: SchedulerSettings, prober: Prober | None
+        self,
+        pool: CorePool,
+        execute: Execute,
+        settings: SchedulerSettings,
+        prober: Prober | None,
+        clock: Clock,
     ) -> None:
         lock = threading.RLock()
         self.changed = threading.Condition(lock)
         self.watched = threading.Condition(lock)
-        self._all_told = threading.Condition(lock)  # no receiver of a result is at work
-        self._receiving = 0  # receivers that are
-        self.table = table
+        self._delivered = threading.Condition(lock)  # notified when an on_done has returned
+        self._delivering = 0  # on_done callbacks that are running
+        self.clock = clock
+        self.pool = pool
         self.execute = execute
         self.settings = settings
         self.prober = prober
@@ -47,46 +55,47 @@ class SchedulerState:
         self.held: set[Call] = set()
         self._by_arrival: list[tuple[float, int, Call]] = []  # a heap of those held, and some that are done
         self.debt = QualityDebt()
-        self.ledger = DecisionLog()
+        self.metrics = SchedulerMetrics()
+        self.decision_log = DecisionLog()
         self.affinity = Affinity()
-        self.dirty = False  # something happened that a round has not seen
+        self.dirty = False  # something happened since the last round
         self.gathering = False  # a new call has come since the last round
         self.starved = False  # a call could not be sent for want of a thread
-        self.watching_until_s = float("-inf")  # when the deadlines look next, unless they are woken
-        self.some_down = False  # whether they saw a core that is down
+        self.next_check_s = float("-inf")  # when the deadlines check next, unless they are woken
+        self.some_down = False  # whether a core was down at their last check
         self.stopping = False
         self.stop_at_s = float("inf")
 
     def wake(self) -> None:
-        """Tell the rounds of a change; the lock is held."""
+        """Wake the rounds; the lock is held."""
         self.dirty = True
         self.changed.notify_all()
 
-    def watch_by(self, moment_s: float) -> None:
-        """Have the deadlines look by then; the lock is held."""
-        if moment_s < self.watching_until_s:
+    def check_by(self, moment_s: float) -> None:
+        """Make the deadlines check by then; the lock is held."""
+        if moment_s < self.next_check_s:
             self.watched.notify_all()
 
     @property
     def pending(self) -> int:
-        """Calls that wait; the lock is held."""
+        """Number of calls that wait; the lock is held."""
         return len(self.queue) + len(self.backing_off)
 
     @property
     def in_flight(self) -> int:
-        """Calls that are with a core; the lock is held."""
+        """Number of calls at a core; the lock is held."""
         return len(self.held) - self.pending
 
     def hold(self, call: Call) -> None:
-        """Take a call in; the lock is held."""
+        """Accept a call; the lock is held."""
         self.held.add(call)
         heapq.heappush(self._by_arrival, (call.arrived_s, call.number, call))
         self.queue.join(call)
-        self.watch_by(float("-inf") if self.some_down else call.arrived_s + self.settings.call_timeout_s)
+        self.check_by(float("-inf") if self.some_down else call.arrived_s + self.settings.call_timeout_s)
 
     def wait_again(self, call: Call, not_before_s: float | None = None) -> None:
-        """Let a call wait for a core once more, at once or from then on; the lock is held."""
-        call.row, call.core, call.attempt = None, None, None  # its limits have changed
+        """Queue a call once more, at once or at a given moment; the lock is held."""
+        call.row, call.core, call.attempt = None, None, None  # it may go to fewer cores now
         if not_before_s is None:
             call.enter(CallState.PENDING)
             self.queue.rejoin(call)
@@ -97,7 +106,7 @@ class SchedulerState:
         self.wake()
 
     def end_backoffs(self, now_s: float) -> None:
-        """Let the calls wait whose backoff is over; the lock is held."""
+        """Queue the calls whose backoff is over; the lock is held."""
         for call in [call for call in self.backing_off if call.not_before_s <= now_s]:
             self.backing_off.discard(call)
             call.enter(CallState.PENDING)
@@ -109,7 +118,7 @@ class SchedulerState:
 
     @property
     def first_arrived_s(self) -> float | None:
-        """When the oldest call that is held arrived; None: none is. The lock is held."""
+        """When the oldest call held arrived; None if none is held. The lock is held."""
         while self._by_arrival and self._by_arrival[0][2] not in self.held:
             heapq.heappop(self._by_arrival)
         return self._by_arrival[0][0] if self._by_arrival else None
@@ -123,7 +132,7 @@ class SchedulerState:
         return found
 
     def finish(self, call: Call, result: CallResult) -> bool:
-        """Give a call its one final result; False for whoever comes second."""
+        """Give a call its one final result; False if it has one already."""
         with self.changed:
             first = call in self.held
             if first:
@@ -132,8 +141,7 @@ class SchedulerState:
                 self.held.discard(call)
                 self.queue.leave(call)
                 self.backing_off.discard(call)
-                self.ledger.finish(call, result)
-                self._receiving += 1
+                self._note_result(call, result)
             self.wake()
             if self.stopping and not self.held:
                 self.watched.notify_all()
@@ -142,24 +150,30 @@ class SchedulerState:
         return first
 
     def refuse(self, call: Call, result: CallResult) -> None:
-        """Answer a call that was never taken in."""
+        """Answer a call that was never accepted."""
         with self.changed:
             call.enter(CallState.DONE)
-            self.ledger.finish(call, result)
-            self._receiving += 1
+            self._note_result(call, result)
         self._deliver(call, result)
 
-    def wait_until_told(self, timeout_s: float) -> bool:
-        """Wait until every receiver of a result has returned; False where the time ran out."""
+    def wait_until_delivered(self, timeout_s: float) -> bool:
+        """Wait until every `on_done` has returned; False on a timeout."""
         with self.changed:
-            return self._all_told.wait_for(lambda: not self._receiving, timeout_s)
+            until_s = self.clock.now_s() + timeout_s
+            return self.clock.wait_for(self._delivered, lambda: not self._delivering, until_s)
+
+    def _note_result(self, call: Call, result: CallResult) -> None:
+        """Count a result that is about to be delivered; the lock is held."""
+        self.metrics.add_result(result)
+        self.decision_log.finish(call, result)
+        self._delivering += 1
 
     def _deliver(self, call: Call, result: CallResult) -> None:
         try:
             call.on_done(call, result)
         except BaseException as error:
-            logger.error("the receiver of a call's result raised", exc_info=error)
+            logger.error("on_done of a call raised", exc_info=error)
         finally:
             with self.changed:
-                self._receiving -= 1
-                self._all_told.notify_all()
+                self._delivering -= 1
+                self._delivered.notify_all()

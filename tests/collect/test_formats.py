@@ -172,7 +172,7 @@ def test_the_built_in_set_is_three_hundred_and_right() -> None:
         ({"question": "q", "answer": "D", "choices": ["x", "y"]}, "'D' is none of the choices"),
         ({"question": "q", "answer": 2, "choices": ["x", "y"]}, "2 is none of the choices"),
         ({"question": "q", "grader": "json_schema"}, "needs a schema"),
-        ({"question": "q", "grader": "json_schema", "schema": {"type": "x"}}, "is no type"),
+        ({"question": "q", "grader": "json_schema", "schema": {"type": "x"}}, "is not valid"),
         ({"question": "q", "answer": {"f": {}}, "grader": "tool_call"}, "needs tools"),
         ({"question": "q", "answer": "f", "tools": [{"name": "f"}], "grader": "tool_call"}, "must be"),
         ({**GSM8K, "answer": "72", "grader": None}, "grader: "),

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from fake_clock import FakeClock
 
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import CallOutcome, HistoryStore, OutcomeRecorder
-from eccos_aios.history.recorder import BATCH
+from eccos_aios.history.recorder import BATCH, CLOSE_S, LATE_S, RETRY_S
 
 WRITER = "eccos-history-writer"
 
@@ -105,11 +106,15 @@ def test_closing_writes_what_waits_and_ends_the_thread(slow: SlowStore) -> None:
 
 
 def test_closing_gives_up_in_time_on_a_disk_that_stands_still(slow: SlowStore) -> None:
-    recorder = OutcomeRecorder(slow)
+    clock = FakeClock()
+    recorder = OutcomeRecorder(slow, clock=clock)
     recorder.record(call("on its way"))
     assert slow.reached.wait(30)
     recorder.record(call("waits"))
-    recorder.close(timeout_s=0.01)
+    closing = threading.Thread(target=recorder.close, name="closing")
+    closing.start()
+    clock.advance_waiters(CLOSE_S)
+    closing.join(30)
     assert recorder.dropped == 1
     slow.go_on.set()
     recorder.close()
@@ -117,16 +122,18 @@ def test_closing_gives_up_in_time_on_a_disk_that_stands_still(slow: SlowStore) -
 
 
 def test_outcomes_outlive_a_store_that_cannot_be_written_for_a_while(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("eccos_aios.history.recorder.RETRY_S", 0.001)
-    with FullStore(path) as store, OutcomeRecorder(store) as recorder:
+    clock = FakeClock()
+    with FullStore(path) as store, OutcomeRecorder(store, clock=clock) as recorder:
         recorder.record(call("a"))
         assert store.refused.wait(30)
         store.refused.clear()
+        clock.advance_waiters(RETRY_S)
         assert store.refused.wait(30)
         store.mended.set()
-        assert recorder.flush(30)
+        clock.advance_waiters(RETRY_S)
+        assert recorder.flush()
         assert (ids(store), recorder.dropped) == (["a"], 0)
     assert len([line for line in caplog.records if line.levelno == logging.WARNING]) == 1
 
@@ -140,20 +147,6 @@ def test_what_could_not_be_written_to_the_end_is_counted(path: Path) -> None:
         recorder.close()
         assert recorder.dropped == 2 * BATCH
         assert writers() == []
-
-
-def test_feedback_waits_for_the_outcome_that_it_is_about(slow: SlowStore) -> None:
-    with OutcomeRecorder(slow) as recorder:
-        recorder.record(call("a"))
-        assert slow.reached.wait(30)
-        feedback = threading.Thread(target=recorder.give_quality, args=("a", 0.5), name="feedback")
-        feedback.start()
-        slow.go_on.set()
-        feedback.join(30)
-        (record,) = slow.records()
-        assert record.outputs[0].quality == 0.5
-        with pytest.raises(HistoryError, match="no finished call of this id"):
-            recorder.give_quality("nobody", 0.5)
 
 
 def test_many_threads_record_at_once_and_nothing_is_lost(path: Path) -> None:
@@ -187,7 +180,7 @@ def test_what_is_on_disk_is_counted(path: Path) -> None:
 
 
 class MoodyStore(HistoryStore):
-    """A store that raises what it is told to: at every attempt for a while, or at one outcome for ever."""
+    """A store that raises a given fault: at every attempt for a while, or at one outcome for ever."""
 
     def __init__(self, path: Path, fault: BaseException, times: int = 0, poison: str | None = None) -> None:
         super().__init__(path)
@@ -224,32 +217,30 @@ def wrapped(cause: Exception) -> HistoryError:
     ids=repr,
 )
 def test_an_outcome_that_the_store_does_not_take_costs_no_other(
-    path: Path, fault: BaseException, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    path: Path, fault: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("eccos_aios.history.recorder.ALONE_S", 0.001)
-    with MoodyStore(path, fault, poison="5") as store, OutcomeRecorder(store) as recorder:
+    clock = FakeClock()
+    with MoodyStore(path, fault, poison="5") as store, OutcomeRecorder(store, clock=clock) as recorder:
         for number in range(40):
             recorder.record(call(number))
-        assert recorder.flush(30)
+        clock.advance_until(lambda: recorder.recorded + recorder.dropped == 40, 1.0)
         assert recorder.record(call("afterwards"))
         assert recorder.record(call("5"))
-        assert recorder.flush(30)
+        clock.advance_until(lambda: recorder.recorded + recorder.dropped == 42, 1.0)
         assert recorder.alive
         assert recorder.faults() == []
     assert sorted(ids(store)) == sorted([*(str(n) for n in range(40) if n != 5), "afterwards"])
     assert (recorder.recorded, recorder.dropped) == (40, 2)
-    assert caplog.text.count("does not take it") == 1
+    assert caplog.text.count("the store rejects it") == 1
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("not yet"), MemoryError(), SystemExit(1)], ids=repr)
-def test_a_store_that_raises_anything_for_a_while_loses_nothing(
-    path: Path, fault: BaseException, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("eccos_aios.history.recorder.RETRY_S", 0.001)
-    with MoodyStore(path, fault, times=7) as store, OutcomeRecorder(store) as recorder:
+def test_a_store_that_raises_anything_for_a_while_loses_nothing(path: Path, fault: BaseException) -> None:
+    clock = FakeClock()
+    with MoodyStore(path, fault, times=7) as store, OutcomeRecorder(store, clock=clock) as recorder:
         for number in range(300):
             recorder.record(call(number))
-        assert recorder.flush(30)
+        clock.advance_until(lambda: recorder.recorded == 300, 20 * RETRY_S)
     assert len(ids(store)) == 300
     assert recorder.dropped == 0
 
@@ -266,38 +257,40 @@ def test_a_thread_that_raised_goes_on_with_what_it_had_in_hand(
         real(recorder, count, recorded=recorded)
 
     monkeypatch.setattr(OutcomeRecorder, "_settle", settle)
-    with HistoryStore(path) as store, OutcomeRecorder(store) as recorder:
+    clock = FakeClock()
+    with HistoryStore(path) as store, OutcomeRecorder(store, clock=clock) as recorder:
         for number in range(10):
             recorder.record(call(number))
-        assert recorder.flush(30)
-        assert recorder.restarts() == ["eccos-history-writer was begun again 2 times, last after MemoryError"]
+        clock.advance_until(lambda: recorder.recorded == 10, 1.0)
+        assert recorder.restarts() == ["eccos-history-writer was restarted 2 times, last after MemoryError"]
         assert recorder.alive
     assert ids(store) == [str(number) for number in range(10)]
     assert (recorder.recorded, recorder.dropped) == (10, 0)
 
 
-def test_what_keeps_outcomes_from_the_disk_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eccos_aios.history.recorder.RETRY_S", 0.001)
-    with FullStore(path) as store, OutcomeRecorder(store) as recorder:
+def test_what_keeps_outcomes_from_the_disk_is_said(path: Path) -> None:
+    clock = FakeClock()
+    with FullStore(path) as store, OutcomeRecorder(store, clock=clock) as recorder:
         assert recorder.faults() == []
         recorder.record(call("a"))
         assert store.refused.wait(30)
-        store.refused.clear()
-        assert store.refused.wait(30)
+        clock.advance_waiters(RETRY_S)
         assert recorder.faults() == [
-            "outcomes wait for the disk since 0 s: the store cannot be used: disk is full"
+            f"outcomes have waited for the disk for {RETRY_S:.0f} s: the store cannot be used: disk is full"
         ]
         store.mended.set()
-        assert recorder.flush(30)
+        clock.advance_until(lambda: recorder.recorded == 1, 2 * RETRY_S)
         assert recorder.faults() == []
     assert recorder.faults() == []
 
 
-def test_a_disk_that_does_not_answer_is_said(slow: SlowStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eccos_aios.history.recorder.LATE_S", 0.0)
-    with OutcomeRecorder(slow) as recorder:
+def test_a_disk_that_does_not_answer_is_said(slow: SlowStore) -> None:
+    clock = FakeClock()
+    with OutcomeRecorder(slow, clock=clock) as recorder:
         recorder.record(call("a"))
         assert slow.reached.wait(30)
+        assert recorder.faults() == []
+        clock.advance(LATE_S + 1)
         (fault,) = recorder.faults()
         assert "does not answer" in fault
         slow.go_on.set()

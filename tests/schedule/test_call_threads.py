@@ -3,8 +3,9 @@ from __future__ import annotations
 import threading
 
 import pytest
+from fake_clock import FakeClock
 
-from eccos_aios.schedule.call_threads import CallThreads
+from eccos_aios.schedule.call_threads import IDLE_S, CallThreads
 
 WAIT_S = 10.0
 
@@ -14,8 +15,13 @@ def names() -> set[str]:
 
 
 @pytest.fixture
-def threads() -> CallThreads:
-    return CallThreads("pool-under-test", idle_s=0.05)
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def threads(clock: FakeClock) -> CallThreads:
+    return CallThreads("pool-under-test", clock=clock)
 
 
 def test_a_thread_serves_one_call_after_the_other(threads: CallThreads) -> None:
@@ -30,17 +36,16 @@ def test_a_thread_serves_one_call_after_the_other(threads: CallThreads) -> None:
     threads.close()
 
 
-def test_as_many_run_at_once_as_were_reserved_and_idle_ones_end(threads: CallThreads) -> None:
+def test_as_many_run_at_once_as_were_reserved_and_idle_ones_end(
+    threads: CallThreads, clock: FakeClock
+) -> None:
     together = threading.Barrier(8)
     for _ in range(8):
         assert threads.reserve()
     for _ in range(8):
         threads.run(lambda: together.wait(WAIT_S) and None)
-    for thread in threading.enumerate():
-        if thread.name.startswith("pool-under-test"):
-            thread.join(WAIT_S)
+    clock.advance_until(lambda: not names(), 2 * IDLE_S)
     assert not together.broken
-    assert names() == set()
 
 
 def test_a_process_without_threads_is_noticed_before_anything_is_held(

@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from fake_clock import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 from test_scheduler import Answers, Backend, TableOfQualities, call
@@ -94,7 +95,11 @@ def test_what_cannot_be_served_is_passed_over_and_keeps_its_turn() -> None:
 def test_the_scheduler_serves_agents_in_turn() -> None:
     backend, answers = Backend(open_gate=False), Answers()
     scheduler = Scheduler(
-        (ONE_SLOT,), TableOfQualities(), backend, SchedulerSettings(gather_s=0.05, grace_s=0.0)
+        (ONE_SLOT,),
+        TableOfQualities(),
+        backend,
+        SchedulerSettings(batch_window_s=0.0, grace_s=0.0),
+        clock=FakeClock(),
     )
     scheduler.start()
     for _ in range(20):
@@ -115,8 +120,10 @@ def test_affinity_keeps_a_conversation_at_its_core() -> None:
     served: dict[str, list[str]] = {}
     for affinity in ("off", "prefer", "strict"):
         answers = Answers()
-        settings = SchedulerSettings(affinity=affinity, quality_target=0.0, grace_s=0.0)
-        scheduler = Scheduler(cores, TableOfQualities(), lambda _, core: ExecutionResult(core), settings)
+        settings = SchedulerSettings(affinity=affinity, quality_target=0.0, batch_window_s=0.0, grace_s=0.0)
+        scheduler = Scheduler(
+            cores, TableOfQualities(), lambda _, core: ExecutionResult(core), settings, clock=FakeClock()
+        )
         scheduler.start()
         scheduler.submit(call(answers, conversation="talk", pinned="second"))
         answers.wait(1)
@@ -148,7 +155,8 @@ def test_credit_lets_a_small_round_take_the_cheap_core() -> None:
         cores,
         TableOfQualities(cheap=0.7, dear=0.9),
         count,
-        SchedulerSettings(quality_target=0.8, grace_s=0.0),
+        SchedulerSettings(quality_target=0.8, batch_window_s=0.0, grace_s=0.0),
+        clock=FakeClock(),
     )
     scheduler.start()
     for _ in range(60):

@@ -1,4 +1,4 @@
-"""What cores that fail do to calls: retries, breakers, and the machine that says that nothing is lost."""
+"""What cores that fail do to calls: retries, breakers, and a state machine that shows that nothing is lost."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from fake_clock import FakeClock
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -38,7 +39,7 @@ AT_ONCE = RetryPolicy(max_attempts=3, first_backoff_s=0.0)
 
 
 class Failing:
-    """Cores that fail as told."""
+    """Cores that fail so many times each."""
 
     def __init__(self, outcome: AttemptOutcome = FAILS, **failures: int) -> None:
         self.left = Counter(failures)
@@ -59,7 +60,8 @@ def run(backend: Any, cores: tuple[Core, ...] = (CHEAP, DEAR), **options: Any) -
         cores,
         TableOfQualities(cheap=0.9, dear=0.9),
         backend,
-        SchedulerSettings(**{"grace_s": 0.0, "retry": AT_ONCE, "gather_s": 0.0, **options}),
+        SchedulerSettings(**{"grace_s": 0.0, "retry": AT_ONCE, "batch_window_s": 0.0, **options}),
+        clock=FakeClock(),
     )
     scheduler.start()
     return scheduler, Answers()
@@ -139,12 +141,13 @@ def test_a_core_that_keeps_failing_gets_no_more_calls() -> None:
 
 
 def test_a_backoff_that_ends_while_a_round_is_at_work_is_not_forgotten() -> None:
-    never = threading.Event()
+    clock, estimating, go_on = FakeClock(), threading.Event(), threading.Event()
 
     class SlowOnce(TableOfQualities):
         def predict(self, calls: Any, cores: Any) -> Any:
             if any(each.text == "slow" for each in calls):
-                never.wait(0.3)
+                estimating.set()
+                assert go_on.wait(WAIT_S)
             return super().predict(calls, cores)
 
     class DuringTheNextRound(RetryPolicy):
@@ -164,10 +167,14 @@ def test_a_backoff_that_ends_while_a_round_is_at_work_is_not_forgotten() -> None
         (CHEAP, DEAR),
         SlowOnce(),
         backend,
-        SchedulerSettings(gather_s=0.0, grace_s=WAIT_S, retry=DuringTheNextRound()),
+        SchedulerSettings(batch_window_s=0.0, grace_s=WAIT_S, retry=DuringTheNextRound()),
+        clock=clock,
     )
     scheduler.start()
     scheduler.submit(call(answers))
+    assert estimating.wait(WAIT_S)
+    clock.advance(0.05)
+    go_on.set()
     try:
         assert not answers.wait(1)[0].failed
     finally:
@@ -199,7 +206,7 @@ OUTCOMES = {
 }
 
 
-class Clockwork(RuleBasedStateMachine):
+class SchedulerMachine(RuleBasedStateMachine):
     """Calls come, cores answer, fail and hang in any order, cores are swapped: nothing is lost or doubled."""
 
     def __init__(self) -> None:
@@ -213,18 +220,20 @@ class Clockwork(RuleBasedStateMachine):
         self.quota = {"cheap": 2, "dear": 2}
         self.most_allowed = dict(self.quota)
         self.all_answered = threading.Condition()
+        self.clock = FakeClock()
         self.scheduler = Scheduler(
             (CHEAP, DEAR),
             TableOfQualities(cheap=0.9, dear=0.9),
             self.execute,
             SchedulerSettings(
-                gather_s=0.0,
+                batch_window_s=0.0,
                 max_wait_s=0.005,
                 max_quality_wait_s=0.01,
                 grace_s=0.0,
                 retry=AT_ONCE,
                 call_timeout_s=60.0,
             ),
+            clock=self.clock,
         )
         self.scheduler.start()
 
@@ -246,9 +255,11 @@ class Clockwork(RuleBasedStateMachine):
 
     @rule(named=st.sampled_from([None, "cheap", "dear", "absent"]), priority=st.integers(0, 2))
     def submit(self, named: str | None, priority: int) -> None:
-        needs = Requirements(1, cores=None if named is None else frozenset({named}))
+        requirements = Requirements(1, cores=None if named is None else frozenset({named}))
         self.submitted += 1
-        submitted = Call(CallText("q", 1), needs, None, self.on_done, agent=str(priority), priority=priority)
+        submitted = Call(
+            CallText("q", 1), requirements, None, self.on_done, agent=str(priority), priority=priority
+        )
         self.last = submitted.number
         self.scheduler.submit(submitted)
 
@@ -271,6 +282,11 @@ class Clockwork(RuleBasedStateMachine):
             ended[1][0] = verdict
             ended[0].set()
 
+    @rule(seconds=st.sampled_from([0.005, 0.1, 1.0, 30.0, 60.0]))
+    def time_passes(self, seconds: float) -> None:
+        """Backoffs, pauses of breakers and busy cores, and the calls' own time end."""
+        self.clock.advance(seconds)
+
     @precondition(lambda self: self.submitted > 0)
     @rule(cheap=st.integers(1, 3), dear=st.integers(1, 3))
     def refresh(self, cheap: int, dear: int) -> None:
@@ -284,7 +300,7 @@ class Clockwork(RuleBasedStateMachine):
             cores,
             TableOfQualities(cheap=0.9),
             self.execute,
-            SchedulerSettings(gather_s=0.0, max_wait_s=0.005, grace_s=0.0, retry=AT_ONCE),
+            SchedulerSettings(batch_window_s=0.0, max_wait_s=0.005, grace_s=0.0, retry=AT_ONCE),
         )
 
     @invariant()
@@ -307,5 +323,5 @@ class Clockwork(RuleBasedStateMachine):
         assert status["totals"]["completed"] + status["totals"]["failed"] == self.submitted
 
 
-TestClockwork = Clockwork.TestCase
-TestClockwork.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestScheduler = SchedulerMachine.TestCase
+TestScheduler.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_clock import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,6 +58,9 @@ class Answers:
         self.results: list[tuple[Call, CallResult]] = []
         self._arrived = threading.Semaphore(0)
 
+    def __len__(self) -> int:
+        return len(self.results)
+
     def __call__(self, call: Call, result: CallResult) -> None:
         self.results.append((call, result))
         self._arrived.release()
@@ -103,7 +107,7 @@ class Backend:
 
 
 def call(on_done: Callable[[Call, CallResult], None], payload: object = None, **fields: object) -> Call:
-    fields.setdefault("needs", Requirements(10))
+    fields.setdefault("requirements", Requirements(10))
     return Call(text=CallText("a question", 10), payload=payload, on_done=on_done, **fields)  # type: ignore[arg-type]
 
 
@@ -116,12 +120,16 @@ def running(
     backend: Callable[[Call, str], ExecutionResult],
     cores: Sequence[Core] = (CHEAP, DEAR),
     predictor: Predictor | None = None,
+    clock: FakeClock | None = None,
     **settings: Any,
 ) -> Iterator[Scheduler]:
-    settings.setdefault("grace_s", 0.0)
-    settings.setdefault("retry", RetryPolicy(max_attempts=1))
+    settings = {"grace_s": 0.0, "batch_window_s": 0.0, "retry": RetryPolicy(max_attempts=1), **settings}
     scheduler = Scheduler(
-        cores, predictor or TableOfQualities(cheap=0.9, dear=0.95), backend, SchedulerSettings(**settings)
+        cores,
+        predictor or TableOfQualities(cheap=0.9, dear=0.95),
+        backend,
+        SchedulerSettings(**settings),
+        clock=clock or FakeClock(),
     )
     scheduler.start()
     try:
@@ -150,25 +158,26 @@ def test_calls_that_arrive_together_are_decided_together() -> None:
             seen.append(len(calls))
             return super().predict(calls, cores)
 
-    answers = Answers()
-    roomy = [CHEAP.model_copy(update={"quota": 8})]
-    with running(Backend(), roomy, Counting(), gather_s=0.2) as scheduler:
+    clock, answers = FakeClock(), Answers()
+    large = [CHEAP.model_copy(update={"quota": 8})]
+    with running(Backend(), large, Counting(), clock, batch_window_s=0.2) as scheduler:
         for _ in range(8):
             scheduler.submit(call(answers))
+        clock.advance_waiters(0.2)
         answers.wait(8)
-        rounds = {decision.decision_ms for decision in scheduler.decisions()}
-    assert len(rounds) == 1
+        waited_s = [decision.waited_s for decision in scheduler.decisions()]
+    assert waited_s == pytest.approx([0.2] * 8)
     # those that are there first are estimated while the others come, and none of them twice
     assert sum(seen) == 8
     assert len(seen) <= 2
 
 
 def test_no_core_ever_holds_more_than_its_quota_and_every_call_is_answered_once() -> None:
-    backend, answers = Backend(), Answers()
-    with running(backend, max_wait_s=0.05) as scheduler:
+    clock, backend, answers = FakeClock(), Backend(), Answers()
+    with running(backend, clock=clock, max_wait_s=0.05, unavailable_after_s=1000.0) as scheduler:
         for number in range(200):
             scheduler.submit(call(answers, payload=("fail", "raise", "fine")[number % 3]))
-        answers.wait(200)
+        clock.advance_until(lambda: len(answers) == 200, 500.0)
         totals = scheduler.status()["totals"]
     assert max(backend.most.values()) <= 2
     assert len({id(answered) for answered, _ in answers.results}) == 200
@@ -177,12 +186,13 @@ def test_no_core_ever_holds_more_than_its_quota_and_every_call_is_answered_once(
 
 
 def test_a_busy_cheap_core_is_waited_for_but_not_for_long() -> None:
-    backend, answers = Backend(open_gate=False), Answers()
-    with running(backend, max_wait_s=0.6, quality_target=0.5) as scheduler:
+    clock, backend, answers = FakeClock(), Backend(open_gate=False), Answers()
+    with running(backend, clock=clock, max_wait_s=0.6, quality_target=0.5) as scheduler:
         for _ in range(3):
             scheduler.submit(call(answers))
         backend.wait_until_holding(2)
         assert [core for core, _ in backend.served] == ["cheap", "cheap"]
+        clock.advance_waiters(0.6)
         backend.wait_until_holding(1)  # the third has waited long enough, and takes the free core
         assert backend.served[2][0] == "dear"
 
@@ -194,7 +204,7 @@ def test_a_core_that_is_good_enough_is_waited_for_longer_than_a_cheap_one() -> N
             scheduler.submit(call(answers, payload="needs the dear one"))
         backend.wait_until_holding(2)
         scheduler.submit(
-            call(answers, payload="for cheap", needs=Requirements(10, cores=frozenset({"cheap"})))
+            call(answers, payload="for cheap", requirements=Requirements(10, cores=frozenset({"cheap"})))
         )
         backend.wait_until_holding(1)
         assert [core for core, payload in backend.served if payload == "needs the dear one"] == [
@@ -206,24 +216,35 @@ def test_a_core_that_is_good_enough_is_waited_for_longer_than_a_cheap_one() -> N
 
 
 def test_but_not_for_ever() -> None:
-    backend, answers = Backend(open_gate=False), Answers()
-    with running(backend, max_wait_s=0.0, max_quality_wait_s=0.2, quality_target=0.94) as scheduler:
+    clock, backend, answers = FakeClock(), Backend(), Answers()
+    limits = {"max_wait_s": 0.0, "max_quality_wait_s": 0.2}
+    with running(backend, clock=clock, quality_target=0.94, **limits) as scheduler:
+        scheduler.submit(call(answers))
+        answers.wait(1)  # so that the core is known to be fast enough to be waited for
+        backend.gate.clear()
         for _ in range(3):
             scheduler.submit(call(answers))
         backend.wait_until_holding(3)
-        assert Counter(core for core, _ in backend.served) == {"dear": 2, "cheap": 1}
+        clock.advance_waiters(0.2)
+        backend.wait_until_holding(1)
+        assert Counter(core for core, _ in backend.served) == {"dear": 3, "cheap": 1}
 
 
 def test_of_equal_cores_the_free_one_is_taken_though_nobody_has_tried_it() -> None:
-    backend, answers = Backend(), Answers()
-    twins = (Core(name="first", quota=2), Core(name="second", quota=2))
-    with running(backend, cores=twins, gather_s=0.1) as scheduler:
+    clock, backend, answers = FakeClock(), Backend(open_gate=False), Answers()
+    equal = (Core(name="first", quota=2), Core(name="second", quota=2))
+    with running(backend, cores=equal, clock=clock, batch_window_s=0.1) as scheduler:
         scheduler.submit(call(answers))
-        answers.wait(1)  # now one core is known to be quick, and the other is not known
+        clock.advance_waiters(0.1)
+        backend.wait_until_holding(1)
+        clock.advance(0.01)
+        backend.gate.set()
+        answers.wait(1)  # now one core is known to be fast, and the other is unknown
         backend.gate.clear()
         for _ in range(4):
             scheduler.submit(call(answers))
-        backend.wait_until_holding(5)
+        clock.advance_waiters(0.1)
+        backend.wait_until_holding(4)
         assert backend.in_flight == {"first": 2, "second": 2}
 
 
@@ -231,7 +252,7 @@ def test_a_call_that_only_one_core_may_take_waits_for_it() -> None:
     backend, answers = Backend(open_gate=False), Answers()
     with running(backend, max_wait_s=0.01) as scheduler:
         for _ in range(3):
-            scheduler.submit(call(answers, needs=Requirements(10, cores=frozenset({"dear"}))))
+            scheduler.submit(call(answers, requirements=Requirements(10, cores=frozenset({"dear"}))))
         backend.wait_until_holding(2)
         backend.gate.set()
         assert [result.core for result in answers.wait(3)] == ["dear"] * 3
@@ -250,7 +271,7 @@ def test_a_call_that_no_core_may_take_is_told_why() -> None:
     mute = Core(name="mute", supports=frozenset({"json"}))
     answers = Answers()
     with running(Backend(), cores=(small, mute)) as scheduler:
-        scheduler.submit(call(answers, needs=Requirements(10, frozenset({"tools"}))))
+        scheduler.submit(call(answers, requirements=Requirements(10, frozenset({"tools"}))))
         error = answers.wait(1)[0].error
     assert isinstance(error, NoCoreError)
     assert "context window" in str(error)
@@ -284,78 +305,83 @@ def test_a_raising_optimiser_degrades_to_the_first_free_core(monkeypatch: pytest
 
 
 def test_a_core_that_hangs_keeps_its_slot_and_its_agents_are_answered() -> None:
-    backend, answers = Backend(open_gate=False), Answers()
-    with running(backend, cores=(CHEAP,), call_timeout_s=0.5) as scheduler:
+    clock, backend, answers = FakeClock(), Backend(open_gate=False), Answers()
+    with running(backend, cores=(CHEAP,), clock=clock, call_timeout_s=60.0) as scheduler:
         for _ in range(5):
             scheduler.submit(call(answers))
+        backend.wait_until_holding(2)
+        clock.advance(60.0)
         assert {type(result.error) for result in answers.wait(5)} == {CallTimeoutError}
         assert scheduler.status()["cores"]["cheap"]["in_flight"] == 2
         backend.gate.set()
         scheduler.submit(call(answers))
-        assert answers.wait(1)[-1].value == "cheap answered"
-    assert len(answers.results) == 6  # the late answers were dropped
+        clock.advance_until(lambda: len(answers) == 6, 50.0)
+        assert answers.results[-1][1].value == "cheap answered"
+    assert len(answers) == 6  # the late answers were dropped
 
 
 def test_stop_finishes_what_is_held_when_there_is_time() -> None:
     backend, answers = Backend(open_gate=False), Answers()
-    scheduler = Scheduler((CHEAP,), TableOfQualities(), backend, SchedulerSettings(grace_s=WAIT_S))
-    scheduler.start()
-    for _ in range(6):
-        scheduler.submit(call(answers))
-    backend.wait_until_holding(2)
-    backend.gate.set()
-    scheduler.stop()
-    assert [result.value for result in answers.wait(6)] == ["cheap answered"] * 6
+    with running(backend, cores=(CHEAP,), grace_s=WAIT_S) as scheduler:
+        for _ in range(6):
+            scheduler.submit(call(answers))
+        backend.wait_until_holding(2)
+        backend.gate.set()
+        scheduler.stop()
+        assert [result.value for result in answers.wait(6)] == ["cheap answered"] * 6
 
 
 def test_stop_answers_with_an_error_what_it_cannot_finish() -> None:
     before = set(threading.enumerate())
-    backend, answers = Backend(open_gate=False), Answers()
-    scheduler = Scheduler((CHEAP,), TableOfQualities(), backend, SchedulerSettings(grace_s=0.05))
-    scheduler.start()
-    for _ in range(5):
+    clock, backend, answers = FakeClock(), Backend(open_gate=False), Answers()
+    with running(backend, cores=(CHEAP,), clock=clock) as scheduler:
+        for _ in range(5):
+            scheduler.submit(call(answers))
+        backend.wait_until_holding(2)
+        stopper = threading.Thread(target=scheduler.stop, args=(3.0,), name="stopper")
+        stopper.start()
+        clock.advance_waiters(3.0)
+        stopper.join(WAIT_S)
         scheduler.submit(call(answers))
-    backend.wait_until_holding(2)
-    scheduler.stop()
-    scheduler.submit(call(answers))
-    assert {type(result.error) for result in answers.wait(6)} == {StoppedError}
-    backend.gate.set()
+        assert {type(result.error) for result in answers.wait(6)} == {StoppedError}
     for thread in set(threading.enumerate()) - before:
         thread.join(WAIT_S)
     assert set(threading.enumerate()) <= before
 
 
 def test_stop_returns_after_every_receiver() -> None:
-    """Whoever keeps what calls gave can close it then."""
-    told, go_on, kept = threading.Event(), threading.Event(), []
+    """What the receivers write to can then be closed."""
+    called, go_on, results = threading.Event(), threading.Event(), []
 
     def slow(call: Call, result: CallResult) -> None:
-        told.set()
+        called.set()
         assert go_on.wait(WAIT_S)
-        kept.append(result)
+        results.append(result)
 
-    scheduler = Scheduler((CHEAP,), TableOfQualities(), Backend(), SchedulerSettings(grace_s=WAIT_S))
-    scheduler.start()
-    scheduler.submit(call(slow))
-    assert told.wait(WAIT_S)  # the call is done, its receiver is not
-    stopper = threading.Thread(target=scheduler.stop, name="stopper")
-    stopper.start()
-    stopper.join(0.1)
-    assert stopper.is_alive()
-    go_on.set()
-    stopper.join(WAIT_S)
-    assert len(kept) == 1
+    with running(Backend(), cores=(CHEAP,)) as scheduler:
+        scheduler.submit(call(slow))
+        assert called.wait(WAIT_S)  # the call is done, its receiver is not
+        stopper = threading.Thread(target=scheduler.stop, name="stopper")
+        stopper.start()
+        stopper.join(0.05)
+        assert stopper.is_alive()
+        go_on.set()
+        stopper.join(WAIT_S)
+        assert len(results) == 1
 
 
 def test_a_result_tells_how_long_its_core_took_where_an_answer_came() -> None:
-    backend, answers = Backend(open_gate=False), Answers()
-    with running(backend, cores=(CHEAP,), call_timeout_s=0.2) as scheduler:
-        for _ in range(3):
-            scheduler.submit(call(answers))
-        assert {result.service_s for result in answers.wait(3)} == {None}
-        backend.gate.set()
+    clock, backend, answers = FakeClock(), Backend(open_gate=False), Answers()
+    with running(backend, cores=(DEAR,), clock=clock, call_timeout_s=60.0) as scheduler:
         scheduler.submit(call(answers))
-        assert isinstance(answers.wait(1)[-1].service_s, float)
+        backend.wait_until_holding(1)
+        clock.advance(20.0)
+        scheduler.submit(call(answers))
+        backend.wait_until_holding(1)
+        clock.advance(40.0)
+        assert answers.wait(1)[0].service_s is None
+        backend.gate.set()
+        assert answers.wait(1)[1].service_s == pytest.approx(40.0)
 
 
 def test_reconfigured_cores_keep_counting_their_calls_in_flight() -> None:
@@ -366,7 +392,10 @@ def test_reconfigured_cores_keep_counting_their_calls_in_flight() -> None:
         backend.wait_until_holding(2)
         larger = CHEAP.model_copy(update={"quota": 3})
         scheduler.reconfigure(
-            (larger, DEAR), TableOfQualities(cheap=1.0), backend, SchedulerSettings(max_wait_s=60)
+            (larger, DEAR),
+            TableOfQualities(cheap=1.0),
+            backend,
+            SchedulerSettings(max_wait_s=60, batch_window_s=0.0),
         )
         backend.wait_until_holding(1)
         assert backend.in_flight["cheap"] == 3
@@ -379,7 +408,7 @@ def test_a_core_may_join_and_take_the_calls_that_name_it() -> None:
     answers = Answers()
     with running(Backend()) as scheduler:
         scheduler.add_core(Core(name="new"))
-        scheduler.submit(call(answers, needs=Requirements(10, cores=frozenset({"new"}))))
+        scheduler.submit(call(answers, requirements=Requirements(10, cores=frozenset({"new"}))))
         assert answers.wait(1)[0].core == "new"
         assert scheduler.core_names == ("cheap", "dear", "new")
 
@@ -394,7 +423,7 @@ def test_a_core_that_leaves_gets_no_more_calls_and_its_quota_holds_when_it_comes
         scheduler.submit(call(answers))
         backend.wait_until_holding(1)
         assert [core for core, _ in backend.served] == ["cheap", "dear"]
-        scheduler.submit(call(answers, needs=Requirements(10, cores=frozenset({"cheap"}))))
+        scheduler.submit(call(answers, requirements=Requirements(10, cores=frozenset({"cheap"}))))
         (refused,) = answers.wait(1)
         assert isinstance(refused.error, NoCoreError)
         scheduler.add_core(CHEAP)
@@ -445,12 +474,12 @@ def test_whatever_is_submitted_is_answered_within_the_quotas(
     quotas: list[int], payloads: list[str], restricted: list[int]
 ) -> None:
     cores = [Core(name=f"core{i}", quota=quota) for i, quota in enumerate(quotas)]
-    backend, answers = Backend(), Answers()
-    with running(backend, cores=cores, max_wait_s=0.02, gather_s=0.0) as scheduler:
+    clock, backend, answers = FakeClock(), Backend(), Answers()
+    with running(backend, cores=cores, clock=clock, max_wait_s=0.02) as scheduler:
         for payload in payloads:
             scheduler.submit(call(answers, payload=payload))
         for column in restricted:  # some of these name a core that is not there
-            scheduler.submit(call(answers, needs=Requirements(1, cores=frozenset({f"core{column}"}))))
-        answers.wait(len(payloads) + len(restricted))
+            scheduler.submit(call(answers, requirements=Requirements(1, cores=frozenset({f"core{column}"}))))
+        clock.advance_until(lambda: len(answers) == len(payloads) + len(restricted), 60.0)
     assert all(backend.most[core.name] <= core.slots for core in cores)
     assert len(answers.results) == len(payloads) + len(restricted)

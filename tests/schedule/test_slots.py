@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
+from fake_clock import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eccos_aios.core import Core
 from eccos_aios.schedule import ANSWERED, AttemptOutcome, CoreSlots, OutcomeKind
 from eccos_aios.schedule.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S, LONGEST_PAUSE_S, CircuitBreaker
+from eccos_aios.schedule.slots import FIRST_BUSY_S, LONGEST_BUSY_S
 
 FAILS = AttemptOutcome(OutcomeKind.CORE_FAILS, "HTTP 500")
 REFUSES = AttemptOutcome(OutcomeKind.CORE_REFUSES, "HTTP 401", disputable=False)
@@ -18,8 +18,8 @@ SILENT = AttemptOutcome(OutcomeKind.CORE_SILENT, "no answer in time")
 UNFIT = AttemptOutcome(OutcomeKind.CORE_UNFIT, "content filter")
 
 
-def slots(quota: int = 4, *, probed: bool = True) -> CoreSlots:
-    return CoreSlots(Core(name="core", quota=quota), probed=probed)
+def slots(quota: int = 4, *, probed: bool = True, clock: FakeClock | None = None) -> CoreSlots:
+    return CoreSlots(Core(name="core", quota=quota), probed=probed, clock=clock or FakeClock())
 
 
 def state(of: CoreSlots) -> object:
@@ -27,10 +27,11 @@ def state(of: CoreSlots) -> object:
 
 
 def test_failures_in_a_row_open_and_a_success_between_starts_anew() -> None:
-    core = slots()
+    clock = FakeClock()
+    core = slots(clock=clock)
     for call in range(FAILURES_TO_OPEN - 1):
         core.note(call, FAILS)
-    core.note(99, ANSWERED, service_s=0.1, started_s=time.monotonic())
+    core.note(99, ANSWERED, service_s=0.1, started_s=clock.now_s())
     for call in range(FAILURES_TO_OPEN - 1):
         core.note(call, FAILS)
     assert state(core) == "ok"
@@ -84,57 +85,63 @@ def test_a_refusal_is_not_forgiven_with_a_call() -> None:
 
 
 def test_a_busy_core_rests_for_as_long_as_it_says_and_has_not_failed() -> None:
-    core = slots()
+    clock = FakeClock()
+    core = slots(clock=clock)
     core.note(1, AttemptOutcome(OutcomeKind.CORE_BUSY, "HTTP 429", retry_after_s=60.0))
     assert state(core) == "paused"
     assert core.acquire() is None
-    assert core.room().free == 0
-    wakeup_s = core.wakeup_s()
-    assert wakeup_s is not None
-    assert wakeup_s - time.monotonic() == pytest.approx(60, abs=5)
+    assert core.availability().free == 0
+    assert core.wakeup_s() == clock.now_s() + 60
     assert core.status()["failed"] == 0
-    assert core.why_down(time.monotonic() + 600) == ""
-    assert core.why_down(time.monotonic() + 10) == "HTTP 429"
+    assert core.why_down(clock.now_s() + 600) == ""
+    assert core.why_down(clock.now_s() + 10) == "HTTP 429"
+    clock.advance(59.9)
+    assert core.acquire() is None
+    clock.advance(0.1)
+    assert core.acquire() == "slot"
 
 
 def test_a_busy_core_that_says_nothing_rests_longer_each_time_but_once_for_calls_sent_together() -> None:
-    core, busy = slots(), AttemptOutcome(OutcomeKind.CORE_BUSY, "HTTP 503")
-    rests = []
-    for call in range(8):
-        core.note(call, busy)
-        rests.append((core.wakeup_s() or 0.0) - time.monotonic())
-    assert max(rests) < 0.5
+    clock, busy = FakeClock(), AttemptOutcome(OutcomeKind.CORE_BUSY, "HTTP 503")
+    core = slots(clock=clock)
+    pauses = []
+    for _ in range(10):
+        for call in range(8):
+            core.note(call, busy)
+        pauses.append((core.wakeup_s() or 0.0) - clock.now_s())
+        clock.advance(pauses[-1])
+    assert pauses[:4] == pytest.approx([FIRST_BUSY_S, 2 * FIRST_BUSY_S, 4 * FIRST_BUSY_S, 8 * FIRST_BUSY_S])
+    assert pauses[-1] == pytest.approx(LONGEST_BUSY_S)
 
 
 def test_an_answer_from_before_it_opened_proves_nothing() -> None:
-    core = slots()
-    before_s = time.monotonic()
+    clock = FakeClock()
+    core = slots(clock=clock)
+    before_s = clock.now_s()
+    clock.advance(1.0)
     core.note(1, REFUSES)
     core.note(2, ANSWERED, service_s=0.1, started_s=before_s)
     assert state(core) == "open"
-    core.note(3, ANSWERED, service_s=0.1, started_s=time.monotonic())
+    core.note(3, ANSWERED, service_s=0.1, started_s=clock.now_s())
     assert state(core) == "ok"
 
 
-def due_probe(core: CoreSlots) -> bool:
-    end_s = time.monotonic() + 10
-    while not core.begin_probe():
-        if time.monotonic() > end_s:
-            return False
-        time.sleep(0.01)
-    return True
-
-
 def test_a_probe_closes_what_is_well_again() -> None:
-    core = slots()
+    clock = FakeClock()
+    core = slots(clock=clock)
     core.note(1, REFUSES)
-    assert due_probe(core)
+    assert not core.begin_probe()
+    clock.advance(FIRST_PAUSE_S)
+    assert core.begin_probe()
     assert state(core) == "half-open"
-    assert core.acquire() is None  # users' calls are no probes where somebody probes
-    core.end_probe(REFUSES, time.monotonic())
+    assert core.acquire() is None  # with a prober, users' calls are no trials
+    core.end_probe(REFUSES, clock.now_s())
     assert state(core) == "open"
-    assert due_probe(core)
-    core.end_probe(ANSWERED, time.monotonic())
+    clock.advance(FIRST_PAUSE_S)
+    assert not core.begin_probe()
+    clock.advance(FIRST_PAUSE_S)
+    assert core.begin_probe()
+    core.end_probe(ANSWERED, clock.now_s())
     assert state(core) == "ok"
     assert core.acquire() == "slot"
 
@@ -149,16 +156,16 @@ def test_a_probe_takes_a_slot_as_any_call() -> None:
 
 
 def test_where_nobody_probes_one_call_is_the_trial() -> None:
-    core = slots(probed=False)
+    clock = FakeClock()
+    core = slots(probed=False, clock=clock)
     core.note(1, REFUSES)
-    wakeup_s = core.wakeup_s()
-    assert wakeup_s is not None
-    time.sleep(max(0.0, wakeup_s - time.monotonic()))
-    assert core.room().free == 1
+    assert core.wakeup_s() == clock.now_s() + FIRST_PAUSE_S
+    clock.advance(FIRST_PAUSE_S)
+    assert core.availability().free == 1
     assert core.acquire() == "trial"
     assert core.acquire() is None
     core.release()
-    core.note(2, FAILS, started_s=time.monotonic(), trial=True)
+    core.note(2, FAILS, started_s=clock.now_s(), trial=True)
     assert state(core) == "open"
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from fake_clock import FakeClock
 from test_scheduler import AT_FAULT, CHEAP, DEAR, WAIT_S, Answers, Backend, TableOfQualities, call, running
 
 from eccos_aios.core import Core, Price
@@ -85,7 +85,8 @@ class Wrong(TableOfQualities):
 @pytest.mark.parametrize("change", WRONG.values(), ids=WRONG.keys())
 def test_a_wrong_predictor_costs_its_estimates_and_no_call(change: Callable[[Estimates], Any]) -> None:
     backend, answers = Backend(), Answers()
-    with running(backend, predictor=Wrong(change)) as scheduler:
+    more_cores = [Core(name=f"more{number}") for number in range(3)]  # no batch of four is square
+    with running(backend, [CHEAP, DEAR, *more_cores], Wrong(change)) as scheduler:
         for _ in range(3):
             for _ in range(4):
                 scheduler.submit(call(answers))
@@ -104,10 +105,11 @@ def test_one_wrong_estimate_costs_that_call_alone(caplog: pytest.LogCaptureFixtu
         estimates.quality[0, 1] = np.nan
         return estimates
 
-    answers = Answers()
-    with running(Backend(), predictor=Wrong(spoiled), gather_s=0.3) as scheduler:
+    clock, answers = FakeClock(), Answers()
+    with running(Backend(), predictor=Wrong(spoiled), clock=clock, batch_window_s=0.3) as scheduler:
         for _ in range(3):
             scheduler.submit(call(answers))
+        clock.advance_waiters(0.3)
         answers.wait(3)
         totals: Any = scheduler.status()["totals"]
     # one a batch of estimates; the first call may be one of its own
@@ -127,8 +129,8 @@ def test_an_exhausted_process_holds_no_slot_and_goes_on_when_threads_are_back(
             raise RuntimeError("can't start new thread")
         start(thread)
 
-    answers = Answers()
-    with running(Backend()) as scheduler:
+    clock, answers = FakeClock(), Answers()
+    with running(Backend(), clock=clock) as scheduler:
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", exhausted)
             for _ in range(6):
@@ -136,7 +138,8 @@ def test_an_exhausted_process_holds_no_slot_and_goes_on_when_threads_are_back(
             assert refused.wait(WAIT_S)
             status: Any = scheduler.status()
             assert {core["in_flight"] for core in status["cores"].values()} == {0}
-        assert not any(result.failed for result in answers.wait(6))
+        clock.advance_until(lambda: len(answers) == 6, 1.0)
+        assert not any(result.failed for _, result in answers.results)
 
 
 class HangsOnce(TableOfQualities):
@@ -151,23 +154,25 @@ class HangsOnce(TableOfQualities):
 
 
 def test_timeouts_do_not_wait_for_a_predictor_that_hangs() -> None:
-    predictor, answers = HangsOnce(), Answers()
-    with running(Backend(), predictor=predictor, call_timeout_s=0.1) as scheduler:
+    clock, predictor, answers = FakeClock(), HangsOnce(), Answers()
+    with running(Backend(), predictor=predictor, clock=clock, call_timeout_s=60.0) as scheduler:
         scheduler.submit(call(answers))
         assert predictor.entered.wait(WAIT_S)
+        clock.advance(60.0)
         assert isinstance(answers.wait(1)[0].error, CallTimeoutError)
         predictor.release.set()
 
 
 def test_a_stop_does_not_wait_for_a_predictor_that_hangs() -> None:
-    predictor, answers = HangsOnce(), Answers()
-    scheduler = Scheduler((CHEAP,), predictor, Backend(), SchedulerSettings(grace_s=0.05))
-    scheduler.start()
-    scheduler.submit(call(answers))
-    assert predictor.entered.wait(WAIT_S)
-    scheduler.stop()
-    assert len(answers.results) == 1
-    predictor.release.set()
+    clock, predictor, answers = FakeClock(), HangsOnce(), Answers()
+    with running(Backend(), predictor=predictor, clock=clock) as scheduler:
+        scheduler.submit(call(answers))
+        assert predictor.entered.wait(WAIT_S)
+        stopper = threading.Thread(target=scheduler.stop, name="stopper")
+        stopper.start()
+        clock.advance_until(lambda: not stopper.is_alive(), 10.0)
+        assert len(answers) == 1
+        predictor.release.set()
 
 
 def test_a_round_that_raises_is_begun_again_and_the_call_that_does_it_is_answered(
@@ -183,9 +188,10 @@ def test_a_round_that_raises_is_begun_again_and_the_call_that_does_it_is_answere
         return decide(placement, *rest)
 
     monkeypatch.setattr(rounds, "decision_of", poisoned)
-    answers = Answers()
-    with running(Backend()) as scheduler:
+    clock, answers = FakeClock(), Answers()
+    with running(Backend(), clock=clock) as scheduler:
         scheduler.submit(call(answers, payload="poison"))
+        clock.advance_until(lambda: len(answers) == 1, 10.0)
         assert isinstance(answers.wait(1)[0].error, CallFailedError)
         for _ in range(5):
             scheduler.submit(call(answers))
@@ -206,9 +212,10 @@ def test_an_exception_in_the_rounds_is_counted_and_shown(monkeypatch: pytest.Mon
         end_backoffs(state, now_s)
 
     monkeypatch.setattr(SchedulerState, "end_backoffs", raises_once)
-    answers = Answers()
-    with running(Backend()) as scheduler:
+    clock, answers = FakeClock(), Answers()
+    with running(Backend(), clock=clock) as scheduler:
         scheduler.submit(call(answers))
+        clock.advance_until(lambda: len(answers) == 1, 1.0)
         assert not answers.wait(1)[0].failed
         totals: Any = scheduler.status()["totals"]
         assert totals["degraded"] == 1
@@ -216,8 +223,8 @@ def test_an_exception_in_the_rounds_is_counted_and_shown(monkeypatch: pytest.Mon
         assert scheduler.faults() == []
 
 
-def told(outcomes: dict[str, AttemptOutcome], poison: AttemptOutcome | None = None) -> Any:
-    """Cores that end every call as told, and poisoned ones in their own way."""
+def cores_with(outcomes: dict[str, AttemptOutcome], poison: AttemptOutcome | None = None) -> Any:
+    """Cores that end every call with these outcomes, and poisoned ones with that of `poison`."""
 
     def execute(each: Call, core: str) -> ExecutionResult:
         if each.payload == "poison" and poison is not None:
@@ -235,7 +242,7 @@ def states(scheduler: Scheduler) -> dict[str, object]:
 @pytest.mark.parametrize("outcome", [FAILS, AttemptOutcome(OutcomeKind.NO_ANSWER), AT_FAULT])
 def test_a_call_that_fails_everywhere_is_held_against_no_core(outcome: AttemptOutcome) -> None:
     answers = Answers()
-    with running(told({}, outcome), retry=THREE) as scheduler:
+    with running(cores_with({}, outcome), retry=THREE) as scheduler:
         for _ in range(12):
             scheduler.submit(call(answers, payload="poison", agent="bad"))
             assert answers.wait(1)[-1].failed
@@ -247,7 +254,7 @@ def test_a_call_that_fails_everywhere_is_held_against_no_core(outcome: AttemptOu
 def test_a_core_that_fails_where_another_answers_is_blamed_after_all() -> None:
     cores = [Core(name=name, quota=4, price=Price(input=p, output=p)) for p, name in enumerate("abc", 1)]
     answers = Answers()
-    with running(told({"a": FAILS, "b": FAILS}), cores, TableOfQualities(), retry=THREE) as scheduler:
+    with running(cores_with({"a": FAILS, "b": FAILS}), cores, TableOfQualities(), retry=THREE) as scheduler:
         for _ in range(8):
             scheduler.submit(call(answers))
             assert answers.wait(1)[-1].core == "c"
@@ -269,29 +276,30 @@ def test_a_core_that_refuses_gets_no_more_calls_and_costs_nobody_an_answer() -> 
 
 
 def test_a_core_that_is_silent_loses_its_call_to_another_and_its_slot_until_it_lets_go() -> None:
-    answers, let_go = Answers(), threading.Event()
+    clock, answers, hung_up = FakeClock(), Answers(), threading.Event()
 
     def silent(_: Call, core: str) -> ExecutionResult:
         if core == "cheap":
             attempt = current_attempt()
             assert attempt is not None
-            assert attempt.timeout_s == pytest.approx(0.05)
-            assert let_go.wait(WAIT_S)
+            assert attempt.timeout_s == pytest.approx(30.0)
+            assert hung_up.wait(WAIT_S)
             return ExecutionResult("late", FAILS)
         return ExecutionResult(core)
 
-    with running(silent, retry=THREE, attempt_timeout_s=0.05, call_timeout_s=WAIT_S) as scheduler:
-        for _ in range(4):
+    with running(silent, clock=clock, retry=THREE, attempt_timeout_s=30.0) as scheduler:
+        for number in range(1, 5):
             scheduler.submit(call(answers))
-            assert answers.wait(1)[-1].core == "dear"
+            clock.advance_until(lambda number=number: len(answers) == number, 40.0)  # type: ignore[misc]
+            assert answers.results[-1][1].core == "dear"
         cores: Any = scheduler.status()["cores"]
         assert cores["cheap"]["state"] == "open"
         assert cores["cheap"]["in_flight"] == 2
-        let_go.set()
+        hung_up.set()
 
 
 def test_a_late_answer_is_an_answer_where_there_is_none_yet() -> None:
-    answers, late, second = Answers(), threading.Event(), threading.Event()
+    clock, answers, late, second = FakeClock(), Answers(), threading.Event(), threading.Event()
 
     def slow(_: Call, core: str) -> ExecutionResult:
         if core == "cheap":
@@ -301,8 +309,9 @@ def test_a_late_answer_is_an_answer_where_there_is_none_yet() -> None:
         assert late.wait(WAIT_S)
         return ExecutionResult("too late")
 
-    with running(slow, retry=THREE, attempt_timeout_s=0.05, call_timeout_s=WAIT_S) as scheduler:
+    with running(slow, clock=clock, retry=THREE, attempt_timeout_s=3.0) as scheduler:
         scheduler.submit(call(answers))
+        clock.advance_waiters(3.0)
         (result,) = answers.wait(1)
         late.set()
         assert (result.core, result.value) == ("cheap", "late but good")
@@ -310,14 +319,17 @@ def test_a_late_answer_is_an_answer_where_there_is_none_yet() -> None:
         assert status["totals"]["completed"] == 1
 
 
-@pytest.mark.parametrize("outcome", [NO_CONNECTION, REFUSES])
-def test_where_every_core_is_down_the_agent_soon_knows_which_and_why(outcome: AttemptOutcome) -> None:
-    answers = Answers()
-    options = {"unavailable_after_s": 0.3, "retry": THREE}
-    with running(told({"cheap": outcome, "dear": outcome}), **options) as scheduler:
-        for _ in range(10):
+@pytest.mark.parametrize(("outcome", "after_s"), [(NO_CONNECTION, 0.3), (NO_CONNECTION, 5.0), (REFUSES, 0.3)])
+def test_where_every_core_is_down_the_agent_soon_knows_which_and_why(
+    outcome: AttemptOutcome, after_s: float
+) -> None:
+    clock, answers = FakeClock(), Answers()
+    options = {"unavailable_after_s": after_s, "retry": THREE}
+    with running(cores_with({"cheap": outcome, "dear": outcome}), clock=clock, **options) as scheduler:
+        for number in range(1, 11):
             scheduler.submit(call(answers))
-            assert answers.wait(1)[-1].failed
+            clock.advance_until(lambda number=number: len(answers) == number, 60.0)  # type: ignore[misc]
+            assert answers.results[-1][1].failed
         last = answers.results[-1][1]
         assert isinstance(last.error, UnavailableError)
         for word in ("cheap", "dear", str(outcome)):
@@ -342,7 +354,7 @@ class Prober:
 
 
 def test_a_core_that_is_well_again_serves_the_call_that_waits() -> None:
-    answers, prober = Answers(), Prober()
+    clock, answers, prober = FakeClock(), Answers(), Prober()
 
     def until_well(_: Call, core: str) -> ExecutionResult:
         return ExecutionResult(core, ANSWERED if prober.well.is_set() else NO_CONNECTION)
@@ -351,18 +363,20 @@ def test_a_core_that_is_well_again_serves_the_call_that_waits() -> None:
         (CHEAP,),
         TableOfQualities(),
         until_well,
-        SchedulerSettings(grace_s=0.0, retry=THREE, unavailable_after_s=60.0),
+        SchedulerSettings(grace_s=0.0, batch_window_s=0.0, retry=THREE, unavailable_after_s=60.0),
         prober,
+        clock=clock,
     )
     scheduler.start()
     try:
         scheduler.submit(call(answers))
         assert answers.wait(1)[-1].failed
         scheduler.submit(call(answers))  # its second attempt opens the breaker, then it waits
-        assert prober.looked.wait(WAIT_S)
+        clock.advance_until(prober.looked.is_set, 10.0)
         assert prober.pinged == []  # not even that, while the connection is refused
         prober.well.set()
-        assert answers.wait(1)[-1].value == "cheap"
+        clock.advance_until(lambda: len(answers) == 2, 10.0)
+        assert answers.results[-1][1].value == "cheap"
         assert states(scheduler) == {"cheap": "ok"}
         assert prober.pinged == ["cheap"]
     finally:
@@ -370,18 +384,19 @@ def test_a_core_that_is_well_again_serves_the_call_that_waits() -> None:
 
 
 def test_a_busy_core_is_waited_for_where_no_other_may_serve() -> None:
-    answers, moments = Answers(), []
+    clock, answers, moments_s = FakeClock(), Answers(), []
 
     def busy_once(_: Call, core: str) -> ExecutionResult:
-        moments.append(time.monotonic())
+        moments_s.append(clock.now_s())
         busy = AttemptOutcome(OutcomeKind.CORE_BUSY, "HTTP 429", retry_after_s=0.2)
-        return ExecutionResult(core, busy if len(moments) == 1 else ANSWERED)
+        return ExecutionResult(core, busy if len(moments_s) == 1 else ANSWERED)
 
-    with running(busy_once, [CHEAP], TableOfQualities()) as scheduler:
+    with running(busy_once, [CHEAP], TableOfQualities(), clock) as scheduler:
         scheduler.submit(call(answers))
+        clock.advance_waiters(0.2)
         assert not answers.wait(1)[0].failed
         assert states(scheduler) == {"cheap": "ok"}
-    assert moments[1] - moments[0] >= 0.19
+    assert moments_s[1] - moments_s[0] == pytest.approx(0.2)
 
 
 def test_beyond_max_pending_the_agent_with_most_waiting_is_turned_away() -> None:
@@ -441,9 +456,9 @@ def test_calls_for_a_busy_core_do_not_hide_those_for_a_free_one() -> None:
     backend, answers = Backend(open_gate=False), Answers()
     with running(backend, grace_s=0.0) as scheduler:
         for _ in range(500):
-            scheduler.submit(call(answers, needs=Requirements(1, cores=frozenset({"cheap"}))))
+            scheduler.submit(call(answers, requirements=Requirements(1, cores=frozenset({"cheap"}))))
         backend.wait_until_holding(2)
-        scheduler.submit(call(answers, needs=Requirements(1, cores=frozenset({"dear"}))))
+        scheduler.submit(call(answers, requirements=Requirements(1, cores=frozenset({"dear"}))))
         backend.wait_until_holding(1)
         assert backend.served[-1][0] == "dear"
 
@@ -458,7 +473,7 @@ def test_retries_stay_within_their_budget() -> None:
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        go_on.wait(0.02)
+        go_on.wait(0.002)
         with lock:
             now[0] -= 1
         return ExecutionResult(core)
