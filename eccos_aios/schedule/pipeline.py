@@ -45,26 +45,26 @@ class RoundPipeline:
         self._once = LogOnce(logger)
         self._exploration = Exploration(0.0)
 
-    def estimate(self, table: CorePool, calls: Sequence[Call]) -> Estimates:
+    def estimate(self, pool: CorePool, calls: Sequence[Call]) -> Estimates:
         """Stage 1, checked; wrong estimates are replaced by the prior."""
         try:
-            estimates = table.predict(calls)
+            estimates = pool.predict(calls)
             if not isinstance(estimates, Estimates):
                 raise TypeError(f"the predictor returned {type(estimates).__name__}, not Estimates")
-            estimates, sound, fault = estimates.checked(len(calls), table.names)
+            estimates, sound, fault = estimates.checked(len(calls), pool.names)
         except BaseException as error:  # noqa: BLE001 - an embedder or a model may raise anything, SystemExit too
             self._on_degraded(len(calls))
             self._log("stage 1 failed, every core counts as equally good", error)
-            return table.prior(calls)
+            return pool.prior(calls)
         if sound.all():
             return estimates
         self._on_degraded(int((~sound).sum()))
         self._log("stage 1 is wrong, those calls get the prior", ValueError(fault))
-        return estimates.with_rows_of(table.prior(calls), ~sound)
+        return estimates.with_rows_of(pool.prior(calls), ~sound)
 
     def plan(
         self,
-        table: CorePool,
+        pool: CorePool,
         settings: SchedulerSettings,
         pending: Sequence[Call],
         owed: Callable[[int], float],
@@ -81,12 +81,12 @@ class RoundPipeline:
         now_s : float
             Seconds on the scheduler's clock.
         """
-        capacity = table.capacity(settings.waiting)
+        capacity = pool.capacity(settings.waiting)
         if not pending or not capacity.free.any():
             return Dispatch([], {})
         front = pending[: CALLS_PER_SLOT * int(capacity.free.sum()) + SPARE_CALLS]
         target = Target(settings.quality_target, owed, settings.price_per_second)
-        batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, table.names)
+        batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names)
         return dispatch_of(batch, self._plan(batch, settings))
 
     def _plan(self, batch: RoundBatch, settings: SchedulerSettings) -> Plan:
