@@ -1,4 +1,4 @@
-"""EccosConfig: every knob with its unit and default, the ``scheduler.eccos`` section of AIOS's config."""
+"""EccosConfig: the ``scheduler.eccos`` section of AIOS's config, each option with its unit and default."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from eccos_aios.core import Manifest, read_manifest, read_yaml
 from eccos_aios.errors import ABSENT, ConfigError, from_validation
+from eccos_aios.plugins import absolute_file
 
 Unit = Annotated[float, Field(strict=True, ge=0, le=1)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 SECTION = "scheduler.eccos"
 CONFIG_IN_CHECKOUT = Path("aios") / "config" / "config.yaml"
-STORE_SUFFIX = ".db"  # of a history that the kernel writes to, and makes where it is absent
+STORE_SUFFIX = ".db"  # of a history store, which the kernel writes to and makes where it is absent
 
 
 class AgentConfig(BaseModel):
-    """What an agent gets.
+    """The options of one agent.
 
     Attributes
     ----------
     weight : float
-        Its share of the cores, against 1 for an agent that is not listed.
+        Its share of the cores, relative to 1 for an agent that is not listed.
     quality_target : float or None
-        Its own; None: the one for all.
+        Mean quality that its calls must reach, 0 to 1. None: that of all calls.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,10 +44,21 @@ class EccosConfig(BaseModel):
     manifest : Path
         The core manifest; relative to the config's folder, or absolute.
     history : Path or None
-        What past calls taught. None: every core starts from the same prior. A ``.db`` is a store: what
-        calls give is added to it, and it is made where it is absent. Any other file is only read.
+        Records of past calls. None: every core starts from the same prior. A ``.db`` is a store: outcomes of
+        calls are added to it, and it is made where it is absent. Any other file is only read.
+    predictor : str
+        ``hybrid``, ``retrieval`` (ECCOS-R), ``trained`` (ECCOS-T), the name of an entry point of
+        ``eccos_aios.predictors``, ``module:Class``, or ``path/to/file.py:Class``, relative to the config's
+        folder.
+    predictor_options : dict of str to Any
+        Keyword arguments of the predictor's constructor.
+    embedder : str or None
+        ``tfidf``, ``hashed``, ``minilm``, the name of an entry point of ``eccos_aios.embedders``,
+        ``module:Class``, or ``path/to/file.py:Class``. None: the predictor's default.
+    embedder_options : dict of str to Any
+        Keyword arguments of the embedder's constructor.
     mode : {"schedule", "shadow"}
-        ``shadow``: AIOS's own scheduler decides, and ECCOS records what it would have done.
+        ``shadow``: AIOS's own scheduler decides, and ECCOS records what it would have decided.
     quality_target : float
         Mean quality that the scheduled calls must reach, 0 to 1.
     max_wait_s : float
@@ -54,30 +66,32 @@ class EccosConfig(BaseModel):
     max_quality_wait_s : float
         Seconds that a call may wait for a core that is good enough while another core is free.
     price_per_second : float
-        US dollars that a second until the answer counts for when cores are compared; 0: only ties.
+        US dollars added to a core's cost per second until its answer, when cores are compared. 0: a faster
+        core is preferred only between equals.
     max_age_s : float
-        Seconds after which a call goes before all younger ones, whatever their priority or agent.
+        Seconds after which a call precedes all younger ones, whatever their priority or agent.
     max_attempts : int
-        Times that a call is sent to a core when cores fail: status 408, 429, 5xx, or no connection.
+        Times that a call is sent to a core while cores fail: status 408, 429, 5xx, or no connection.
     affinity : {"off", "prefer", "strict"}
-        Whether a conversation keeps to the core that served it: not; where that costs little; always.
+        Whether a conversation stays with the core that served it: no; where that costs little; always.
     exploration : float
-        Share of the calls, 0 to 0.5, that may go to a core of which little is known, to learn what it gives;
-        what is known well enough is not explored.
+        Share of the calls, 0 to 0.5, that may go to a core of which too little is known, to learn its
+        quality.
     agents : dict of str to AgentConfig
         Shares and targets of agents, by name.
     token : SecretStr or None
-        Asked of everybody who uses the ``/eccos`` endpoints; None: they answer this machine's programs alone.
+        Required from every client of the ``/eccos`` endpoints. None: they answer this machine's programs
+        only.
     store_text : bool
-        Whether the store keeps what agents ask. Where not: only its hash, length and embedding, and the
+        Whether the store holds what agents ask. If not: only its hash, length and embedding, and the
         figures.
     log_text : bool
-        Whether ``/eccos/decisions`` may show what calls say.
+        Whether ``/eccos/decisions`` may show the text of calls.
     gather_ms : float
-        Milliseconds that a round waits for more calls once the first has arrived.
+        The batch window: milliseconds that a round waits for more calls once the first has arrived.
     call_timeout_s : float
         Seconds after which an agent gets an error for a call that no core has answered; the core's slot
-        stays taken until the core lets go of the call.
+        stays taken until the core releases the call.
     attempt_timeout_s : float or None
         Seconds that one core gets for one attempt before the call is tried elsewhere, at most
         `call_timeout_s`. None: from the core's own measured service times, three times the longest of its
@@ -86,9 +100,9 @@ class EccosConfig(BaseModel):
         Seconds after which a call gets an error that names the cores, where every core that may take it
         is down.
     max_pending : int
-        Calls that may wait for a core; beyond it an agent is answered 503 with Retry-After.
+        Calls that may wait for a core; further ones are answered 503 with Retry-After.
     grace_s : float
-        Seconds that `stop` gives the calls it holds before it answers the rest with an error.
+        Seconds that pending calls get at a stop before the rest is answered with an error.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,6 +110,10 @@ class EccosConfig(BaseModel):
     manifest: Path
     history: Path | None = None
     quality_target: Unit = 0.8
+    predictor: Annotated[str, Field(strict=True, min_length=1)] = "hybrid"
+    predictor_options: dict[str, Any] = Field(default_factory=dict)
+    embedder: Annotated[str, Field(strict=True, min_length=1)] | None = None
+    embedder_options: dict[str, Any] = Field(default_factory=dict)
     mode: Literal["schedule", "shadow"] = "schedule"
     max_wait_s: Seconds = 1.0
     max_quality_wait_s: Seconds = 10.0
@@ -126,15 +144,20 @@ class EccosConfig(BaseModel):
         return read_manifest(self.manifest)
 
 
+def default_of(option: str) -> Any:
+    """The default of an option of `EccosConfig`, for code that can be used without a config."""
+    return EccosConfig.model_fields[option].default
+
+
 def eccos_config(section: Any, config_file: Path) -> EccosConfig:
-    """Validate a ``scheduler.eccos`` section; relative paths start at the config's folder.
+    """Validate a ``scheduler.eccos`` section; relative paths are resolved against the config's folder.
 
     Parameters
     ----------
     section : Any
-        What stands at ``scheduler.eccos`` (None where nothing does).
+        The value of ``scheduler.eccos``; None where it is absent.
     config_file : Path
-        The file that it stands in.
+        The file that contains it.
 
     Raises
     ------
@@ -153,6 +176,8 @@ def eccos_config(section: Any, config_file: Path) -> EccosConfig:
         update={
             "manifest": folder / config.manifest,
             "history": None if config.history is None else folder / config.history,
+            "predictor": absolute_file(config.predictor, folder),
+            "embedder": None if config.embedder is None else absolute_file(config.embedder, folder),
         }
     )
     for key, path in (("manifest", config.manifest), ("history", config.history)):
@@ -161,8 +186,8 @@ def eccos_config(section: Any, config_file: Path) -> EccosConfig:
         if key == "history" and path.suffix == STORE_SUFFIX and not path.exists():
             if path.parent.is_dir():
                 continue
-            told = "there is no such folder to make the store in"
-            raise ConfigError(str(config_file), f"{SECTION}.{key}", str(path.parent), told)
+            reason = "there is no such folder to make the store in"
+            raise ConfigError(str(config_file), f"{SECTION}.{key}", str(path.parent), reason)
         raise ConfigError(str(config_file), f"{SECTION}.{key}", str(path), "there is no such file")
     return config
 

@@ -62,6 +62,21 @@ class AiosError(InputError):
     """What was named as an AIOS checkout is not one, or lacks what the kernel needs."""
 
 
+class MissingExtraError(EccosError):
+    """A package is not installed that comes with an extra of this one.
+
+    Parameters
+    ----------
+    package : str
+        What cannot be imported.
+    extra : str
+        The extra of eccos-aios that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed: pip install 'eccos-aios[{extra}]'")
+
+
 class NoCoreError(EccosError):
     """No core may take a call: what it needs, and what each core lacks."""
 

@@ -7,13 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from eccos_aios.assign import WAITS, AssignmentProblem, solve
 from eccos_aios.core import Core
 from eccos_aios.history import Record
-from eccos_aios.predict import HybridPredictor, query_text
-from eccos_aios.requirements import Requirements, allowed_cores, why_none
+from eccos_aios.predict import CallText, HybridPredictor, NeighbourSearch, Predictor, query_text
+from eccos_aios.router import CoreEstimate, Router
 
 
 @dataclass(frozen=True)
@@ -24,32 +21,6 @@ class Neighbour:
     category: str | None
     similarity: float
     quality: dict[str, float]
-
-
-@dataclass(frozen=True)
-class CoreEstimate:
-    """What is expected of one core.
-
-    Attributes
-    ----------
-    quality : float
-        0 to 1.
-    cost : float
-        US dollars.
-    input_tokens, output_tokens : float
-    support : float
-        Effective number of past calls behind the quality.
-    allowed : bool
-        Whether the core may take the call at all.
-    """
-
-    core: str
-    quality: float
-    cost: float
-    input_tokens: float
-    output_tokens: float
-    support: float
-    allowed: bool
 
 
 @dataclass(frozen=True)
@@ -87,7 +58,7 @@ def explain(
     *,
     quality_target: float = 0.8,
     neighbours: int = 5,
-    predictor: HybridPredictor | None = None,
+    predictor: Predictor | None = None,
 ) -> Explanation:
     """Explain where a query would go if it were the only one.
 
@@ -101,45 +72,30 @@ def explain(
         0 to 1.
     neighbours : int
         How many past calls are shown.
-    predictor : HybridPredictor, optional
-        Fitted on `history`, in its order. Default: fitted here.
+    predictor : Predictor, optional
+        Fitted on `history`, in its order; neighbours are shown if it is a `NeighbourSearch`. Default: the
+        hybrid predictor, fitted here.
     """
     predictor = HybridPredictor().fit(history) if predictor is None else predictor
+    nearest = predictor.nearest if isinstance(predictor, NeighbourSearch) else _no_neighbours
     call = query_text(query, tools)
-    estimates = predictor.predict([call], [core.name for core in cores])
-    cost = estimates.cost(cores)
-    needs = Requirements.of(call)
-    allowed = allowed_cores([needs], cores)
-    quota = np.ones(len(cores), dtype=np.int64)
-    assignment = solve(AssignmentProblem(cost, estimates.quality, quota, quality_target, allowed))
-    chosen, quality_price = int(assignment.core[0]), assignment.dual_prices.quality
-    rows = tuple(
-        CoreEstimate(
-            core=core.name,
-            quality=float(estimates.quality[0, column]),
-            cost=float(cost[0, column]),
-            input_tokens=float(estimates.input_tokens[0, column]),
-            output_tokens=float(estimates.output_tokens[0, column]),
-            support=float(estimates.support[0, column]),
-            allowed=bool(allowed[0, column]),
-        )
-        for column, core in enumerate(cores)
+    routing = Router(cores, predictor).route(
+        [call], quality_target=quality_target, quotas={core.name: 1 for core in cores}
     )
+    routed, quality_price = routing[0], routing.quality_price
+    rows = tuple(routed.estimates.values())
     return Explanation(
         query=query,
         quality_target=quality_target,
-        core=None if chosen == WAITS else cores[chosen].name,
-        why=why_none(needs, cores) if chosen == WAITS else _why(rows, chosen, quality_target),
+        core=routed.core,
+        why=routed.reason or _why(rows, routed.estimates[routed.core or ""], quality_target),
         quality_price=quality_price if math.isfinite(quality_price) else None,
         estimates=rows,
-        neighbours=tuple(
-            _neighbour(history[row], alike) for row, alike in predictor.retrieval.nearest(call, neighbours)
-        ),
+        neighbours=tuple(_neighbour(history[row], alike) for row, alike in nearest(call, neighbours)),
     )
 
 
-def _why(rows: Sequence[CoreEstimate], chosen: int, target: float) -> str:
-    core = rows[chosen]
+def _why(rows: Sequence[CoreEstimate], core: CoreEstimate, target: float) -> str:
     expected = f"{core.core} is expected to reach {core.quality:.3f} for ${core.cost:.6f}"
     if core.quality >= target:
         why = f"{expected}: of the cores that reach the target {target:g}, the cheapest"
@@ -150,6 +106,10 @@ def _why(rows: Sequence[CoreEstimate], chosen: int, target: float) -> str:
         cheaper = max((row for row in others if row.cost < core.cost), key=lambda row: row.quality)
         why += f"; {cheaper.core} would cost ${cheaper.cost:.6f}, but reaches only {cheaper.quality:.3f}"
     return why + ". Among other calls the target holds for the mean, so there it may go elsewhere."
+
+
+def _no_neighbours(call: CallText, count: int) -> list[tuple[int, float]]:
+    return []
 
 
 def _neighbour(record: Record, alike: float) -> Neighbour:

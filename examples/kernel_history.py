@@ -28,7 +28,7 @@ with SandboxCore("only") as core, EmbeddedKernel([core], scheduler) as kernel:
         kernel.query(f"agent-{number}", query).result()
     # What POST /eccos/feedback does: by the agent whose call finished last, or by the call's id.
     kernel.scheduler.give_quality(0.9, agent="agent-3")
-    newest = kernel.scheduler.clockwork.decisions()[0]
+    newest = kernel.scheduler.service.scheduler.decisions()[0]
     kernel.scheduler.give_quality(0.2, call=newest.id)
 
 store = HistoryStore(folder / "history.db", read_only=True)

@@ -1,56 +1,61 @@
-"""Bring a predictor of your own: here one that believes short questions to be easy.
+"""Bring a predictor of your own, and run it in a kernel by configuration.
 
-Any `Predictor` fits the scheduler; it learns with ``fit`` and estimates whole batches with ``predict``.
-Run it with ``python examples/own_predictor.py``.
+A class with `fit` and `predict` is enough. AIOS's config names it as ``predictor: module:Class`` (a module on
+the Python path) or, as below, ``predictor: path/to/file.py:Class``, relative to the config's folder.
+Arguments of its constructor are ``predictor_options``. ``assign``, ``bench`` and ``explain`` take it as
+``--predictor``. Run this file with ``python examples/own_predictor.py``; AIOS is not needed.
 """
 
-import threading
+import json
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from eccos_aios import Call, CallText, Core, Estimates, Predictor, Price, Scheduler
-from eccos_aios.predict import query_text
-from eccos_aios.schedule import CallResult, ExecutionResult, Requirements
+from eccos_aios import CallText, EccosScheduler, Estimates, Predictor, Record, read_eccos_config
+from eccos_aios.sandbox import EmbeddedKernel, LLMQuery, SandboxCore, error_response
 
 
 class ByLength(Predictor):
-    """Quality falls with the length of the question, least on the cores that come last."""
+    """Expects short questions to be easy, and the cores that come later in the manifest to be better."""
 
-    def fit(self, history):
+    def __init__(self, tokens: float = 20.0) -> None:
+        self.tokens = tokens  # that the first core can still answer
+
+    def fit(self, history: Sequence[Record]) -> "ByLength":
         return self
 
-    def predict(self, calls: list[CallText], cores: list[str]) -> Estimates:
-        tokens = np.array([call.input_tokens for call in calls])[:, None]
-        strength = np.linspace(10, 200, len(cores))
-        quality = np.exp(-tokens / strength)
-        return Estimates(
-            quality=quality,
-            input_tokens=np.broadcast_to(tokens, quality.shape),
-            output_tokens=np.full(quality.shape, 100.0),
-            support=np.zeros(quality.shape),
-        )
+    def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
+        tokens = np.array([[call.input_tokens] for call in calls])
+        quality = np.exp(-tokens / (self.tokens * 10.0 ** np.arange(len(cores))))
+        answer = np.full_like(quality, 100.0)
+        return Estimates(quality, np.broadcast_to(tokens, quality.shape), answer, np.zeros_like(quality))
 
 
-def execute(call: Call, core: str) -> ExecutionResult:
-    return ExecutionResult(f"{core} answers {call.payload!r}")
+def main() -> None:
+    folder = Path(tempfile.mkdtemp())
+    prices = {"small": {"output": 0.1}, "large": {"output": 10.0}}
+    manifest = {"cores": [{"name": name, "price": price} for name, price in prices.items()]}
+    section = {
+        "manifest": "cores.yaml",
+        "predictor": f"{__file__}:ByLength",
+        "predictor_options": {"tokens": 50},
+    }
+    (folder / "cores.yaml").write_text(json.dumps(manifest))
+    (folder / "config.yaml").write_text(json.dumps({"scheduler": {"eccos": section}}))
+    config = read_eccos_config(folder / "config.yaml")
+    scheduler = partial(EccosScheduler, config=config, response=error_response)
+    with (
+        SandboxCore("small") as small,
+        SandboxCore("large") as large,
+        EmbeddedKernel([small, large], scheduler) as kernel,
+    ):
+        for question in ("2 + 2?", "Explain, with every lemma that you use, why " + "it converges " * 60):
+            kernel.query("agent", LLMQuery(messages=[{"role": "user", "content": question}])).result()
+            print(f"{question[:40]!r}: small has answered {small.requests}, large {large.requests}")
 
 
-cores = [Core(name="small", price=Price(output=0.1)), Core(name="large", price=Price(output=10))]
-scheduler = Scheduler(cores, ByLength().fit([]), execute)
-scheduler.start()
-answered = threading.Semaphore(0)
-
-
-def show(call: Call, result: CallResult) -> None:
-    print(result.value)
-    answered.release()
-
-
-questions = ["2 + 2?", "Explain, step by step and with every lemma that you use, why " + "it converges " * 20]
-for question in questions:
-    text = query_text(question)
-    scheduler.submit(
-        Call(text=text, requirements=Requirements(text.input_tokens), payload=question[:40], on_done=show)
-    )
-    answered.acquire()
-scheduler.stop()
+if __name__ == "__main__":
+    main()

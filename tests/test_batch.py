@@ -72,7 +72,9 @@ def routed(batch: Sequence[Query], cores: Sequence[Core], *targets: float, **qua
 
 
 def chosen(batch: Batch, route: int = 0) -> list[str | None]:
-    return [None if core == WAITS else batch.cores[core].name for core in batch.routes[route].assignment.core]
+    return [
+        None if core == WAITS else batch.cores[core].name for core in batch.routings[route].assignment.core
+    ]
 
 
 def lines_of(batch: Batch, **options: Any) -> list[dict[str, Any]]:
@@ -161,7 +163,7 @@ def test_a_query_goes_to_the_cheapest_core_that_is_good_enough() -> None:
     batch = routed(queries(4), [CHEAP, DEAR], 0.5, 0.85)
     assert chosen(batch, 0) == ["cheap"] * 4
     assert chosen(batch, 1).count("dear") == 4
-    assert [route.assignment.met for route in batch.routes] == [True, True]
+    assert [route.assignment.met for route in batch.routings] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -302,11 +304,11 @@ class Fold:
     quality: FloatArray  # recorded, (queries, cores); NaN where nobody asked
 
     def delivered(self, route: int) -> FloatArray:
-        core = self.batch.routes[route].assignment.core
+        core = self.batch.routings[route].assignment.core
         return self.quality[np.arange(len(core)), core]
 
     def of_cheapest_core(self) -> FloatArray:
-        return self.quality[:, self.batch.cost.mean(axis=0).argmin()]
+        return self.quality[:, self.batch.estimated.candidates.cost.mean(axis=0).argmin()]
 
 
 def fold_of(
@@ -324,7 +326,9 @@ def fold_of(
     whole = assign_batch([record for record in records if record.query not in part], cores, batch, targets)
     fair_share = math.ceil(len(batch) / len(cores))
     limited = [core.model_copy(update={"quota": fair_share}) for core in cores]
-    return Fold(whole, assign_batch([], limited, batch, [0.5], predictor=Recalled(whole.estimates)), quality)
+    return Fold(
+        whole, assign_batch([], limited, batch, [0.5], predictor=Recalled(whole.estimated.estimates)), quality
+    )
 
 
 # Data set, queries, parts that are asked in turn, targets. All 821 queries of tools12 are asked, each once:
@@ -348,11 +352,11 @@ def folds(request: pytest.FixtureRequest) -> list[Fold]:
 
 
 def test_recorded_queries_are_all_placed(folds: list[Fold]) -> None:
-    assert all((route.assignment.core != WAITS).all() for fold in folds for route in fold.batch.routes)
+    assert all((route.assignment.core != WAITS).all() for fold in folds for route in fold.batch.routings)
 
 
 def test_cost_and_delivered_quality_rise_with_the_target(folds: list[Fold]) -> None:
-    costs = [sum(fold.batch.routes[route].assignment.cost for fold in folds) for route in range(3)]
+    costs = [sum(fold.batch.routings[route].assignment.cost for fold in folds) for route in range(3)]
     qualities = [np.nanmean(np.concatenate([fold.delivered(route) for fold in folds])) for route in range(3)]
     assert costs[0] < costs[1] < costs[2]
     assert qualities[0] < qualities[1] < qualities[2]
@@ -366,7 +370,7 @@ def test_a_high_target_delivers_more_than_the_cheapest_core(folds: list[Fold]) -
 
 def test_tight_quotas_hold_and_still_place_every_query(folds: list[Fold]) -> None:
     for fold in folds:
-        core = fold.under_quotas.routes[0].assignment.core
+        core = fold.under_quotas.routings[0].assignment.core
         assert (core != WAITS).all()
         assert (np.bincount(core) <= math.ceil(len(core) / len(fold.under_quotas.cores))).all()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import re
@@ -13,17 +12,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
 
 from eccos_aios.cli.demo import demo
+from eccos_aios.cli.demo_table import print_result
 from eccos_aios.collect.generated import CATEGORIES, LEVELS, is_right, make_questions
 from eccos_aios.core import read_manifest
-from eccos_aios.demo.cast import record, slip
+from eccos_aios.demo.made_up_cores import record, wrong_answer
 from eccos_aios.demo.plot import draw
 from eccos_aios.demo.result import DemoResult
 from eccos_aios.demo.run import run_demo
 from eccos_aios.demo.scenario import generated_scenario
-from eccos_aios.demo.table import print_result
 from eccos_aios.errors import InputError
 from eccos_aios.history import read_history
 
@@ -32,17 +30,16 @@ RECORDS = 144
 
 
 @pytest.fixture(scope="module")
-def printed() -> io.StringIO:
-    return io.StringIO()
-
-
-@pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory, printed: io.StringIO) -> DemoResult:
+def result(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
     out = tmp_path_factory.mktemp("demo")
     threads = set(threading.enumerate())
     scenario = replace(generated_scenario(QUESTIONS, RECORDS, seed=3), time_scale=0.1)
-    result = run_demo(scenario, out, seed=3, console=Console(file=printed, width=100))
+    steps: list[tuple[str, int, int]] = []
+    result = run_demo(scenario, out, seed=3, on_step=lambda *step: steps.append(step))
     assert set(threading.enumerate()) <= threads
+    for run in ("FIFO", "ECCOS"):
+        counts = sorted(done for name, done, total in steps if name == run and total == QUESTIONS)
+        assert counts == list(range(QUESTIONS + 1))
     return result
 
 
@@ -74,11 +71,13 @@ def test_what_was_learned_from_is_not_asked(result: DemoResult) -> None:
     assert read_manifest(out / "cores.yaml").names == ("large", "medium", "small")
 
 
-def test_the_table_and_the_files_agree(result: DemoResult, printed: io.StringIO) -> None:
+def test_the_table_and_the_files_agree(result: DemoResult, capsys: pytest.CaptureFixture[str]) -> None:
+    print_result(result)
+    printed = capsys.readouterr().out
     written = json.loads((Path(result.out) / "results.json").read_text())
     assert written["eccos"]["quality"] == result.eccos.quality
-    assert f"{result.eccos.quality:.1%}" in printed.getvalue()
-    assert f"${result.fifo.cost_usd_per_1000:.4f}" in printed.getvalue()
+    assert f"{result.eccos.quality:.1%}" in printed
+    assert f"${result.fifo.cost_usd_per_1000:.4f}" in printed
 
 
 def test_the_plot_is_written(result: DemoResult) -> None:
@@ -88,13 +87,12 @@ def test_the_plot_is_written(result: DemoResult) -> None:
 
 
 def test_without_matplotlib_it_is_asked_for_by_name(
-    result: DemoResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    result: DemoResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert draw(result, tmp_path / "demo.png") is None
-    text = io.StringIO()
-    print_result(result.model_copy(update={"plot": None}), Console(file=text, width=100))
-    assert "pip install 'eccos-aios[plot]'" in text.getvalue()
+    print_result(result.model_copy(update={"plot": None}))
+    assert "pip install 'eccos-aios[plot]'" in capsys.readouterr().out
 
 
 def test_the_command_prints_json_alone(tmp_path: Path) -> None:
@@ -130,7 +128,7 @@ def test_a_slip_is_never_right() -> None:
     rng = random.Random(0)
     for question in make_questions(600, seed=4):
         assert is_right(f"The answer is {question.truth}.", question.truth)
-        assert not is_right(f"The answer is {slip(question.truth, rng)}.", question.truth)
+        assert not is_right(f"The answer is {wrong_answer(question.truth, rng)}.", question.truth)
 
 
 @pytest.mark.parametrize(

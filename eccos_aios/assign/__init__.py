@@ -1,8 +1,8 @@
-"""Stage 2: estimates, quotas and a quality target -> one core for each call."""
+"""Stage 2: estimates, quotas and a quality target in, one core for each call out. See the README here."""
 
 from eccos_aios.assign.exhaustive import choose_cores
 from eccos_aios.assign.problem import WAITS, Assignment, AssignmentProblem, DualPrices
-from eccos_aios.assign.solver import is_out_of_reach, solve
+from eccos_aios.assign.solver import solve, solve_if_reachable
 
 __all__ = [
     "WAITS",
@@ -10,6 +10,6 @@ __all__ = [
     "AssignmentProblem",
     "DualPrices",
     "choose_cores",
-    "is_out_of_reach",
     "solve",
+    "solve_if_reachable",
 ]

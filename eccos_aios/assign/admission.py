@@ -31,14 +31,14 @@ def admit(allowed: BoolArray, quota: IntArray, weight: FloatArray | None) -> Boo
         admitted[order[: int(quota.sum())]] = True
         return admitted
     kinds, kind_of = np.unique(allowed, axis=0, return_inverse=True)
-    placing = _Placing(kinds & (quota > 0), quota)
+    placing = _PlacementCounts(kinds & (quota > 0), quota)
     kind_list = np.ravel(kind_of)[order].tolist()
     for call, kind in zip(order.tolist(), kind_list, strict=True):
         admitted[call] = placing.fits(kind)
     return admitted
 
 
-class _Placing:
+class _PlacementCounts:
     """Calls counted by kind (the cores that they may go to) and core."""
 
     def __init__(self, kinds: BoolArray, quota: IntArray) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from eccos_aios.assign.duals import Smoothed, smoothed_prices
+from eccos_aios.assign.duals import SmoothedPrices, smoothed_prices
 from eccos_aios.assign.exchange import dual_bound, priced, settle
 from eccos_aios.assign.greedy import greedy
 from eccos_aios.assign.instance import Instance, Point, point
 from eccos_aios.assign.problem import FloatArray, IntArray
-from eccos_aios.assign.relaxation import NEARBY, Bracket, Expanded, bracket
+from eccos_aios.assign.relaxation import NEARBY, Bracket, SlotExpansion, bracket
 
 CONTESTED = 64  # calls solved exactly, at least: those whose best two cores are closest in price
 CONTESTED_PER_CORE = 4
@@ -20,7 +20,6 @@ SAME = 1e-11  # relative: what a further secant would gain is rounding
 GOLDEN = 0.6180339887498949  # its multiples spread evenly over 0..1, whichever of them are taken in a row
 FAR = (1.1, 1.5, 3.0)  # factors between prices that are tried where those nearby do not bracket; the last on
 SMALL_PRICE = 1e-4  # of the range of value over the range of gain: the first above 0
-TIE_WEIGHT = 1e-9  # what value counts beside gain, each relative to its range, where only gain is sought
 
 
 def contested_calls(cores: int) -> int:
@@ -96,7 +95,7 @@ def _dearer(instance: Instance, price: float, turn: int) -> float:
     return max(price * FAR[min(turn, len(FAR) - 1)], SMALL_PRICE * reach)
 
 
-def _rounded(instance: Instance, smoothed: Smoothed) -> IntArray:
+def _rounded(instance: Instance, smoothed: SmoothedPrices) -> IntArray:
     """Each call at one of the cores among which the smoothed solution shares it out, in proportion.
 
     Which one is drawn from an even sequence, so that the loads and the gain of the whole come out nearly
@@ -135,7 +134,7 @@ def _contested(instance: Instance, core: IntArray, price: float, slot_price: Flo
         quota=np.minimum(instance.quota - taken, near.sum(axis=0)),
         required=instance.required - float(instance.gain[rows[fixed], core[fixed]].sum()),
     )
-    found = bracket(Expanded(part), price, NEARBY)
+    found = bracket(SlotExpansion(part), price, NEARBY)
 
     def whole(inner: Point | None) -> Point | None:
         if inner is None:
@@ -159,10 +158,8 @@ def _transported(instance: Instance, price: float) -> tuple[IntArray, FloatArray
 def most_gain(instance: Instance) -> Point:
     """The most gain that can be reached; of those, about the least value."""
     finite = np.isfinite(instance.value)
-    reach = float(np.ptp(instance.value[finite])) or 1.0
-    weight = TIE_WEIGHT * (float(np.ptp(instance.gain[finite])) or 1.0) / reach
     nothing = np.zeros_like(instance.gain)
-    leaning = Instance(weight * instance.value - instance.gain, nothing, instance.quota, 0.0)
+    leaning = Instance(instance.tie_weight() * instance.value - instance.gain, nothing, instance.quota, 0.0)
     core, _ = _transported(leaning, 0.0)
     pure = Instance(np.where(finite, -instance.gain, np.inf), nothing, instance.quota, 0.0)
     most, leant = point(instance, settle(pure, core, 0.0)[0]), point(instance, core)

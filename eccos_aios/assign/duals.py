@@ -28,7 +28,7 @@ SURE = 0.9  # share of a call at one core from which it counts as decided
 
 
 @dataclass(frozen=True, eq=False)
-class Smoothed:
+class SmoothedPrices:
     """Multipliers of the gain (λ) and of the quotas (p, shape (M,)), and the temperature they are for."""
 
     price: float
@@ -36,7 +36,7 @@ class Smoothed:
     temperature: float
 
 
-def smoothed_prices(instance: Instance, contested: int, fixed_price: float | None = None) -> Smoothed:
+def smoothed_prices(instance: Instance, contested: int, fixed_price: float | None = None) -> SmoothedPrices:
     """Multipliers of the gain and of the quotas, near those of the linear relaxation.
 
     The Lagrangian dual ``Σ_i min_j (v_ij − λ g_ij + p_j) − p·L + λ R`` is maximised with the minimum
@@ -53,7 +53,7 @@ def smoothed_prices(instance: Instance, contested: int, fixed_price: float | Non
 
     Returns
     -------
-    Smoothed
+    SmoothedPrices
     """
     calls = len(instance.value)
     stride = max(1, calls // SAMPLE)
@@ -72,7 +72,7 @@ def smoothed_prices(instance: Instance, contested: int, fixed_price: float | Non
             temperature *= COOLING
     if stride > 1:
         multipliers, _ = _Smooth(instance, 1).climb(multipliers, temperature, fixed_price is None)
-    return Smoothed(float(multipliers[-1]), multipliers[:-1], temperature)
+    return SmoothedPrices(float(multipliers[-1]), multipliers[:-1], temperature)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from eccos_aios.assign.instance import seconds_weight
 from eccos_aios.assign.problem import TOLERANCE, BoolArray, FloatArray, IntArray
-from eccos_aios.assign.ties import tie_break
 
 MOST_ASSIGNMENTS = 4096  # three calls over 16 cores; more of them take longer than the solver
 MOST_CALLS = 12  # one core has one assignment, of however many calls
@@ -47,7 +47,7 @@ def choose_cores(
     calls, cores = cost.shape
     if not calls or calls > MOST_CALLS or cores**calls > MOST_ASSIGNMENTS:
         return None
-    price = price_per_second or tie_break(cost, seconds)
+    price = price_per_second or seconds_weight(cost, seconds)
     value = cost + price * seconds
     possible = allowed & (quota > 0)
     if calls == 1:

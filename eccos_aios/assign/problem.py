@@ -35,9 +35,6 @@ class AssignmentProblem:
     weight : ndarray of shape (N,), optional
         Which calls go first where there are more calls than room: the heavier. Default: all the same,
         then the earlier position.
-    quality_floor : ndarray of shape (N,), optional
-        Estimated quality that the call's own core must have, 0 to 1. A call waits
-        that no core serves so well.
     target_deficit : float
         Quality points owed from past rounds; a point is the whole quality of one call. The assigned calls
         must reach ``target * calls + target_deficit`` in sum. Negative: a credit.
@@ -62,7 +59,6 @@ class AssignmentProblem:
     target: float
     allowed: BoolArray | None = None
     weight: FloatArray | None = None
-    quality_floor: FloatArray | None = None
     target_deficit: float = 0.0
     budget: float | None = None
     seconds: FloatArray | None = None
@@ -85,9 +81,6 @@ class AssignmentProblem:
             checked["allowed"] = _booleans("allowed", self.allowed, (calls, cores))
         if self.weight is not None:
             checked["weight"] = _floats("weight", self.weight, (calls,))
-        if self.quality_floor is not None:
-            floor = _floats("quality_floor", self.quality_floor, (calls,))
-            checked["quality_floor"] = _within("quality_floor", floor, 0.0, 1.0)
         if self.budget is not None:
             checked["budget"] = _scalar("budget", self.budget, 0.0, None)
         if self.seconds is not None:

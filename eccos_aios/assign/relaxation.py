@@ -11,7 +11,6 @@ from eccos_aios.assign.instance import Instance, Point, point
 from eccos_aios.assign.problem import FloatArray
 
 MOST_STEPS = 40
-TIE_WEIGHT = 1e-7  # what value counts beside gain, each relative to its range, where only gain is sought
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Bracket:
     price: float
 
 
-class Expanded:
+class SlotExpansion:
     """An instance with a column per slot, where SciPy's shortest augmenting paths solve it at any price.
 
     For fixed prices of gain the polytope is that of a transportation problem, whose corners are whole, so
@@ -90,22 +89,19 @@ class Expanded:
     def most_gain(self) -> Point:
         """The most gain; of those, about the least value."""
         value, gain = self.instance.value, self.instance.gain
-        finite = np.isfinite(value)
-        reach = float(np.ptp(value[finite])) or 1.0
-        weight = TIE_WEIGHT * (float(np.ptp(gain)) or 1.0) / reach
-        found = self._solved(weight * value - gain)
+        found = self._solved(self.instance.tie_weight() * value - gain)
         if found.gain >= self.instance.required:
             return found
-        pure = self._solved(np.where(finite, -gain, np.inf))
+        pure = self._solved(np.where(np.isfinite(value), -gain, np.inf))
         return pure if pure.gain > found.gain + 1e-12 * max(1.0, abs(found.gain)) else found
 
 
-def bracket(expanded: Expanded, first_price: float = 0.0, steps: Steps = EVERYWHERE) -> Bracket:
+def bracket(expanded: SlotExpansion, first_price: float = 0.0, steps: Steps = EVERYWHERE) -> Bracket:
     """Where the relaxation lies, by secants on the concave dual of the price of gain.
 
     Parameters
     ----------
-    expanded : Expanded
+    expanded : SlotExpansion
     first_price : float
         A guess.
     steps : Steps
@@ -132,7 +128,7 @@ def bracket(expanded: Expanded, first_price: float = 0.0, steps: Steps = EVERYWH
 
 
 def _ends(
-    expanded: Expanded, required: float, first_price: float, steps: Steps
+    expanded: SlotExpansion, required: float, first_price: float, steps: Steps
 ) -> tuple[Point | None, Point | None, float]:
     price, found = first_price, expanded.at(first_price)
     if found.gain >= required:

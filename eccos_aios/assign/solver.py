@@ -1,4 +1,4 @@
-"""Stage 2 as a whole: which calls are placed, a greedy start, refinement, and what came out."""
+"""Stage 2 as a whole: admission of calls, a greedy start, refinement, and a description of the result."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from eccos_aios.assign.admission import admit
-from eccos_aios.assign.bounds import most_gain_bound
 from eccos_aios.assign.greedy import greedy
-from eccos_aios.assign.instance import Instance
+from eccos_aios.assign.instance import Instance, most_gain_bound, seconds_weight
 from eccos_aios.assign.problem import (
     TOLERANCE,
     WAITS,
@@ -21,54 +20,63 @@ from eccos_aios.assign.problem import (
     FloatArray,
     IntArray,
 )
-from eccos_aios.assign.refine import CLOSE, Refined, refine
-from eccos_aios.assign.ties import tie_break
+from eccos_aios.assign.refine import CLOSE, Refinement, refine
 
 log = logging.getLogger(__name__)
 
 FAILURES = (ArithmeticError, AssertionError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
-def is_out_of_reach(problem: AssignmentProblem) -> bool:
-    """Whether it is plain without solving that the target cannot be met.
-
-    False says nothing. Not for a problem with a budget.
-    """
-    allowed = _allowed(problem)
-    rows = np.flatnonzero(admit(allowed, problem.quota, problem.weight))
-    if not rows.size:
-        return False
-    instance = _instance(problem, allowed, rows, None)
-    return most_gain_bound(instance) < instance.required
-
-
 def solve(problem: AssignmentProblem, close: float = CLOSE) -> Assignment:
     """Assign calls to cores at least cost such that mean quality reaches the target.
 
     No quota is ever broken. As many calls as possible are placed, the heavier first; a call that no core
-    may take, or that finds no room, gets `WAITS`. The result depends on the problem alone, and is never
-    dearer than the greedy start where that meets the target.
+    may take, or for which no slot is left, gets `WAITS`. The result depends on the problem alone, and is
+    never dearer than the greedy start where that meets the target.
 
     Parameters
     ----------
     problem : AssignmentProblem
     close : float
-        Relative gap to the proven bound at which improving ends.
+        Relative gap to the proven bound at which local search ends.
 
     Returns
     -------
     Assignment
         Where the refinement failed inside, the greedy start, and `fell_back` says so.
     """
-    allowed = _allowed(problem)
+    return _solved(problem, *_admitted(problem), close)
+
+
+def solve_if_reachable(problem: AssignmentProblem, close: float = CLOSE) -> Assignment | None:
+    """As `solve`; None where a bound proves, without solving, that the target cannot be reached.
+
+    Not for a problem with a budget.
+    """
+    rows, instance = _admitted(problem)
+    if instance is not None and most_gain_bound(instance) < instance.required:
+        return None
+    return _solved(problem, rows, instance, close)
+
+
+def _admitted(problem: AssignmentProblem) -> tuple[IntArray, Instance | None]:
+    """The calls that are placed and their instance; None where there are none."""
+    allowed = np.ones(problem.cost.shape, dtype=bool) if problem.allowed is None else problem.allowed
     rows = np.flatnonzero(admit(allowed, problem.quota, problem.weight))
-    core = np.full(len(allowed), WAITS, dtype=np.int64)
-    if not rows.size:
+    return rows, _instance(problem, allowed, rows) if rows.size else None
+
+
+def _solved(
+    problem: AssignmentProblem, rows: IntArray, instance: Instance | None, close: float
+) -> Assignment:
+    core = np.full(len(problem.cost), WAITS, dtype=np.int64)
+    if instance is None:
         return _described(problem, core, rows, None)
     ties = _tie_break(problem, rows)
-    instance = _instance(problem, allowed, rows, ties)
+    if ties is not None:
+        instance = replace(instance, value=instance.value + ties)
     start = greedy(_score(instance), instance.quota)
-    refined: Refined | None = None
+    refined: Refinement | None = None
     try:
         refined = refine(instance, close)
     except FAILURES as error:
@@ -77,13 +85,6 @@ def solve(problem: AssignmentProblem, close: float = CLOSE) -> Assignment:
     if refined is not None and ties is not None:
         refined = replace(refined, bound=refined.bound - float(ties.max(axis=1).sum()))
     return _described(problem, core, rows, refined)
-
-
-def _allowed(problem: AssignmentProblem) -> BoolArray:
-    allowed = np.ones(problem.cost.shape, dtype=bool) if problem.allowed is None else problem.allowed
-    if problem.quality_floor is not None:
-        allowed = allowed & (problem.quality >= problem.quality_floor[:, None] - TOLERANCE)
-    return allowed
 
 
 def _seconds(problem: AssignmentProblem) -> FloatArray | None:
@@ -100,36 +101,32 @@ def _objective(problem: AssignmentProblem) -> FloatArray:
 
 
 def _tie_break(problem: AssignmentProblem, rows: IntArray) -> FloatArray | None:
-    """What the seconds add to the value so that the faster of two equal cores is taken; None: nothing."""
+    """Added to the value so that the faster of two equal cores is taken; None: nothing."""
     seconds = _seconds(problem)
     if seconds is None or problem.price_per_second or problem.budget is not None:
         return None
     seconds = seconds[rows]
-    each = tie_break(problem.cost[rows], seconds)
-    return each * seconds if each else None
+    weight = seconds_weight(problem.cost[rows], seconds)
+    return weight * seconds if weight else None
 
 
-def _instance(
-    problem: AssignmentProblem, allowed: BoolArray, rows: IntArray, ties: FloatArray | None
-) -> Instance:
+def _instance(problem: AssignmentProblem, allowed: BoolArray, rows: IntArray) -> Instance:
     quality, permitted = problem.quality[rows], allowed[rows]
     quota = np.minimum(problem.quota, len(rows))
-    # Sums are rounded: half of what `met` forgives is given away here.
+    # Sums are rounded: half of the tolerance of `met` is used here.
     if problem.budget is not None:
         required = -problem.budget * (1.0 + 0.5 * TOLERANCE)
         value, gain = 1.0 - quality, -problem.cost[rows]
     else:
         required = (problem.target - 0.5 * TOLERANCE) * len(rows) + problem.target_deficit
         value, gain = _objective(problem)[rows], quality
-        if ties is not None:
-            value = value + ties
     if not permitted.all():
         value, gain = np.where(permitted, value, np.inf), np.where(permitted, gain, 0.0)
     return Instance(value, gain, quota, required)
 
 
 def _score(instance: Instance) -> FloatArray:
-    """Value, and far above it what lacks to the target: the cheapest core that is good enough on its own."""
+    """Value, and far above it the gain that lacks: least at the cheapest core that is good enough alone."""
     lacking = np.maximum(instance.required / len(instance.value) - instance.gain, 0.0)
     scale = float(instance.value[np.isfinite(instance.value)].max()) + 1.0
     return instance.value + 1e3 * scale * lacking
@@ -142,14 +139,14 @@ def _better(
     enough = min(instance.required, instance.gain_of(refined))
     if instance.gain_of(start) < enough:
         return refined
-    # Without what breaks ties: nobody pays that.
+    # Without the tie-break, which nobody pays.
     value = instance.value if problem.budget is not None else _objective(problem)[rows]
     each = np.arange(len(rows))
     return start if value[each, start].sum() < value[each, refined].sum() else refined
 
 
 def _described(
-    problem: AssignmentProblem, core: IntArray, rows: IntArray, refined: Refined | None
+    problem: AssignmentProblem, core: IntArray, rows: IntArray, refined: Refinement | None
 ) -> Assignment:
     chosen = core[rows]
     cost = float(problem.cost[rows, chosen].sum())

@@ -2,12 +2,11 @@
 
 from eccos_aios.batch.output import summary, write_lines
 from eccos_aios.batch.queries import Query, read_queries
-from eccos_aios.batch.route import Batch, Route, assign_batch, assign_files
+from eccos_aios.batch.route import Batch, assign_batch, assign_files
 
 __all__ = [
     "Batch",
     "Query",
-    "Route",
     "assign_batch",
     "assign_files",
     "read_queries",

@@ -1,35 +1,33 @@
-"""What a routed batch is written as: a line per query and target, and a summary."""
+"""The output of a routed batch: a line per query and target, and a summary."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from typing import Any, TextIO
 
-import numpy as np
-
 from eccos_aios.assign import WAITS
-from eccos_aios.batch.route import Batch, Route
-from eccos_aios.core import Core
+from eccos_aios.batch.route import Batch
+from eccos_aios.router import Routing
 
 
 def write_lines(batch: Batch, out: TextIO, *, with_estimates: bool = False) -> None:
     """Write a line per query and target: queries in input order, the targets of each in the order given."""
     names = [core.name for core in batch.cores]
+    estimates, costs = batch.estimated.estimates, batch.estimated.candidates.cost
     for row, query in enumerate(batch.queries):
-        quality, cost = batch.estimates.quality[row].tolist(), batch.cost[row].tolist()
-        tokens = batch.estimates.output_tokens[row].tolist()
+        quality, cost = estimates.quality[row].tolist(), costs[row].tolist()
+        tokens = estimates.output_tokens[row].tolist()
         every = {
             name: {"quality": quality[column], "cost": cost[column], "output_tokens": tokens[column]}
             for column, name in enumerate(names)
         }
-        for route in batch.routes:
-            column = int(route.assignment.core[row])
+        for routing in batch.routings:
+            column = int(routing.assignment.core[row])
             placed = column != WAITS
             line: dict[str, Any] = {
                 "id": query.id,
-                **_asked(route),
+                **_goal(routing),
                 "core": names[column] if placed else None,
                 "predicted_quality": quality[column] if placed else None,
                 "predicted_cost": cost[column] if placed else None,
@@ -40,44 +38,40 @@ def write_lines(batch: Batch, out: TextIO, *, with_estimates: bool = False) -> N
 
 
 def summary(batch: Batch) -> dict[str, Any]:
-    """What ``eccos-aios assign --json`` prints.
+    """The object that ``eccos-aios assign --json`` prints.
 
     A figure that does not exist is null: `lower_bound` and `gap` where no assignment reaches the target,
-    `predicted_quality` where no query is placed. `dual_prices` are what one more slot of each core would
-    save and what one more point of quality (the whole quality of one query) costs, in US dollars; under a
+    `predicted_quality` where no query is placed. `dual_prices` are the US dollars that one more slot of each
+    core would save and that one more point of quality (the whole quality of one query) costs; under a
     budget, the points of quality that one more slot, and one more dollar, would give.
     """
     return {
-        "targets": [_route_summary(route, batch.cores) for route in batch.routes],
+        "targets": [_routing_summary(routing) for routing in batch.routings],
         "seconds": batch.seconds,
         "queries": len(batch.queries),
     }
 
 
-def _route_summary(route: Route, cores: Sequence[Core]) -> dict[str, Any]:
-    assignment = route.assignment
-    taken = np.bincount(assignment.core[assignment.core != WAITS], minlength=len(cores)).tolist()
-    slot = np.broadcast_to(assignment.dual_prices.slot, len(cores)).tolist()
+def _routing_summary(routing: Routing) -> dict[str, Any]:
     return {
-        **_asked(route),
-        "met": bool(assignment.met),
-        "predicted_quality": _finite(assignment.quality),
-        "predicted_cost": _finite(assignment.cost),
-        "lower_bound": _finite(assignment.lower_bound),
-        "gap": _finite(assignment.gap),
-        "per_core": {core.name: count for core, count in zip(cores, taken, strict=True)},
+        **_goal(routing),
+        "met": routing.met,
+        "predicted_quality": _finite(routing.predicted_quality),
+        "predicted_cost": _finite(routing.predicted_cost),
+        "lower_bound": _finite(routing.lower_bound),
+        "gap": _finite(routing.gap),
+        "per_core": routing.per_core,
         "dual_prices": {
-            "slot": {core.name: _finite(price) for core, price in zip(cores, slot, strict=True)},
-            "quality": _finite(assignment.dual_prices.quality),
+            "slot": {name: _finite(price) for name, price in routing.slot_prices.items()},
+            "quality": _finite(routing.quality_price),
         },
     }
 
 
-def _asked(route: Route) -> dict[str, float]:
-    """What the route was to reach."""
-    if route.budget is not None:
-        return {"budget_usd": route.budget}
-    return {} if route.quality_target is None else {"quality_target": route.quality_target}
+def _goal(routing: Routing) -> dict[str, float]:
+    if routing.budget is not None:
+        return {"budget_usd": routing.budget}
+    return {} if routing.quality_target is None else {"quality_target": routing.quality_target}
 
 
 def _finite(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Routing a batch: estimates, limits, then one assignment per quality target."""
+"""Routing a batch of files: read them, fit the predictor, then one routing per quality target or budget."""
 
 from __future__ import annotations
 
@@ -9,57 +9,46 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from eccos_aios.assign import Assignment, AssignmentProblem, solve
 from eccos_aios.batch.queries import Query, read_queries
 from eccos_aios.core import Core, read_manifest
 from eccos_aios.errors import QueryError
 from eccos_aios.history import ReadReport, Record, read_history
-from eccos_aios.predict import Estimates, Predictor, default_predictor
-from eccos_aios.requirements import allowed_cores, why_none
+from eccos_aios.predict import HybridPredictor, Predictor
+from eccos_aios.requirements import why_none
+from eccos_aios.router import EstimatedBatch, Router, Routing
 
 OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Route:
-    """Where the batch goes at one quality target, or at one budget (US dollars); the other is None."""
-
-    quality_target: float | None
-    budget: float | None
-    assignment: Assignment
-
-
-@dataclass(frozen=True)
 class Batch:
-    """A routed batch of N queries over M cores.
+    """A routed batch of queries.
 
     Attributes
     ----------
-    estimates : Estimates
-        Arrays of shape (N, M).
-    cost : ndarray of shape (N, M)
-        Estimated US dollars.
-    allowed : ndarray of bool of shape (N, M)
-        Where each query may go at all.
-    routes : tuple of Route
-        One a target, then one a budget.
+    queries : tuple of Query
+    estimated : EstimatedBatch
+        Their estimates over all cores.
+    routings : tuple of Routing
+        One per target, then one per budget.
     seconds : dict of str to float
         ``load``, ``fit``, ``predict`` and ``solve``, the last summed over the targets.
     """
 
     queries: tuple[Query, ...]
-    cores: tuple[Core, ...]
-    estimates: Estimates
-    cost: NDArray[np.float64]
-    allowed: NDArray[np.bool_]
-    routes: tuple[Route, ...]
+    estimated: EstimatedBatch
+    routings: tuple[Routing, ...]
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def cores(self) -> tuple[Core, ...]:
+        """In the order of the columns."""
+        return self.estimated.cores
 
     def refusals(self) -> list[str]:
         """One line for each query that no core may take, and why."""
-        nowhere = np.flatnonzero(~self.allowed.any(axis=1))
+        nowhere = np.flatnonzero(~self.estimated.candidates.allowed.any(axis=1))
         return [
             f"{self.queries[row].source}: {why_none(self.queries[row].needs, self.cores)}" for row in nowhere
         ]
@@ -72,11 +61,12 @@ def assign_files(
     targets: Sequence[float],
     *,
     budgets: Sequence[float] = (),
+    predictor: Predictor | None = None,
     skip_bad_records: bool = False,
     report: ReadReport | None = None,
     on_step: OnStep = lambda step: None,
 ) -> Batch:
-    """Read the files and route the batch.
+    """Read the files and route the batch; `predictor` as in `assign_batch`.
 
     Raises
     ------
@@ -90,7 +80,16 @@ def assign_files(
         batch = read_queries(queries)
         on_step("reading the history")
         records = read_history(history, skip_bad_records=skip_bad_records, report=report)
-    return assign_batch(records, cores, batch, targets, budgets=budgets, seconds=seconds, on_step=on_step)
+    return assign_batch(
+        records,
+        cores,
+        batch,
+        targets,
+        budgets=budgets,
+        predictor=predictor,
+        seconds=seconds,
+        on_step=on_step,
+    )
 
 
 def assign_batch(
@@ -109,17 +108,17 @@ def assign_batch(
     Parameters
     ----------
     cores : sequence of Core
-        A core's quota is the number of queries that it may take; without one it is unlimited.
+        As in `Router`.
     targets : sequence of float
         Mean quality to reach, 0 to 1, at least cost.
     budgets : sequence of float
         US dollars that the batch may cost, at best quality.
     predictor : Predictor, optional
-        Unfitted. Default: `eccos_aios.predict.default_predictor`.
+        Unfitted. Default: `HybridPredictor`.
     seconds : dict, optional
-        Where the time of each step is added.
+        The time of each step is added here.
     on_step : callable
-        Told what begins.
+        Called with a description of each step before it begins.
 
     Raises
     ------
@@ -128,28 +127,23 @@ def assign_batch(
     """
     seconds = {} if seconds is None else seconds
     _require_known_cores(queries, cores)
-    allowed = allowed_cores([query.needs for query in queries], cores)
-    predictor = default_predictor() if predictor is None else predictor
+    predictor = HybridPredictor() if predictor is None else predictor
     with _timed(seconds, "fit"):
         on_step(f"learning from {len(history)} records")
         predictor.fit(history)
     with _timed(seconds, "predict"):
         on_step(f"estimating {len(queries)} queries")
-        estimates = predictor.predict([query.text for query in queries], [core.name for core in cores])
-        cost = estimates.cost(cores)
-    quota = np.array([len(queries) if core.quota is None else core.quota for core in cores], dtype=np.int64)
-    routes = []
+        estimated = Router(cores, predictor).estimate([(query.text, query.needs) for query in queries])
+    routings = []
     for target in targets:
         on_step(f"assigning at quality target {target:g}")
         with _timed(seconds, "solve"):
-            problem = AssignmentProblem(cost, estimates.quality, quota, target, allowed)
-            routes.append(Route(target, None, solve(problem)))
+            routings.append(estimated.route(quality_target=target))
     for budget in budgets:
         on_step(f"assigning for ${budget:g}")
         with _timed(seconds, "solve"):
-            problem = AssignmentProblem(cost, estimates.quality, quota, 0.0, allowed, budget=budget)
-            routes.append(Route(None, budget, solve(problem)))
-    return Batch(tuple(queries), tuple(cores), estimates, cost, allowed, tuple(routes), seconds)
+            routings.append(estimated.route(budget=budget))
+    return Batch(tuple(queries), estimated, tuple(routings), seconds)
 
 
 def _require_known_cores(queries: Sequence[Query], cores: Sequence[Core]) -> None:

@@ -1,37 +1,23 @@
-"""The experiment: recorded outcomes replayed under every policy, and a kernel measured under load."""
+"""Benchmarks for users: recorded outcomes replayed under every policy, and a kernel measured under load."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from eccos_aios.lazy import lazy_names
+
+# The replay imports scikit-learn and FAISS, which the command line does not wait for.
 if TYPE_CHECKING:
-    from eccos_aios.bench.replay import Played, Replay, replay_history
-    from eccos_aios.bench.report import headline_table, policy_table, results_of, write_report
-
-# the replay needs scikit-learn and FAISS, which the command line does not wait for
-_LAZY = {
-    "Played": "replay",
-    "Replay": "replay",
-    "headline_table": "report",
-    "policy_table": "report",
-    "replay_history": "replay",
-    "results_of": "report",
-    "write_report": "report",
-}
-
-__all__ = [
-    "Played",
-    "Replay",
-    "headline_table",
-    "policy_table",
-    "replay_history",
-    "results_of",
-    "write_report",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from eccos_aios.bench.replay import PolicyOutcome as PolicyOutcome
+    from eccos_aios.bench.replay import Replay as Replay
+    from eccos_aios.bench.replay import replay_history as replay_history
+    from eccos_aios.bench.report import results_of as results_of
+    from eccos_aios.bench.report import write_report as write_report
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "replay": "PolicyOutcome Replay replay_history",
+            "report": "results_of write_report",
+        },
+    )

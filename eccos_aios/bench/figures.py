@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from eccos_aios.bench.fold import FloatArray
-from eccos_aios.bench.replay import Played, Replay
-from eccos_aios.bench.smart import THRESHOLD
+from eccos_aios.bench.policy import SMART_THRESHOLD
+from eccos_aios.bench.replay import PolicyOutcome, Replay
 
 RESAMPLES = 1000  # of the bootstrap
 INTERVAL = (2.5, 97.5)  # percentiles
-BASELINE = "smart"  # at `THRESHOLD`
+BASELINE = "smart"  # at `SMART_THRESHOLD`
 BEST_SINGLE, ORACLE = "best-single", "oracle"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number and its 95 % interval; NaN where it cannot be told."""
+    """A number and its 95 % interval; NaN where it is undefined."""
 
     value: float
     low: float
@@ -37,7 +37,7 @@ class Point:
     cost, promised_cost : Figure
         US dollars per 1,000 placed calls.
     placed : float
-        Share of the calls that found a core.
+        Share of the calls that were assigned a core.
     per_core : dict of str to int
         Calls on each core.
     """
@@ -62,15 +62,15 @@ class Headline:
     Attributes
     ----------
     cost_share : Figure
-        Its cost where it reaches SmartRouting's quality, over SmartRouting's cost.
+        Its cost at SmartRouting's quality, divided by SmartRouting's cost.
     quality_gain : Figure
-        Its quality at SmartRouting's cost over SmartRouting's, less 1.
+        Its quality at SmartRouting's cost, divided by SmartRouting's, less 1.
     gap_closed : Figure
-        How far its best level comes from the best single core's quality to the oracle's.
+        Share of the gap between the best single core's quality and the oracle's that its best level closes.
     worst_promise : Figure
-        Promised less delivered quality at the level where that is most.
+        Predicted less delivered quality at the level where that is most.
     cost_error : Figure
-        Promised over delivered cost, less 1, at the level where that is furthest from 0.
+        Predicted over delivered cost, less 1, at the level where that is furthest from 0.
     """
 
     policy: str
@@ -83,14 +83,14 @@ class Headline:
 
 
 class Sample:
-    """Means of every played row over the records, and over resamples of them.
+    """Means of every outcome row over the records, and over resamples of them.
 
     The resamples are the same for all rows, so that differences between policies are paired.
     """
 
     def __init__(self, replay: Replay, seed: int = 0) -> None:
         self.replay = replay
-        records = len(replay.played[0].core)
+        records = len(replay.outcomes[0].core)
         random = np.random.default_rng(seed)
         drawn = random.multinomial(records, np.full(records, 1 / records), size=RESAMPLES)
         self._weights = np.vstack([np.ones(records), drawn])
@@ -106,13 +106,13 @@ class Sample:
 
 def points(sample: Sample) -> list[Point]:
     """All policies at all levels."""
-    played = sample.replay.played
+    outcomes = sample.replay.outcomes
     names = [core.name for core in sample.replay.cores]
     columns = {
-        "quality": sample.means([row.quality for row in played]),
-        "cost": 1000 * sample.means([row.cost for row in played]),
-        "promised_quality": sample.means([row.promised_quality for row in played]),
-        "promised_cost": 1000 * sample.means([row.promised_cost for row in played]),
+        "quality": sample.means([row.quality for row in outcomes]),
+        "cost": 1000 * sample.means([row.cost for row in outcomes]),
+        "promised_quality": sample.means([row.promised_quality for row in outcomes]),
+        "promised_cost": 1000 * sample.means([row.promised_cost for row in outcomes]),
     }
     return [
         Point(
@@ -123,16 +123,16 @@ def points(sample: Sample) -> list[Point]:
             per_core={name: int((row.core == column).sum()) for column, name in enumerate(names)},
             **{key: _figure(values[:, number]) for key, values in columns.items()},
         )
-        for number, row in enumerate(played)
+        for number, row in enumerate(outcomes)
     ]
 
 
 def headlines(sample: Sample) -> list[Headline]:
-    """Every policy with promises against the baseline, where that was played."""
+    """Every policy that makes estimates against the baseline, where that was replayed."""
     found = []
-    for limited in sorted({row.quotas for row in sample.replay.played}):
-        rows = [row for row in sample.replay.played if row.quotas == limited]
-        smart = [row for row in rows if row.policy == BASELINE and row.level == THRESHOLD]
+    for limited in sorted({row.quotas for row in sample.replay.outcomes}):
+        rows = [row for row in sample.replay.outcomes if row.quotas == limited]
+        smart = [row for row in rows if row.policy == BASELINE and row.level == SMART_THRESHOLD]
         for name in dict.fromkeys(row.policy for row in rows if row.policy.startswith("eccos")):
             own = [row for row in rows if row.policy == name]
             found.append(_headline(sample, name, own, smart, rows))
@@ -140,7 +140,7 @@ def headlines(sample: Sample) -> list[Headline]:
 
 
 def _headline(
-    sample: Sample, name: str, own: list[Played], smart: list[Played], rows: list[Played]
+    sample: Sample, name: str, own: list[PolicyOutcome], smart: list[PolicyOutcome], rows: list[PolicyOutcome]
 ) -> Headline:
     quality, cost = sample.means([row.quality for row in own]), sample.means([row.cost for row in own])
     promised = sample.means([row.promised_quality for row in own])
@@ -209,7 +209,7 @@ def _along(
 
 
 def _figure(values: FloatArray) -> Figure:
-    """The sample's value stands first, the resamples' after it."""
+    """From an array whose first value is the sample's and whose others are the resamples'."""
     resampled = values[1:][~np.isnan(values[1:])]
     if np.isnan(values[0]) or not len(resampled):
         return Figure(float(values[0]), float("nan"), float("nan"))

@@ -1,4 +1,4 @@
-"""Folds of a history: what is learned from, what is asked, and what each core really gave."""
+"""Folds of a history: the records to learn from, the calls to assign, and the recorded outcomes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-UNRECORDED_OUTPUT_TOKENS = 256.0  # what an answer of unrecorded length costs on every core
-QUOTA_SLACK = 1.5  # with quotas, all cores together take so many times the calls of a fold
+UNRECORDED_OUTPUT_TOKENS = 256.0  # assumed for an answer of unrecorded length
+QUOTA_SLACK = 1.5  # with quotas, all cores together take this many times the calls of a fold
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What every record gave on every core of the manifest, arrays of shape (records, cores).
+    """Recorded outcomes over the cores of the manifest; arrays have shape (records, cores).
 
     Attributes
     ----------
     quality : ndarray
-        NaN where nobody recorded it; a call cannot be replayed there.
+        NaN where none is recorded; a call cannot be replayed there.
     cost : ndarray
-        US dollars, of the recorded tokens; the call's own count where a core's is unknown, and
+        US dollars of the recorded tokens; where a core's are unknown, of the call's own input tokens and
         `UNRECORDED_OUTPUT_TOKENS`.
     """
 
@@ -39,17 +39,17 @@ class Truth:
 
 @dataclass(frozen=True)
 class Fold:
-    """One replay: learn from `history`, place `calls`.
+    """One replay: learn from `history`, assign `calls`.
 
     Attributes
     ----------
     rows : ndarray of shape (calls,)
-        Where the calls stand in the whole history.
+        Rows of the calls in the whole history.
     share : ndarray of shape (cores,)
-        Calls that each core may take where quotas hold: all shared out by the cores' slots, `QUOTA_SLACK`
-        times over.
+        Calls that each core may take where quotas hold: `QUOTA_SLACK` times the calls, in proportion to the
+        cores' slots.
     random : numpy.random.SeedSequence
-        For policies that throw dice.
+        Seed of policies that draw at random.
     """
 
     history: list[Record]
@@ -102,7 +102,7 @@ def folds(history: Sequence[Record], cores: Sequence[Core], count: int, seed: in
     fold = fold_numbers(history, count, seed)
     slots = np.array([core.slots for core in cores], dtype=np.float64)
     for number in range(count):
-        # a record of no core in the manifest cannot be replayed
+        # A record of no core in the manifest cannot be replayed.
         rows = np.flatnonzero((fold == number) & (~np.isnan(truth.quality)).any(axis=1))
         yield Fold(
             history=[history[row] for row in np.flatnonzero(fold != number)],

@@ -1,4 +1,4 @@
-"""Policies: who places the calls of a fold. One class with one method; the replay knows no more."""
+"""Policies: each assigns the calls of a fold to cores, once for each of its levels."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eccos_aios.assign import WAITS, AssignmentProblem, solve
-from eccos_aios.bench.fold import BoolArray, FloatArray, Fold, IntArray
-from eccos_aios.bench.lesson import Kind, Lesson
+from eccos_aios.assign import WAITS, solve
+from eccos_aios.bench.fold import BoolArray, FloatArray, IntArray
+from eccos_aios.bench.fold_estimates import FoldEstimates, Kind
+from eccos_aios.candidates import Candidates
 
+SMART_THRESHOLD = 0.7  # AIOS's performance_requirement
+SMART_THRESHOLDS = (0.5, 0.6, SMART_THRESHOLD, 0.8, 0.9)
 DEFAULT_TARGETS = (0.3, 0.4, *(round(0.5 + 0.01 * step, 2) for step in range(51)))
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Where a policy sends the calls of a fold, and what it promised.
+    """Where a policy sends the calls of a fold, and the estimates by which it chose.
 
     Attributes
     ----------
@@ -26,7 +29,7 @@ class Choice:
     core : ndarray of int of shape (calls,)
         `eccos_aios.assign.WAITS` where every core is full.
     quality, cost : ndarray of shape (calls,) or None
-        As the policy estimated them for the chosen cells.
+        The policy's own estimates of the chosen cores.
     """
 
     level: float
@@ -39,12 +42,12 @@ class Policy(ABC):
     """Places the calls of a fold, once for each of its levels."""
 
     @abstractmethod
-    def choices(self, lesson: Lesson, quota: IntArray) -> Iterator[Choice]:
-        """Place the calls by what was learned; the fold's truth is for the oracle alone.
+    def choices(self, learned: FoldEstimates, quota: IntArray) -> Iterator[Choice]:
+        """Assign the calls by the estimates; the fold's truth is for the oracle alone.
 
         Parameters
         ----------
-        lesson : Lesson
+        learned : FoldEstimates
         quota : ndarray of int of shape (cores,)
             Calls that each core may take.
         """
@@ -57,113 +60,136 @@ class Eccos(Policy):
         self.kind = kind
         self.targets = targets
 
-    def choices(self, lesson: Lesson, quota: IntArray) -> Iterator[Choice]:
-        estimates = lesson.estimates(self.kind)
-        cost = estimates.cost(lesson.fold.cores)
-        yield from _solved(lesson.fold, quota, cost, estimates.quality, self.targets)
+    def choices(self, learned: FoldEstimates, quota: IntArray) -> Iterator[Choice]:
+        fold, estimates = learned.fold, learned.estimates(self.kind)
+        candidates = Candidates(estimates.quality, estimates.cost(fold.cores), fold.allowed)
+        yield from _assigned(candidates, quota, self.targets)
 
 
 class Oracle(Policy):
-    """The constrained assignment on what really came out: no policy can do better."""
+    """The constrained assignment on the recorded outcomes: no policy can do better."""
 
     def __init__(self, targets: Sequence[float]) -> None:
         self.targets = targets
 
-    def choices(self, lesson: Lesson, quota: IntArray) -> Iterator[Choice]:
-        fold = lesson.fold
+    def choices(self, learned: FoldEstimates, quota: IntArray) -> Iterator[Choice]:
+        fold = learned.fold
         quality = np.where(fold.allowed, fold.truth.quality, 0.0)
-        yield from _solved(fold, quota, fold.truth.cost, quality, self.targets)
+        candidates = Candidates(quality, fold.truth.cost, fold.allowed)
+        yield from _assigned(candidates, quota, self.targets)
 
 
-class Fixed(Policy):
-    """A policy of one level that ranks the cores of each call, and takes them as they are free."""
+class RankingPolicy(Policy):
+    """A policy of one level that ranks the cores for each call and takes the first that has quota left."""
 
     @abstractmethod
-    def scores(self, lesson: Lesson) -> FloatArray:
-        """The higher, the sooner; shape (calls, cores)."""
+    def scores(self, learned: FoldEstimates) -> FloatArray:
+        """Preference for each core, higher is better; shape (calls, cores)."""
 
-    def choices(self, lesson: Lesson, quota: IntArray) -> Iterator[Choice]:
-        yield Choice(float("nan"), in_turn(self.scores(lesson), quota, lesson.fold.allowed))
+    def choices(self, learned: FoldEstimates, quota: IntArray) -> Iterator[Choice]:
+        yield Choice(float("nan"), in_turn(self.scores(learned), quota, learned.fold.allowed))
 
 
-class First(Fixed):
+class First(RankingPolicy):
     """The first core of the manifest: what AIOS's sequential strategy does with one call at a time."""
 
-    def scores(self, lesson: Lesson) -> FloatArray:
-        return np.tile(-np.arange(len(lesson.fold.cores), dtype=np.float64), (len(lesson.fold.calls), 1))
+    def scores(self, learned: FoldEstimates) -> FloatArray:
+        return np.tile(-np.arange(len(learned.fold.cores), dtype=np.float64), (len(learned.fold.calls), 1))
 
 
-class Random(Fixed):
-    """Any core."""
+class Random(RankingPolicy):
+    """A core at random."""
 
-    def scores(self, lesson: Lesson) -> FloatArray:
-        shape = len(lesson.fold.calls), len(lesson.fold.cores)
-        return np.random.default_rng(lesson.fold.random).random(shape)
+    def scores(self, learned: FoldEstimates) -> FloatArray:
+        shape = len(learned.fold.calls), len(learned.fold.cores)
+        return np.random.default_rng(learned.fold.random).random(shape)
 
 
-class Balance(Fixed):
-    """The least loaded core (the paper's BA): calls go round."""
+class Balance(RankingPolicy):
+    """The cores in turn (the paper's BA)."""
 
-    def scores(self, lesson: Lesson) -> FloatArray:
-        calls, cores = len(lesson.fold.calls), len(lesson.fold.cores)
+    def scores(self, learned: FoldEstimates) -> FloatArray:
+        calls, cores = len(learned.fold.calls), len(learned.fold.cores)
         return -((np.arange(cores) - np.arange(calls)[:, None]) % cores).astype(np.float64)
 
 
-class Length(Fixed):
-    """The core of the shortest predicted answer (S3), whatever its quality."""
+class Length(RankingPolicy):
+    """The core with the shortest predicted answer (S3), regardless of quality."""
 
-    def scores(self, lesson: Lesson) -> FloatArray:
-        return -lesson.estimates("trained").output_tokens
-
-
-class Cheapest(Fixed):
-    """The core of the least predicted cost, whatever its quality."""
-
-    def scores(self, lesson: Lesson) -> FloatArray:
-        return -lesson.estimates("trained").cost(lesson.fold.cores)
+    def scores(self, learned: FoldEstimates) -> FloatArray:
+        return -learned.estimates("trained").output_tokens
 
 
-class BestSingle(Fixed):
-    """The core of the best mean in the history, for all calls."""
+class Cheapest(RankingPolicy):
+    """The core with the least predicted cost, regardless of quality."""
 
-    def scores(self, lesson: Lesson) -> FloatArray:
-        quality = lesson.past.quality
+    def scores(self, learned: FoldEstimates) -> FloatArray:
+        return -learned.estimates("trained").cost(learned.fold.cores)
+
+
+class BestSingle(RankingPolicy):
+    """The core with the best mean quality in the history, for all calls."""
+
+    def scores(self, learned: FoldEstimates) -> FloatArray:
+        quality = learned.past.quality
         known = ~np.isnan(quality)
         means = np.where(known, quality, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        return np.tile(means, (len(lesson.fold.calls), 1))
+        return np.tile(means, (len(learned.fold.calls), 1))
+
+
+class Smart(Policy):
+    """AIOS's SmartRouting by its own rule, see `FoldEstimates.neighbour_means`.
+
+    The cheapest core whose neighbours' mean reaches the threshold, else the one of the best mean.
+    """
+
+    def choices(self, learned: FoldEstimates, quota: IntArray) -> Iterator[Choice]:
+        quality, cost = learned.neighbour_means
+        cheapness = 2.0 - cost / max(float(cost.max(initial=0.0)), 1e-30)
+        rows = np.arange(len(quality))
+        for threshold in SMART_THRESHOLDS:
+            scores = np.where(quality >= threshold, cheapness, quality - 1.0)
+            core = in_turn(scores, quota, learned.fold.allowed)
+            yield Choice(threshold, core, quality[rows, core], cost[rows, core])
+
+
+class KnnArgmax(Policy):
+    """The core with the best mean among the neighbours, regardless of cost."""
+
+    def choices(self, learned: FoldEstimates, quota: IntArray) -> Iterator[Choice]:
+        quality, cost = learned.neighbour_means
+        core = in_turn(quality, quota, learned.fold.allowed)
+        rows = np.arange(len(quality))
+        yield Choice(float("nan"), core, quality[rows, core], cost[rows, core])
 
 
 def in_turn(scores: FloatArray, quota: IntArray, allowed: BoolArray) -> IntArray:
-    """Each call in order of arrival to its best core that still has room; `WAITS` where none has."""
+    """Each call in order of arrival to its best core with quota left; `WAITS` where none has any."""
     ranked = np.where(allowed, scores, -np.inf)
     best = ranked.argmax(axis=1)
     if (np.bincount(best, minlength=len(quota)) <= quota).all():
         return np.where(allowed.any(axis=1), best, WAITS)
-    room = quota.copy()
+    left = quota.copy()
     core = np.full(len(scores), WAITS, dtype=np.int64)
     for call, order in enumerate(np.argsort(-ranked, axis=1, kind="stable")):
-        free = order[(room[order] > 0) & allowed[call, order]]
+        free = order[(left[order] > 0) & allowed[call, order]]
         if len(free):
             core[call] = free[0]
-            room[free[0]] -= 1
+            left[free[0]] -= 1
     return core
 
 
-def _solved(
-    fold: Fold, quota: IntArray, cost: FloatArray, quality: FloatArray, targets: Sequence[float]
-) -> Iterator[Choice]:
-    rows = np.arange(len(fold.calls))
+def _assigned(candidates: Candidates, quota: IntArray, targets: Sequence[float]) -> Iterator[Choice]:
+    rows = np.arange(len(candidates.cost))
     for target in targets:
-        core = solve(AssignmentProblem(cost, quality, quota, target, fold.allowed)).core
-        yield Choice(target, core, quality[rows, core], cost[rows, core])
+        core = solve(candidates.problem(target, quota=quota)).core
+        yield Choice(target, core, candidates.quality[rows, core], candidates.cost[rows, core])
 
 
 def policies(targets: Sequence[float] = DEFAULT_TARGETS) -> dict[str, Policy]:
     """All policies by name."""
-    from eccos_aios.bench.smart import KnnArgmax, Smart
-
     return {
-        "eccos": Eccos("hybrid", targets),
+        "eccos": Eccos("chosen", targets),
         "eccos-r": Eccos("retrieval", targets),
         "eccos-t": Eccos("trained", targets),
         "smart": Smart(),

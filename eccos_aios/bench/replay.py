@@ -9,17 +9,18 @@ import numpy as np
 
 from eccos_aios.assign import WAITS
 from eccos_aios.bench.fold import FloatArray, IntArray, Truth, folds, recorded_truth
-from eccos_aios.bench.lesson import Lesson
+from eccos_aios.bench.fold_estimates import FoldEstimates
 from eccos_aios.bench.policy import DEFAULT_TARGETS, Choice, policies
 from eccos_aios.core import Core
 from eccos_aios.history import Record
+from eccos_aios.predict import PredictorSpec
 
 OnStep = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Played:
-    """One policy at one level over the whole history, arrays of shape (records,).
+class PolicyOutcome:
+    """One policy at one level over the whole history; arrays have shape (records,).
 
     Attributes
     ----------
@@ -29,11 +30,11 @@ class Played:
     level : float
         Quality target or threshold; NaN where the policy has none.
     core : ndarray of int
-        Column in the manifest; -1 where the call found no room or cannot be replayed.
+        Column in the manifest; -1 where no quota was left for the call or it cannot be replayed.
     quality, cost : ndarray
-        What the call gave, and US dollars; NaN where it was not placed.
+        Recorded quality, and US dollars; NaN where the call was not placed.
     promised_quality, promised_cost : ndarray
-        What the policy expected; NaN where it does not say.
+        The policy's estimates; NaN where it makes none.
     """
 
     policy: str
@@ -48,11 +49,11 @@ class Played:
 
 @dataclass(frozen=True)
 class Replay:
-    """What a replay gave, and what it was played on.
+    """The results of a replay, and its data.
 
     Attributes
     ----------
-    played : tuple of Played
+    outcomes : tuple of PolicyOutcome
     best_single, oracle : float
         Mean quality of the best core for all calls, and of the best core for each.
     """
@@ -63,7 +64,7 @@ class Replay:
     seed: int
     best_single: float
     oracle: float
-    played: tuple[Played, ...]
+    outcomes: tuple[PolicyOutcome, ...]
 
 
 def replay_history(
@@ -75,6 +76,7 @@ def replay_history(
     targets: Sequence[float] = DEFAULT_TARGETS,
     quotas: Sequence[bool] = (False, True),
     seed: int = 0,
+    predictor: PredictorSpec | None = None,
     on_step: OnStep = lambda what, done, total: None,
 ) -> Replay:
     """Replay a history under policies, without and with quotas.
@@ -83,7 +85,7 @@ def replay_history(
     ----------
     history : sequence of Record
     cores : sequence of Core
-        Only what the history recorded of these can be replayed.
+        Only outcomes recorded for these can be replayed.
     fold_count : int
         Folds; records of one query are never in two.
     names : sequence of str, optional
@@ -91,11 +93,13 @@ def replay_history(
     targets : sequence of float
         Quality targets of the policies that have any.
     quotas : sequence of bool
-        False: every core may take all calls. True: the calls are shared out by the cores' slots.
+        False: every core may take all calls. True: quotas in proportion to the cores' slots.
     seed : int
         Of the folds and of the random policy.
+    predictor : PredictorSpec, optional
+        The predictor of policy ``eccos``; ``eccos-r`` and ``eccos-t`` use its embedder. Default: the hybrid.
     on_step : callable
-        Told what is played next, and how much of how much is done.
+        Called with the next step, the number of steps done, and their total.
 
     Raises
     ------
@@ -112,17 +116,17 @@ def replay_history(
     replayable = known_cells.any(axis=1)
     if not replayable.any():
         raise ValueError("history: no outcome of any core of the manifest")
-    board: dict[tuple[str, bool, str], _Sheet] = {}
+    tables: dict[tuple[str, bool, str], _OutcomeTable] = {}
     steps, done = fold_count * len(quotas) * len(chosen), 0
     for number, fold in enumerate(folds(history, cores, fold_count, seed)):
-        lesson = Lesson(fold)
+        estimates = FoldEstimates(fold, predictor)
         for limited in quotas:
             quota = fold.share if limited else np.full(len(cores), len(fold.calls), dtype=np.int64)
             for name in chosen:
                 on_step(f"fold {number + 1} of {fold_count}, {name}", done, steps)
-                for choice in known[name].choices(lesson, quota):
+                for choice in known[name].choices(estimates, quota):
                     key = (name, limited, repr(choice.level))
-                    board.setdefault(key, _Sheet(len(history), choice.level)).enter(fold.rows, choice)
+                    tables.setdefault(key, _OutcomeTable(len(history), choice.level)).enter(fold.rows, choice)
                 done += 1
     on_step("", done, steps)
     means = np.where(known_cells, truth.quality, 0.0).sum(axis=0) / np.maximum(known_cells.sum(axis=0), 1)
@@ -133,12 +137,12 @@ def replay_history(
         seed=seed,
         best_single=float(means.max()),
         oracle=float(np.nanmax(truth.quality[replayable], axis=1).mean()),
-        played=tuple(sheet.played(name, limited, truth) for (name, limited, _), sheet in board.items()),
+        outcomes=tuple(sheet.outcome(name, limited, truth) for (name, limited, _), sheet in tables.items()),
     )
 
 
-class _Sheet:
-    """Collects the folds of one policy at one level."""
+class _OutcomeTable:
+    """The outcomes of one policy at one level, collected over the folds."""
 
     def __init__(self, records: int, level: float) -> None:
         self.level = level
@@ -152,11 +156,11 @@ class _Sheet:
             if part is not None:
                 array[rows] = np.where(choice.core == WAITS, np.nan, part)
 
-    def played(self, name: str, quotas: bool, truth: Truth) -> Played:
-        """The same with what really came out."""
+    def outcome(self, name: str, quotas: bool, truth: Truth) -> PolicyOutcome:
+        """The same with the recorded qualities and costs."""
         rows = np.arange(len(self.core))
         placed = self.core != WAITS
-        return Played(
+        return PolicyOutcome(
             policy=name,
             quotas=quotas,
             level=self.level,

@@ -9,43 +9,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eccos_aios.cli.progress import shown_steps
+from eccos_aios.cli import options
+from eccos_aios.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from eccos_aios.bench.kernel import KernelRow
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-KERNEL_CALLERS = (1, 40)
-TABLE_WIDTH = 112  # columns that the widest table needs; a narrower terminal wraps it
+DEFAULT_CALLERS = (1, 40)
 
 
 @click.command("kernel")
-@click.option(
-    "--aios", type=FOLDER, envvar="AIOS_HOME", required=True, help="AIOS's checkout.  [default: $AIOS_HOME]"
-)
-@click.option(
-    "--python", type=click.Path(path_type=Path), help="AIOS's interpreter.  [default: AIOS/.venv/bin/python]"
-)
-@click.option(
-    "--callers",
-    type=click.IntRange(min=1),
-    multiple=True,
-    default=KERNEL_CALLERS,
-    show_default=True,
-    help="Agents that call at once; repeat it for several loads.",
-)
-@click.option("--calls-per-caller", type=click.IntRange(min=1), default=8, show_default=True)
+@options.aios()
+@click.option("--python", type=options.FILE, help="AIOS's interpreter.  [default: AIOS/.venv/bin/python]")
+@options.callers(default=DEFAULT_CALLERS)
+@click.option("--calls-per-caller", type=options.COUNT, default=8, show_default=True)
 @click.option(
     "--latency", type=click.FloatRange(min=0), default=0.2, show_default=True, help="Seconds a core takes."
 )
-@click.option("--quota", type=click.IntRange(min=1), default=16, show_default=True, help="Of each core.")
-@click.option(
-    "--quality-target",
-    type=click.FloatRange(0, 1),
-    default=0.85,
-    show_default=True,
-    help="What ECCOS has to reach.",
-)
+@click.option("--quota", type=options.COUNT, default=16, show_default=True, help="Of each core.")
+@options.quality_target(default=0.85, help="Mean quality that ECCOS has to reach.")
 @click.option(
     "--scheduler",
     "schedulers",
@@ -54,8 +36,8 @@ TABLE_WIDTH = 112  # columns that the widest table needs; a narrower terminal wr
     default=("fifo", "eccos"),
     show_default=True,
 )
-@click.option("--out", type=FOLDER, help="Folder for kernel.json and kernel.png.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+@options.out_folder(help="Folder for kernel.json and kernel.png.")
+@options.as_json()
 def kernel(
     aios: Path,
     python: Path | None,
@@ -70,9 +52,9 @@ def kernel(
 ) -> None:
     """A real AIOS kernel under FIFO and under ECCOS, on the same load over two sandbox cores.
 
-    One core is dear and right about every question, the other is cheap and right about easy ones; ECCOS has
-    a history of other questions of these kinds. The checkout is copied; its own config is not touched.
-    This package must be installed in AIOS's environment.
+    One core is expensive and answers every question right, the other is cheap and answers the easy ones;
+    ECCOS has a history of other questions of these kinds. The checkout is copied; its own config is not
+    touched. This package must be installed in AIOS's environment.
 
     \b
     Examples:
@@ -81,7 +63,7 @@ def kernel(
     """
     from eccos_aios.bench.kernel import Load, kernel_bench, rows_as_json
 
-    with shown_steps() as on_step:
+    with show_progress() as on_step:
         rows = kernel_bench(
             aios.expanduser().resolve(),
             python,
@@ -105,13 +87,22 @@ def kernel(
 
 
 def _print_kernel(rows: Sequence[KernelRow]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from eccos_aios.cli.table import make_table, print_tables
 
-    table = Table(box=None, padding=(0, 1))
-    for name in ("callers", "", "calls/s", "p50 s", "p95 s", "p99 s", "US $", "right", "busy", "errors"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("most at once: " + ", ".join(rows[0].max_in_flight), no_wrap=True)
+    table = make_table(
+        "callers",
+        "scheduler",
+        "calls/s",
+        "p50 s",
+        "p95 s",
+        "p99 s",
+        "US $",
+        "right",
+        "busy",
+        "errors",
+        "most at once: " + ", ".join(rows[0].max_in_flight),
+        left=("scheduler",),
+    )
     for row in sorted(rows, key=lambda row: row.callers):
         table.add_row(
             str(row.callers),
@@ -126,4 +117,4 @@ def _print_kernel(rows: Sequence[KernelRow]) -> None:
             str(row.errors),
             ", ".join(map(str, row.max_in_flight.values())),
         )
-    Console(width=max(TABLE_WIDTH, Console().width)).print(table)
+    print_tables(table)

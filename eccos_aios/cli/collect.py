@@ -11,23 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eccos_aios.cli import options
 from eccos_aios.cli.interrupt import on_interrupt
+from eccos_aios.cli.main import INTERRUPTED
 from eccos_aios.errors import ABSENT, ConfigError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from eccos_aios.collect.plan import Plan
     from eccos_aios.core import Manifest
 
-FILE = click.Path(path_type=Path)
 FAILED = 1  # exit code: calls failed, so that outcomes are missing
-INTERRUPTED = 130  # exit code of a program that Ctrl-C ended
 FORMATS = ("jsonl", "gsm8k", "mmlu", "squad", "hotpotqa")
 
 
 @click.command("collect")
-@click.option("--cores", type=FILE, required=True, help="The core manifest (YAML).")
+@options.cores()
 @click.option(
     "--questions",
     "paths",
@@ -36,15 +33,12 @@ FORMATS = ("jsonl", "gsm8k", "mmlu", "squad", "hotpotqa")
     help="Question set: JSON lines, a file of GSM8K, MMLU, SQuAD or HotpotQA, or 'builtin' for 300 generated "
     "questions. May be repeated.",
 )
+@options.out(help="The history: .jsonl, .jsonl.gz or .json. Records are appended; a store imports it later.")
 @click.option(
-    "--out",
-    type=FILE,
-    required=True,
-    help="The history: .jsonl, .jsonl.gz or .json. It is added to; a store imports it later.",
+    "--format", "form", type=click.Choice(FORMATS), help="Of the sets.  [default: recognised by content]"
 )
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Of the sets.  [default: told by content]")
 @click.option("--limit", type=click.IntRange(1), help="Ask so many of the questions, taken at random.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the questions' order and choice.")
+@options.seed(type=int, help="Of the questions' order and choice.")
 @click.option(
     "--max-usd", type=click.FloatRange(0), help="Budget of the whole history; stops before it breaks."
 )
@@ -69,13 +63,15 @@ FORMATS = ("jsonl", "gsm8k", "mmlu", "squad", "hotpotqa")
     show_default=True,
     help="Times that a call is sent again.",
 )
-@click.option("--aios", type=FILE, help="AIOS's checkout, whose config knows the cores' addresses and keys.")
+@options.aios(
+    required=False, envvar=None, help="AIOS's checkout; its config has the cores' addresses and keys."
+)
 @click.option("--base-url", help="OpenAI-compatible API of all cores that have no address of their own.")
 @click.option("--api-key-env", help="The environment variable that holds the key for --base-url.")
 @click.option("--no-text", is_flag=True, help="Leave out what the cores answered; keep how well.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with the expected price; ask nothing.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+@options.as_json()
 def collect(
     cores: Path,
     paths: tuple[str, ...],
@@ -101,9 +97,10 @@ def collect(
     api_key_env names there), or what AIOS's config says (--aios), or --base-url, or follows from a name
     like groq/llama-3.1-8b-instant. No core ever holds more calls than its quota.
 
-    Interrupted, the same command goes on where it stopped; calls under way end first, a second Ctrl-C drops
-    them. --max-usd counts what the history has cost before, and reserves for every call the most that it
-    can cost. Exits with 0 when all is recorded or the budget is used up, with 1 where calls failed.
+    After Ctrl-C the calls under way end first; a second Ctrl-C drops them. The same command then continues
+    where it stopped. --max-usd includes what the history has cost before, and reserves for every call the
+    most that it can cost. Exits with 0 when all is recorded or the budget is used up, with 1 where calls
+    failed.
 
     \b
     Examples:
@@ -112,18 +109,16 @@ def collect(
       eccos-aios collect --cores cores.yaml --questions gsm8k.jsonl --questions mmlu/astronomy_test.csv \\
         --limit 500 --aios ~/AIOS --out history.jsonl.gz
     """
-    from rich.console import Console
-
+    from eccos_aios.cli.collect_table import live_table, print_collected, print_plan
     from eccos_aios.collect.ask import Backoff
     from eccos_aios.collect.endpoint import endpoints, is_address
     from eccos_aios.collect.formats import read_questions
-    from eccos_aios.collect.journal import Journal, Recorded
+    from eccos_aios.collect.journal import Journal, RecordedOutcomes
     from eccos_aios.collect.plan import make_plan
     from eccos_aios.collect.run import Collection
-    from eccos_aios.collect.table import live_table, print_collected, print_plan
     from eccos_aios.core import read_manifest
+    from eccos_aios.http_client import require_httpx
 
-    console = Console(stderr=True)
     if base_url is not None and not is_address(base_url):
         raise ConfigError("--base-url", "", base_url, "must be an address like http://localhost:8000/v1")
     manifest = read_manifest(cores)
@@ -133,15 +128,19 @@ def collect(
     # In random order, so that whatever is recorded when it stops is a fair sample of the set.
     questions = random.Random(seed).sample(questions, min(limit or len(questions), len(questions)))
     if dry_run:
-        plan = make_plan(manifest, questions, Recorded(out), max_output_tokens)
-        _show_plan(plan, max_usd, as_json)
+        plan = make_plan(manifest, questions, RecordedOutcomes(out), max_output_tokens)
+        if as_json:
+            click.echo(json.dumps({"plan": plan.summary()}))
+        else:
+            print_plan(plan, max_usd)
         return
+    require_httpx()
     where = endpoints(manifest, str(cores), aios=aios, base_url=base_url, api_key_env=api_key_env)
     with closing(Journal(out)) as journal:
         plan = make_plan(manifest, questions, journal, max_output_tokens)
         if not as_json and plan.to_ask:
-            print_plan(plan, console, max_usd)
-        if plan.expected_usd and not yes and sys.stdin.isatty() and console.is_terminal:
+            print_plan(plan, max_usd, err=True)
+        if plan.expected_usd and not yes and sys.stdin.isatty() and sys.stderr.isatty():
             click.confirm("Start?", abort=True, err=True)
         collection = Collection(
             plan,
@@ -152,40 +151,29 @@ def collect(
             backoff=Backoff(attempts=retries + 1),
             keep_text=not no_text,
         )
-        with on_interrupt(collection.interrupt), live_table(collection.tallies, console) as on_progress:
-            collected = collection.run(on_progress, lambda under_way: _tell_interrupt(console, under_way))
+        with on_interrupt(collection.interrupt), live_table(collection.tallies) as on_progress:
+            collected = collection.run(on_progress, _print_interrupt)
     if as_json:
         result = {"out": str(out), "questions": len(questions), **collected.summary(), "plan": plan.summary()}
         click.echo(json.dumps(result))
     else:
-        print_collected(collected, str(out), console)
+        print_collected(collected, str(out))
     codes = {"incomplete": FAILED, "interrupted": INTERRUPTED}
     click.get_current_context().exit(codes.get(collected.ended, 0))
 
 
 def _require_prices(manifest: Manifest, source: Path) -> None:
-    """A budget means nothing where a core counts as free only because nobody knows its price."""
+    """A budget is meaningless where a core counts as free because its price is unknown."""
     for place, core in enumerate(manifest.cores):
         if core.price is None and not any(core.resolved_price.model_dump().values()):
             raise ConfigError(
                 str(source),
                 f"cores[{place}].price",
                 ABSENT,
-                f"required by --max-usd: none is known of {core.name!r}; 0 is fine for your own hardware",
+                f"required by --max-usd: none is known for {core.name!r}; 0 is fine for your own hardware",
             )
 
 
-def _show_plan(plan: Plan, max_usd: float | None, as_json: bool) -> None:
-    from rich.console import Console
-
-    from eccos_aios.collect.table import print_plan
-
-    if as_json:
-        click.echo(json.dumps({"plan": plan.summary()}))
-    else:
-        print_plan(plan, Console(), max_usd)
-
-
-def _tell_interrupt(console: Console, under_way: int) -> None:
+def _print_interrupt(under_way: int) -> None:
     if under_way:
-        console.print(f"waiting for {under_way} calls under way; once more to drop them", highlight=False)
+        click.echo(f"waiting for {under_way} calls under way; press Ctrl-C again to drop them", err=True)

@@ -8,21 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eccos_aios.cli.progress import shown_steps
+from eccos_aios.cli import options
+from eccos_aios.cli.progress import show_progress
 from eccos_aios.errors import InputError
 
 if TYPE_CHECKING:
     from eccos_aios.demo.scenario import Scenario
 
-FILE = click.Path(path_type=Path)
 DEFAULT_OUT = Path("eccos-demo")
 
 
 @click.command("demo")
-@click.option(
-    "--history", type=FILE, help="Replay this history in place of generated questions; needs --cores."
-)
-@click.option("--cores", type=FILE, help="With --history: the core manifest (YAML), for prices and quotas.")
+@options.history(required=False, help="Replay this history in place of generated questions; needs --cores.")
+@options.cores(required=False, help="With --history: the core manifest (YAML), for prices and quotas.")
 @click.option(
     "--questions",
     type=click.IntRange(1, 2000),
@@ -33,20 +31,14 @@ DEFAULT_OUT = Path("eccos-demo")
     type=click.IntRange(0, 2000),
     help="Generated records to learn from; not with --history.  [default: 480]",
 )
-@click.option(
-    "--quality-target",
-    type=click.FloatRange(0, 1),
-    help="Mean quality to reach.  [default: 0.85; of a history 95 % of its best core's]",
+@options.quality_target(
+    default=None, help="Mean quality to reach.  [default: 0.85; of a history 95 % of its best core's]"
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of questions, answers and latencies.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_OUT,
-    show_default=True,
-    help="Folder for what was learned from and asked, the results and the plot.",
+@options.seed(type=int, help="Of questions, answers and latencies.")
+@options.out_folder(
+    default=DEFAULT_OUT, help="Folder for the past records, the questions, the results and the plot."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+@options.as_json()
 def demo(
     history: Path | None,
     cores: Path | None,
@@ -62,7 +54,7 @@ def demo(
     Three made-up cores answer generated questions. With --history, sandbox cores replay what your own
     cores gave: a part of the records is asked, the rest is learned from. The first core of the manifest
     is the one that AIOS's FIFO sends every call to. Long latencies run faster, so that it ends in about a
-    minute; the table tells by how much.
+    minute; the table shows by how much.
 
     \b
     Examples:
@@ -79,10 +71,8 @@ def demo(
         raise click.UsageError(
             "--records counts generated records; from a --history all that is not asked is learned", context
         )
-    with shown_steps() as on_step:
+    with show_progress() as on_step:
         on_step("starting")
-        from rich.console import Console
-
         from eccos_aios.demo.recorded import recorded_scenario
         from eccos_aios.demo.run import FILES, run_demo
         from eccos_aios.demo.scenario import DEFAULT_QUESTIONS, DEFAULT_RECORDS, generated_scenario
@@ -101,19 +91,18 @@ def demo(
                 seed,
                 quality_target,
             )
-    result = run_demo(
-        scenario,
-        out,
-        seed=seed,
-        source=None if history is None else str(history),
-        console=Console(stderr=True, quiet=True) if as_json else Console(),
-    )
+        source = None if history is None else str(history)
+        result = run_demo(scenario, out, seed=seed, source=source, on_step=on_step)
     if as_json:
         click.echo(json.dumps(result.as_json()))
+        return
+    from eccos_aios.cli.demo_table import print_result
+
+    print_result(result)
 
 
 def _require_apart(out: Path, inputs: tuple[Path, ...], written: tuple[str, ...]) -> None:
-    """Refuse a folder where the demo's own files would take the place of what it reads."""
+    """Refuse a folder where the demo would overwrite the files that it reads."""
     for path in inputs:
         if path.name in written and path.resolve().parent == out.resolve():
             raise InputError("--out", "", str(out), f"{path} would be overwritten; name another folder")

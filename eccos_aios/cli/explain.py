@@ -10,28 +10,39 @@ from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from eccos_aios.explain import CoreEstimate, Explanation, Neighbour
-    from eccos_aios.history import Record
-    from eccos_aios.predict import HybridPredictor
+from eccos_aios.cli import options
 
-FILE = click.Path(path_type=Path)
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from eccos_aios.explain import Explanation, Neighbour
+    from eccos_aios.history import Record
+    from eccos_aios.predict import Predictor, PredictorSpec
+    from eccos_aios.router import CoreEstimate
+
 SHOWN_QUERY_LENGTH = 60  # characters of a past query in the table
 LEFT_OUT = "(text left out)"
 GOOD = 0.5  # quality from which an answer counts as good in the table
 
 
 @click.command("explain")
-@click.option("--history", type=FILE, required=True, help="What past calls taught.")
-@click.option("--cores", type=FILE, required=True, help="The core manifest (YAML).")
-@click.option("--quality-target", type=click.FloatRange(0, 1), default=0.8, show_default=True)
+@options.history()
+@options.cores()
+@options.quality_target()
 @click.option(
     "--neighbours", type=click.IntRange(min=0), default=5, show_default=True, help="Past calls to show."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+@options.predictor
+@options.as_json()
 @click.argument("query")
 def explain(
-    history: Path, cores: Path, quality_target: float, neighbours: int, as_json: bool, query: str
+    history: Path,
+    cores: Path,
+    quality_target: float,
+    neighbours: int,
+    spec: PredictorSpec,
+    as_json: bool,
+    query: str,
 ) -> None:
     """Show where a query would go, and why: past calls like it, estimates per core, the choice.
 
@@ -46,7 +57,7 @@ def explain(
     if not query.strip():
         raise click.BadParameter("is empty: write what is to be asked", param_hint="QUERY")
     manifest = read_manifest(cores)
-    records, predictor = _learned(history)
+    records, predictor = _fitted(history, spec)
     explanation = explanation_of(
         records,
         manifest.cores,
@@ -61,42 +72,38 @@ def explain(
         _print(explanation)
 
 
-def _learned(history: Path) -> tuple[Sequence[Record], HybridPredictor | None]:
-    """The records of a history and, of a store, what was fitted on them, from its cache where that holds."""
+def _fitted(history: Path, spec: PredictorSpec) -> tuple[Sequence[Record], Predictor]:
+    """The records of a history, and a predictor fitted on them; of a store, from its cache if possible."""
     from eccos_aios.history import HistoryStore, read_history
     from eccos_aios.history.schema import is_store
-    from eccos_aios.predict import HybridPredictor, fitted_predictor
+    from eccos_aios.predict import fitted_predictor
 
     if not is_store(history):
-        return read_history(history), None
-    fitted = fitted_predictor(history)
+        records = read_history(history)
+        return records, spec.make().fit(records)
+    fitted = fitted_predictor(history, spec)
+    assert fitted.mark is not None  # the history is a store
     with HistoryStore(history, read_only=True) as store:
-        if fitted.mark is None or not isinstance(fitted.predictor, HybridPredictor):
-            return list(store.records()), None
         return store.records_until(fitted.mark), fitted.predictor
 
 
 def _print(explanation: Explanation) -> None:
-    from rich.console import Console
+    from eccos_aios.cli.table import print_tables
 
-    console = Console(markup=False)
-    console.print(f"→ {explanation.core or 'no core'}: {explanation.why}\n")
+    print_tables(f"→ {explanation.core or 'no core'}: {explanation.why}\n")
     if explanation.quality_price:
-        console.print(
-            f"One more point in a hundred of quality would cost ${explanation.quality_price / 100:.6f}.\n"
-        )
-    console.print(_estimates(explanation.estimates, explanation.core))
+        point = explanation.quality_price / 100
+        print_tables(f"One more point in a hundred of quality would cost ${point:.6f}.")
+    print_tables(_estimates(explanation.estimates, explanation.core))
     if explanation.neighbours:
-        console.print()
-        console.print(_neighbours(explanation.neighbours, [row.core for row in explanation.estimates]))
+        print_tables(_neighbours(explanation.neighbours, [row.core for row in explanation.estimates]))
 
 
-def _estimates(rows: Sequence[CoreEstimate], chosen: str | None) -> object:
-    from rich.table import Table
+def _estimates(rows: Sequence[CoreEstimate], chosen: str | None) -> Table:
+    from eccos_aios.cli.table import make_table
 
-    table = Table(box=None)
-    for heading in ("", "core", "quality", "US dollars", "tokens in", "tokens out", "past calls"):
-        table.add_column(heading, no_wrap=heading in ("core", "quality", "US dollars"))
+    headings = ("", "core", "quality", "US dollars", "tokens in", "tokens out", "past calls")
+    table = make_table(*headings, left=("core",))
     for row in sorted(rows, key=lambda row: row.cost):
         table.add_row(
             "→" if row.core == chosen else "" if row.allowed else "✗",
@@ -110,10 +117,10 @@ def _estimates(rows: Sequence[CoreEstimate], chosen: str | None) -> object:
     return table
 
 
-def _neighbours(neighbours: Sequence[Neighbour], cores: Sequence[str]) -> object:
-    from rich.table import Table
+def _neighbours(neighbours: Sequence[Neighbour], cores: Sequence[str]) -> Table:
+    from eccos_aios.cli.table import make_table
 
-    table = Table("alike", "past call", "answered well by", box=None)
+    table = make_table("alike", "past call", "answered well by", left=("past call",))
     for neighbour in neighbours:
         text = " ".join(neighbour.query.split()) or LEFT_OUT
         known = [core for core in cores if core in neighbour.quality]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from eccos_aios.cli import options
+from eccos_aios.cli.progress import show_progress
+
 if TYPE_CHECKING:
     from eccos_aios.history import StoreStats
 
-FILE = click.Path(path_type=Path)
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
-store_argument = click.argument("store", type=FILE)
+store_argument = click.argument("store", type=options.FILE)
 
 
 @click.group("history")
@@ -36,23 +35,23 @@ def history() -> None:
 
 @history.command("import")
 @store_argument
-@click.argument("files", type=FILE, nargs=-1, required=True)
+@click.argument("files", type=options.FILE, nargs=-1, required=True)
 @click.option(
     "--store-text/--no-store-text",
     default=True,
     show_default=True,
     help="Keep what was asked and answered, or only hash, lengths and an embedding to learn from.",
 )
-@click.option("--skip-bad-records", is_flag=True, help="Count and report bad records; go on.")
-@as_json_option
+@options.skip_bad_records()
+@options.as_json()
 def import_(
     store: Path, files: tuple[Path, ...], store_text: bool, skip_bad_records: bool, as_json: bool
 ) -> None:
     """Add the records of FILES to STORE, which is made where it is absent.
 
     FILES are .json, .jsonl, .jsonl.gz or other stores. A record that STORE holds already is not added
-    again: it is told by its id, or by its content where it has none. A bad record stops the import; of
-    what came before it some may be stored, and once it is mended the same command adds the rest.
+    again: its id identifies it, or its content where it has no id. A bad record stops the import; some
+    records before it may be stored already, and once it is fixed the same command adds the rest.
 
     \b
     Examples:
@@ -60,35 +59,39 @@ def import_(
       eccos-aios history import history.db monday.jsonl tuesday.jsonl --json
       eccos-aios history import history.db history.jsonl --no-store-text
     """
+    from eccos_aios.cli.table import note_faults
     from eccos_aios.history import Added, HistoryStore, ReadReport, import_history
     from eccos_aios.predict import embedding_of
 
     for file in files:
-        if _is_absent(store):  # one that is made for nothing would stay behind, empty
+        if _is_absent(store):  # a store made before the error would stay behind, empty
             _require_readable(file)
         _require_content(file)
     report = ReadReport()
     added = Added()
-    with HistoryStore(store, store_text=store_text, embed=embedding_of) as kept:
+    with HistoryStore(store, store_text=store_text, embed=embedding_of) as opened:
         for file in files:
-            with _progress(f"importing {file.name}") as on_progress:
+            with show_progress() as on_step:
                 added += import_history(
-                    kept, file, skip_bad_records=skip_bad_records, report=report, on_progress=on_progress
+                    opened,
+                    file,
+                    skip_bad_records=skip_bad_records,
+                    report=report,
+                    on_progress=partial(on_step, f"importing {file.name}"),
                 )
-    if report.faults:
-        click.echo(f"bad records left out: {len(report.faults)}, the first: {report.faults[0]}", err=True)
+    note_faults(report.faults, "bad records left out")
     if as_json:
         click.echo(json.dumps({"store": str(store), **asdict(added), "bad_records": len(report.faults)}))
         return
     click.echo(f"{added.stored} records added to {store}, {added.duplicates} were in it already")
     if added.conflicts:
-        click.echo(f"{added.conflicts} of them have other content under the same id: what came first stays")
+        click.echo(f"{added.conflicts} of them have other content under the same id: the first stays")
 
 
 @history.command("export")
 @store_argument
-@click.option("--out", type=FILE, required=True, help="Where the lines go; gzipped where it ends with .gz.")
-@as_json_option
+@options.out(help="Output file, one JSON object a line; gzipped where its name ends with .gz.")
+@options.as_json()
 def export(store: Path, out: Path, as_json: bool) -> None:
     """Write what predictors learn from in STORE as JSON lines, one record each.
 
@@ -102,23 +105,22 @@ def export(store: Path, out: Path, as_json: bool) -> None:
     from eccos_aios.history import HistoryStore, export_history
 
     _require_content(store)
-    with _progress(f"exporting {store.name}") as on_progress:
+    with show_progress() as on_step:
+        on_progress = partial(on_step, f"exporting {store.name}")
         exported = export_history(HistoryStore(store, read_only=True), out, on_progress=on_progress)
     if as_json:
         click.echo(json.dumps({"out": str(out), **asdict(exported)}))
         return
     click.echo(f"{exported.records} records written to {out}")
     if exported.ungraded_calls:
-        click.echo(
-            f"{exported.ungraded_calls} calls stay behind: nobody has said how good their answers were"
-        )
+        click.echo(f"{exported.ungraded_calls} calls left out: the quality of their answers is unknown")
 
 
 @history.command("stats")
 @store_argument
-@as_json_option
+@options.as_json()
 def stats(store: Path, as_json: bool) -> None:
-    """Tell what STORE holds: records, calls of running kernels, and figures per core.
+    """Show what STORE holds: records, calls of running kernels, and figures per core.
 
     Means are over the outcomes where the figure is known.
 
@@ -140,7 +142,7 @@ def stats(store: Path, as_json: bool) -> None:
 def _is_absent(store: Path) -> bool:
     try:
         return not store.exists()
-    except OSError:  # out of reach, which whoever opens it says
+    except OSError:  # out of reach: opening it raises the error
         return False
 
 
@@ -154,7 +156,7 @@ def _require_readable(file: Path) -> None:
 
 
 def _require_content(file: Path) -> None:
-    """Refuse an empty file as a store: what was cut off at nothing would pass for one that holds nothing."""
+    """Refuse an empty file as a store: a truncated one would pass for a store without records."""
     from eccos_aios.errors import ABSENT, HistoryError
     from eccos_aios.history.schema import is_store
 
@@ -167,48 +169,26 @@ def _require_content(file: Path) -> None:
         raise HistoryError(str(file), "", ABSENT, "is empty, and no history store")
 
 
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what.replace("[", r"\["), total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
 def _print_stats(store: Path, figures: StoreStats) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
+    from eccos_aios.cli.table import figure, make_table, print_tables
 
-    console = Console(markup=False)
-    click.echo(
-        f"{store}: {figures.records} records; {figures.calls} calls, {figures.graded_calls} of known "
-        f"quality; {figures.without_text} without text; {figures.size_bytes / 2**20:.1f} MiB\n"
-    )
     headings = ["graded", "quality", "tokens out", "seconds", "calls", "failed", "dollars"]
     if not figures.calls:
         headings = headings[:4]
-    table = Table(Column("core", overflow="fold"), box=None)
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = make_table("core", *headings)
     for name, core in figures.cores.items():
         row = [
             str(core.graded),
-            _figure(core.quality, ".3f"),
-            _figure(core.output_tokens, ".1f"),
-            _figure(core.latency_s, ".2f"),
+            figure(core.quality, ".3f"),
+            figure(core.output_tokens, ".1f"),
+            figure(core.latency_s, ".2f"),
             str(core.calls),
             str(core.failed),
             f"{core.cost_usd:.4f}",
         ]
         table.add_row(name, *row[: len(headings)])
-    console.print(table)
-
-
-def _figure(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
+    print_tables(
+        f"{store}: {figures.records} records; {figures.calls} calls, {figures.graded_calls} of known "
+        f"quality; {figures.without_text} without text; {figures.size_bytes / 2**20:.1f} MiB",
+        table,
+    )

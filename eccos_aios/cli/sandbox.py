@@ -10,26 +10,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eccos_aios.cli import options
 from eccos_aios.cli.interrupt import on_interrupt
-from eccos_aios.cli.progress import shown_steps
+from eccos_aios.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from eccos_aios.core import Core
 
-FILE = click.Path(path_type=Path)
-
 
 @click.command("sandbox")
 @click.option(
-    "--write-manifest", "manifest", type=FILE, help="Write a manifest with the addresses, on free ports."
+    "--write-manifest",
+    "manifest",
+    type=options.FILE,
+    help="Write a manifest with the addresses, on free ports.",
 )
-@click.option(
-    "--cores",
-    type=FILE,
+@options.cores(
+    required=False,
     help="Cores of this manifest, at its loopback base_urls; with --write-manifest on free ports.",
 )
-@click.option(
-    "--history", type=FILE, help="Replay the outcomes that it recorded, in place of the three made-up cores."
+@options.history(
+    required=False, help="Replay the outcomes that it recorded, in place of the three made-up cores."
 )
 @click.option(
     "--time-scale",
@@ -38,8 +39,8 @@ FILE = click.Path(path_type=Path)
     show_default=True,
     help="Factor on every latency.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the made-up cores' answers.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+@options.seed(type=int, help="Of the made-up cores' answers.")
+@options.as_json()
 def sandbox(
     manifest: Path | None,
     cores: Path | None,
@@ -51,8 +52,8 @@ def sandbox(
     """Serve OpenAI-compatible cores on this machine, to try everything without a model.
 
     Three made-up cores, large, medium and small, answer the questions of `collect --questions builtin`,
-    each as well as it can. With --history, cores replay what was recorded of them, with its latencies. They
-    serve until Ctrl-C, on the loopback interface alone.
+    with different skill. With --history, cores replay their recorded outcomes and latencies. They serve
+    until Ctrl-C, on the loopback interface alone.
 
     \b
     Examples:
@@ -68,22 +69,22 @@ def sandbox(
         raise click.UsageError(
             "needs --write-manifest, or --cores with addresses", click.get_current_context()
         )
-    with shown_steps() as on_step:
+    with show_progress() as on_step:
         on_step("starting")
-        from eccos_aios.demo.local import local_cores, require_own, served, write_manifest
+        from eccos_aios.demo.local import local_cores, require_own_manifest, serve_cores, write_manifest
 
         if manifest is not None:
-            require_own(manifest)
+            require_own_manifest(manifest)
         local = local_cores(cores, history, seed=seed, free_ports=manifest is not None)
     ended = threading.Event()
-    with on_interrupt(ended.set), served(local, time_scale) as at:
+    with on_interrupt(ended.set), serve_cores(local, time_scale) as at:
         if manifest is not None:
             write_manifest(manifest, at)
-        _tell(at, manifest, as_json)
+        _print_addresses(at, manifest, as_json)
         ended.wait()
 
 
-def _tell(cores: Sequence[Core], manifest: Path | None, as_json: bool) -> None:
+def _print_addresses(cores: Sequence[Core], manifest: Path | None, as_json: bool) -> None:
     if as_json:
         addresses = {core.name: core.base_url for core in cores}
         click.echo(json.dumps({"manifest": None if manifest is None else str(manifest), "cores": addresses}))

@@ -1,31 +1,26 @@
-"""Chat completions of one core over HTTP: one attempt, and what it gave or why it failed."""
+"""Chat completions of one core over HTTP: one attempt, with its answer or the reason why it failed."""
 
 from __future__ import annotations
 
-import http.client
 import json
-import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from eccos_aios.collect.endpoint import Endpoint
-from eccos_aios.collect.proxy import AUTHENTICATION_REQUIRED, proxy_of
-from eccos_aios.connections import Connections, NotSentError
 from eccos_aios.errors import without_secrets
-from eccos_aios.version import __version__
+from eccos_aios.http_client import HttpClient, NoResponseError, NotSentError
 
-DEFAULT_TIMEOUT_S = 300.0  # seconds without a byte; a local core may think for minutes before its first
+DEFAULT_TIMEOUT_S = 300.0  # seconds without a byte; a local core may take minutes before its first
 RETRIED_STATUSES = frozenset({408, 429, *range(500, 600)})
-REFUSED_STATUSES = frozenset({401, 403})  # the key is wrong: no other call will fare better
+REFUSED_STATUSES = frozenset({401, 403})  # the key is wrong: every call would fail
 LONGEST_CODE = 80  # characters of a provider's error code that are shown
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a core answered.
+    """The answer of a core.
 
     Attributes
     ----------
@@ -34,7 +29,7 @@ class Answer:
     tool_calls : list of dict or None
         In OpenAI's format.
     input_tokens, output_tokens : int or None
-        As the provider counted them; None where it does not say.
+        As the provider counted them; None where it does not report them.
     latency_s : float
         Seconds from sending the request to the end of the answer.
     """
@@ -52,17 +47,17 @@ class AttemptError(Exception):
     Attributes
     ----------
     status : int or None
-        The HTTP status; None where the connection failed or what came is no completion.
+        The HTTP status; None where the connection failed or the response is not a completion.
     may_cost : bool
-        Whether the provider may send a bill all the same: it had the request and gave no error.
+        Whether the provider may bill the attempt: it received the request and reported no error.
     retry_after_s : float or None
-        What the provider asks for.
+        Seconds that the provider asks to wait.
     parameter : str or None
-        The parameter of the request that the provider says is wrong.
+        The parameter of the request that the provider refuses.
     timed_out : bool
-        Whether no answer came in time, so that the core may hold the call for a moment longer.
+        Whether no answer came in time; the core may hold the call for a moment longer.
     unreachable : bool
-        Whether there was no connection.
+        Whether the request was not sent, for lack of a connection.
     """
 
     def __init__(
@@ -85,8 +80,8 @@ class AttemptError(Exception):
         self.unreachable = unreachable
 
     @property
-    def may_pass(self) -> bool:
-        """Whether the same request may succeed another time."""
+    def is_transient(self) -> bool:
+        """Whether the same request may succeed later."""
         return self.status is None or self.status in RETRIED_STATUSES
 
     @property
@@ -96,31 +91,23 @@ class AttemptError(Exception):
 
 
 class Client:
-    """Sends requests to one endpoint, from any thread, over connections that it keeps alive.
-
-    A proxy that the environment names is used, as `proxy_of` says.
+    """Sends requests to one endpoint, from any thread.
 
     Raises
     ------
+    MissingExtraError
+        httpx is not installed.
     ConfigError
-        The environment names a proxy that is none.
+        The environment names a proxy that cannot be used.
     """
 
     def __init__(self, endpoint: Endpoint, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        parts = urlsplit(endpoint.url)
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self._scheme, self._host, self._port = parts.scheme, parts.hostname or "", parts.port
-        self._proxy = proxy_of(parts.scheme, self._host, self._port)
-        self._path = f"{parts.path.rstrip('/')}/chat/completions"
-        self._headers = {"Content-Type": "application/json", "User-Agent": f"eccos-aios/{__version__}"}
+        headers = {"Content-Type": "application/json"}
         if endpoint.key:
-            self._headers["Authorization"] = f"Bearer {endpoint.key}"
-        if self._proxy is not None and self._tls is None:
-            self._path = f"http://{parts.netloc}{self._path}"
-            self._headers.update(self._proxy.headers)
+            headers["Authorization"] = f"Bearer {endpoint.key}"
+        self._url = f"{endpoint.url.rstrip('/')}/chat/completions"
         self._key = endpoint.key
-        self._timeout_s = timeout_s
-        self._connections = Connections(self._connection)
+        self._http = HttpClient(self._url, timeout_s, headers)
 
     def complete(self, body: Mapping[str, Any]) -> Answer:
         """One attempt at a chat completion.
@@ -128,62 +115,39 @@ class Client:
         Raises
         ------
         AttemptError
-            No connection, no answer in time, an error status, or an answer that is no completion.
+            No connection, no answer in time, an error status, or a response that is not a completion.
         """
         start = time.perf_counter()
         try:
-            response, content = self._connections.post(self._path, json.dumps(body).encode(), self._headers)
+            response = self._http.send("POST", self._url, json.dumps(body).encode())
         except NotSentError as error:
-            raise AttemptError(
-                self._why_unreachable(error), status=None, may_cost=False, unreachable=True
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            timed_out = isinstance(error, TimeoutError)
-            raise AttemptError(_reason(error), status=None, may_cost=True, timed_out=timed_out) from error
+            raise AttemptError(str(error), status=None, may_cost=False, unreachable=True) from error
+        except NoResponseError as error:
+            raise AttemptError(str(error), status=None, may_cost=True, timed_out=error.timed_out) from error
         latency_s = time.perf_counter() - start
-        if response.status != 200:
-            error_body = _error(content)
+        if response.status_code != 200:
+            error_body = _error(response.content)
             raise AttemptError(
-                self._error_message(response.status, error_body),
-                status=response.status,
+                self._error_message(response.status_code, error_body),
+                status=response.status_code,
                 may_cost=False,
-                retry_after_s=_retry_after(response),
+                retry_after_s=_retry_after(response.headers.get("Retry-After")),
                 parameter=str(error_body.get("param")) if error_body.get("param") else None,
             )
-        return _answer(content, latency_s)
+        return _answer(response.content, latency_s)
 
     @property
     def under_way(self) -> int:
         """Requests that are sent and not yet answered."""
-        return self._connections.under_way
+        return self._http.under_way
 
     def close(self) -> None:
         """End every connection; requests under way fail, and later ones too."""
-        self._connections.close()
-
-    def _connection(self) -> http.client.HTTPConnection:
-        proxy = self._proxy
-        host, port = (self._host, self._port) if proxy is None else (proxy.host, proxy.port)
-        if self._tls is None:
-            return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
-        connection = http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
-        if proxy is not None:
-            connection.set_tunnel(self._host, self._port or 443, proxy.headers)
-        return connection
-
-    def _why_unreachable(self, error: NotSentError) -> str:
-        cause = error.__cause__ or error
-        refused = self._proxy.why_no_tunnel(cause) if self._proxy is not None else None
-        if refused is not None:
-            return refused
-        through = "" if self._proxy is None else f" through the proxy {self._proxy.host}:{self._proxy.port}"
-        return f"{_reason(cause)} ({self._host}:{self._port or self._scheme}{through})"
+        self._http.close()
 
     def _error_message(self, status: int, error: Mapping[str, Any]) -> str:
         """The status and the provider's code of the error; its message may repeat the question or the key."""
-        if status == AUTHENTICATION_REQUIRED and self._proxy is not None:
-            return self._proxy.why_refused(status)
-        code = str(error.get("code") or error.get("type") or "")
+        code = " ".join(str(error.get("code") or error.get("type") or "").split())
         if self._key:
             code = code.replace(self._key, "…")
         shown = f"status {status}" + (f" ({without_secrets(code)[:LONGEST_CODE]})" if code else "")
@@ -204,11 +168,11 @@ def _answer(content: bytes, latency_s: float) -> Answer:
             latency_s,
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise AttemptError("status 200, but no chat completion", status=None, may_cost=True) from error
+        raise AttemptError("status 200, but not a chat completion", status=None, may_cost=True) from error
 
 
 def _text(content: Any) -> str:
-    if isinstance(content, list):  # parts, as some providers answer
+    if isinstance(content, list):  # some providers answer in parts
         return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""
 
@@ -226,15 +190,9 @@ def _error(content: bytes) -> Mapping[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def _retry_after(response: http.client.HTTPResponse) -> float | None:
+def _retry_after(header: str | None) -> float | None:
     try:
-        seconds = float(response.getheader("Retry-After") or "")
+        seconds = float(header or "")
     except ValueError:  # absent, or a date
         return None
     return max(0.0, seconds)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return f"connection failed: {getattr(error, 'strerror', None) or type(error).__name__}"

@@ -1,15 +1,13 @@
-"""What past calls taught: the record format and how it is kept."""
+"""Records of past calls: their format, the files and the store that hold them."""
 
-from eccos_aios.history.added import Added
 from eccos_aios.history.call_outcome import CallOutcome
 from eccos_aios.history.change import Change, restated
-from eccos_aios.history.mark import StoreMark
 from eccos_aios.history.reading import ReadReport, read_history
 from eccos_aios.history.record import Outcome, Record
 from eccos_aios.history.recorder import OutcomeRecorder
+from eccos_aios.history.snapshot import StoredRecords, StoreMark
 from eccos_aios.history.stats import CoreStats, StoreStats
-from eccos_aios.history.store import HistoryStore
-from eccos_aios.history.stored import StoredRecords
+from eccos_aios.history.store import Added, HistoryStore
 from eccos_aios.history.transfer import Exported, export_history, import_history
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What one finished call of a running kernel gave."""
+"""CallOutcome: the result of one finished call of a running kernel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eccos_aios.history.record import Embed, Embedding, Outcome, Record, Seconds
 
 
 def _writable(text: Any) -> Any:
-    # An agent's JSON may hold half a surrogate pair, which no file in UTF-8 can, and was served all the same.
+    # An agent's JSON may hold half a surrogate pair, which UTF-8 cannot encode; the call is served anyway.
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
 
 
@@ -28,35 +28,35 @@ Name = Annotated[Text, Field(min_length=1)]
 
 
 class CallOutcome(BaseModel):
-    """One finished call: who asked what, which core served it, and what it gave.
+    """One finished call: who asked what, which core served it, and the result.
 
     Attributes
     ----------
     call_id : str
-        Tells this call from every other, in every kernel (a UUID); feedback names it.
+        Unique over all kernels (a UUID); feedback refers to it.
     core : str
         The core that served it, by name.
     query : str
         What was asked; empty where the text was left out.
     tools : list of dict or None
-        In OpenAI's format; what is no JSON is taken as its text.
+        In OpenAI's format; a value that is not JSON is replaced by its text.
     agent : str
         Who asked.
     input_token_length, output_token_length : int or None
         Tokens. None: unknown, not zero.
     token_source : {"provider", "counted"} or None
-        Whether the provider reported the tokens or they were counted on this side. None: unknown.
+        Whether the provider reported the tokens or they were counted here. None: unknown.
     latency_s : float or None
         Seconds from sending the call to its answer.
     cost_usd : float or None
         US dollars.
     error : str or None
         The kind of error that the call ended with, one word (``TimeoutError``, ``http_503``). Never its
-        message, which may repeat what was asked.
+        message, which may repeat the query.
     quality : float or None
-        0 to 1. None: nobody has said.
+        0 to 1. None: not graded.
     finished_s : float
-        When, in Unix seconds; now, unless given.
+        Unix seconds; now, unless given.
     query_hash, query_length : str or None, int or None
         SHA-256 and characters of the query. Only where the text was left out.
     embedding : str or None
@@ -96,7 +96,7 @@ class CallOutcome(BaseModel):
         return self.model_copy(update=update)
 
     def record(self) -> Record:
-        """The call as a record of one outcome; only a call whose quality is known has one."""
+        """The call as a record of one outcome; requires a known quality."""
         outcome = Outcome(
             model_name=self.core,
             quality=self.quality,

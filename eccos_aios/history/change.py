@@ -1,4 +1,4 @@
-"""Change: a core that is no longer what its older outcomes say."""
+"""Change: a core whose older outcomes no longer describe it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from eccos_aios.history.record import Record
 class Change:
     """A core got worse or better at one of its outcomes.
 
-    What it gave before with quality q stands for ``q + lost * q + won * (1 - q)`` from then on. To leave the
-    older outcomes out instead lost what they tell of the calls that a core is good at: a core that had
-    halved its quality then kept half of its calls after a hundred more.
+    A quality q from before is restated as ``q + lost * q + won * (1 - q)``. Older outcomes are restated
+    rather than dropped, since they still tell which calls the core is good at.
 
     Attributes
     ----------
@@ -22,7 +21,7 @@ class Change:
     since : str
         Id of the first record after the change.
     lost, won : float
-        Part of what it had that went, -1 to 0, and part of what it lacked that came, 0 to 1.
+        Share of its quality that it lost, -1 to 0, and share of what it lacked that it gained, 0 to 1.
     """
 
     core: str
@@ -32,30 +31,30 @@ class Change:
 
 
 def restated(records: Iterable[Record], changes: Sequence[Change]) -> Iterator[Record]:
-    """Records with the qualities that their cores would give now.
+    """Records with the qualities that their cores would have now.
 
     Parameters
     ----------
     records : iterable of Record
-        In the order in which they happened.
+        In chronological order.
     changes : sequence of Change
-        The older first. One whose record does not come is after all of them.
+        Oldest first. One whose record is not among `records` applies to all of them.
     """
-    ahead = list(changes)
+    later = list(changes)
     for record in records:
-        ahead = [change for change in ahead if change.since != record.id]
-        yield restate(record, ahead)
+        later = [change for change in later if change.since != record.id]
+        yield restate(record, later)
 
 
-def restate(record: Record, ahead: Sequence[Change]) -> Record:
-    """One record with the qualities after changes that came later, the older first."""
-    cores = {change.core for change in ahead}
+def restate(record: Record, later: Sequence[Change]) -> Record:
+    """One record with its qualities restated by the changes after it, oldest first."""
+    cores = {change.core for change in later}
     if not any(outcome.model_name in cores for outcome in record.outputs):
         return record
     outputs = []
     for outcome in record.outputs:
         quality = outcome.graded_quality
-        for change in ahead:
+        for change in later:
             if change.core == outcome.model_name:
                 quality += change.lost * quality + change.won * (1.0 - quality)
         outputs.append(outcome.model_copy(update={"quality": min(1.0, max(0.0, quality))}))

@@ -24,9 +24,9 @@ OTHER_FORMATS = {
     b"PAR1": "is a Parquet file",
 }
 CHUNK = 2**20  # bytes that are unpacked at once
-MOST_LINE = 64 * 2**20  # bytes; calls that fill a window of a million tokens have some 5 MB
-# What a gzipped file may unpack to, in bytes. Histories shrink to a tenth, generated ones to a thirtieth;
-# gzip itself goes to a thousandth.
+MOST_LINE = 64 * 2**20  # bytes; a call that fills a window of a million tokens has about 5 MB
+# Bytes that a gzipped file may unpack to. Histories compress to a tenth, generated ones to a thirtieth;
+# gzip can reach a thousandth.
 MOST_UNPACKED = 128 * 2**20
 MOST_UNPACKED_PER_BYTE = 64
 
@@ -40,8 +40,8 @@ def read_content(path: Path, kind: type[InputErrorT]) -> bytes:
     Raises
     ------
     kind
-        The file cannot be read, is of another format, its compression is broken or unpacks to more than
-        any history of its size, or it has a line of more than `MOST_LINE`; names the line.
+        The file cannot be read, has another format or a broken compression, unpacks to more than any
+        history of its size, or has a line longer than `MOST_LINE`; names the line.
     """
     try:
         content = path.read_bytes()
@@ -54,15 +54,15 @@ def read_content(path: Path, kind: type[InputErrorT]) -> bytes:
         if content.startswith(magic):
             raise kind(str(path), "", ABSENT, f"{fault}; must be JSON, plain or gzipped")
     content = content.removeprefix(BYTE_ORDER_MARK)
-    if len(content) > MOST_LINE and first_sign(content) != b"[":
+    if len(content) > MOST_LINE and first_character(content) != b"[":
         for number, line in numbered_lines(content):
             if len(line) > MOST_LINE:
                 raise _too_long(path, number, kind)
     return content
 
 
-def first_sign(content: bytes) -> bytes:
-    """The first byte that is no space; empty where there is none."""
+def first_character(content: bytes) -> bytes:
+    """The first byte that is not white space; empty where there is none."""
     found = _FIRST.match(content)
     return b"" if found is None else found[1]
 
@@ -80,15 +80,15 @@ def numbered_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _unpacked(path: Path, packed: bytes, kind: type[InputErrorT]) -> bytes:
     most = MOST_UNPACKED + MOST_UNPACKED_PER_BYTE * len(packed)
-    content, lines, line_start, sign = io.BytesIO(), 1, 0, b""
+    content, lines, line_start, first = io.BytesIO(), 1, 0, b""
     with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
         while chunk := file.read(CHUNK):
             last = chunk.rfind(b"\n")
             if last >= 0:
                 lines, line_start = lines + chunk.count(b"\n"), content.tell() + last + 1
             content.write(chunk)
-            sign = sign or first_sign(chunk.removeprefix(BYTE_ORDER_MARK))
-            if content.tell() - line_start > MOST_LINE and sign != b"[":
+            first = first or first_character(chunk.removeprefix(BYTE_ORDER_MARK))
+            if content.tell() - line_start > MOST_LINE and first != b"[":
                 raise _too_long(path, lines, kind)
             if content.tell() > most:
                 fault = f"unpacks to more than {most // 2**20} MiB, which no history of its size does"

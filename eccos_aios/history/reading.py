@@ -1,4 +1,4 @@
-"""Reading a history, in whatever form it is kept, with the exact place of a fault."""
+"""Reading a history from any of its formats, with the exact place of a fault."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from eccos_aios.errors import ABSENT, HistoryError, from_validation
-from eccos_aios.history.lines import first_sign, numbered_lines, read_content
+from eccos_aios.history.lines import first_character, numbered_lines, read_content
 from eccos_aios.history.record import Record
 from eccos_aios.history.schema import is_store
 from eccos_aios.history.store import HistoryStore
@@ -19,21 +19,21 @@ from eccos_aios.history.store import HistoryStore
 
 @dataclass
 class ReadReport:
-    """What a reading with ``skip_bad_records`` left out."""
+    """The faults of the records that ``skip_bad_records`` left out."""
 
     faults: list[HistoryError] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A history that is about to be read.
+    """A history opened for reading.
 
     Attributes
     ----------
     length : int
-        How many records it may hold at most; blank lines count.
+        Upper bound of the number of records; blank lines count.
     found : iterator of Record or HistoryError
-        Its records in their order, a fault in place of each bad one.
+        Its records in order, with a fault in place of each bad one.
     """
 
     length: int
@@ -48,13 +48,12 @@ def read_history(
     Parameters
     ----------
     path : str or Path
-        The file, gzipped or not. Its format is told by its content; what is named ``.db`` has to be a
-        store.
+        The file, gzipped or not. Its content determines the format; a file named ``.db`` must be a store.
     skip_bad_records : bool
-        Leave bad records out instead of stopping at the first. A file that cannot be read at all, a
-        broken compression or a broken array, stops the load all the same.
+        Leave bad records out instead of stopping at the first. An unreadable file, a broken compression
+        and a broken array stop the load regardless.
     report : ReadReport, optional
-        Where the faults of records that were left out are collected.
+        Collects the faults of the records that were left out.
 
     Raises
     ------
@@ -66,19 +65,19 @@ def read_history(
 
 
 def open_source(path: str | Path) -> Source:
-    """Open a history for a reading that goes record by record.
+    """Open a history to be read record by record.
 
     Raises
     ------
     HistoryError
-        The file cannot be read; the iterator raises it too where a store breaks on the way.
+        The file cannot be read; the iterator raises it too where a store turns out to be damaged.
     """
     path = Path(path)
     if is_store(path):
         store = HistoryStore(path, read_only=True)
         return Source(store.record_count(), store.candidates())
     content = read_content(path, HistoryError)
-    if first_sign(content) == b"[":
+    if first_character(content) == b"[":
         items = _array(path, content)
         return Source(len(items), _from_array(path, items))
     return Source(content.count(b"\n") + 1, _from_lines(path, content))
@@ -87,7 +86,7 @@ def open_source(path: str | Path) -> Source:
 def good_records(
     found: Iterator[Record | HistoryError], *, skip_bad_records: bool, report: ReadReport | None
 ) -> Iterator[Record]:
-    """The records among what was found; raises the first fault, or reports it where those are skipped."""
+    """The records that were read; a fault is raised, or reported where bad records are skipped."""
     for item in found:
         if isinstance(item, Record):
             yield item

@@ -1,4 +1,4 @@
-"""The record format."""
+"""Record and Outcome: the format of a history."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 
 def _whole_number(value: Any) -> Any:
-    # pydantic takes 12.0 for 12, as it should here, but "12" and true as well.
+    # pydantic accepts 12.0 as 12, which is right here, but also "12" and true.
     if isinstance(value, (str, bytes, bool)):
         raise ValueError("must be a whole number, or null where it is unknown")
     return value
 
 
 def _true_or_false(value: Any) -> Any:
-    # AIOS's bootstrap file may hold 0 and 1; pydantic would take "yes" and "off" as well.
+    # AIOS's bootstrap file may hold 0 and 1; pydantic would also accept "yes" and "off".
     if isinstance(value, str) or value not in (0, 1):
         raise ValueError("must be true or false")
     return bool(value)
@@ -32,7 +32,7 @@ Embedding = Annotated[str, Field(pattern=r"^[\w.-]{1,40}:[A-Za-z0-9+/]*={0,2}$",
 
 
 class Outcome(BaseModel):
-    """What a call really gave on one core.
+    """The result of a call at one core.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Outcome(BaseModel):
     latency_s : float or None
         Seconds from sending the call to its answer. None: unknown.
     prediction : object
-        The answer itself, in whatever form it was recorded.
+        The answer itself, in the form in which it was recorded.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
@@ -68,7 +68,7 @@ class Outcome(BaseModel):
 
     @property
     def graded_quality(self) -> float:
-        """`quality` where it is given, else `correctness` as 0 or 1."""
+        """`quality` if given, else `correctness` as 0 or 1."""
         return float(self.correctness or False) if self.quality is None else self.quality
 
 
@@ -82,11 +82,11 @@ class Record(BaseModel):
     outputs : tuple of Outcome
         One a core.
     id : str or None
-        Tells this call from every other.
+        Unique.
     tools : list of dict or None
         In OpenAI's format.
     category : str or None
-        A label that the user gave.
+        A label given by the user.
     input_token_length : int or None
         Tokens of the call, by a count that is the same for all cores. None: unknown.
     query_hash : str or None
@@ -94,7 +94,7 @@ class Record(BaseModel):
     query_length : int or None
         Characters of the query. Only where the text was left out.
     embedding : str or None
-        What stands for query and tools in stage 1, as ``kind:base64``. Only where the text was left out.
+        Replaces query and tools in stage 1, as ``kind:base64``. Only where the text was left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -111,21 +111,21 @@ class Record(BaseModel):
 
     @field_validator("outputs")
     @classmethod
-    def _cores_stand_once(cls, outputs: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+    def _cores_are_unique(cls, outputs: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
         names = [outcome.model_name for outcome in outputs]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"a record holds one outcome of each core, model_name {twice!r} stands twice")
+            raise ValueError(f"a record holds one outcome of each core, model_name {twice!r} occurs twice")
         return outputs
 
     def without_text(self, embed: Embed | None = None) -> Record:
-        """The same call without its query, tools and answers: hash, lengths and an embedding stay.
+        """The same call without its query, tools and answers, but with hash, lengths and an embedding.
 
         Parameters
         ----------
         embed : callable, optional
-            Gives a record's `embedding`. Default: none is kept, and nothing is learned of the call but what
-            it says of the cores' means.
+            Gives a record's `embedding`. Default: none, and the record tells predictors nothing but the
+            cores' means.
         """
         if self.query_hash is not None:
             return self

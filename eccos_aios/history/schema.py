@@ -1,4 +1,4 @@
-"""The tables of a store, the steps from one version of them to the next, and the opening of its file."""
+"""The tables of a store, their migrations, and the opening of its file."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from eccos_aios.config import STORE_SUFFIX
 from eccos_aios.errors import ABSENT, HistoryError
 
-APPLICATION_ID = 0x45434853  # "ECHS" in the file's header: tells a store from other SQLite files
+APPLICATION_ID = 0x45434853  # "ECHS" in the file's header: distinguishes a store from other SQLite files
 SQLITE_MAGIC = b"SQLite format 3\0"
-STORE_SUFFIX = ".db"
-BUSY_S = 10.0  # seconds that a writer waits for another before it gives up
+BUSY_S = 10.0  # seconds that a writer waits for another
 SWITCH_RETRY_S = 0.005  # seconds between two attempts to switch to the write-ahead log
-WAL_BYTES = 64 * 2**20  # what the write-ahead log may keep on disk once it is copied into the store
+WAL_BYTES = 64 * 2**20  # size of the write-ahead log's file after a checkpoint, at most
 NO_DATABASE = "is not a history store: the file is not an SQLite database"
 
-# The step at position n leads from version n to n + 1. Published steps never change: a new store takes all
+# The step at position n leads from version n to n + 1. Published steps never change: a new store runs all
 # of them, an older one those that it lacks, so that both end with the same tables.
 STEPS = (
     (
@@ -30,7 +30,7 @@ STEPS = (
             content_hash BLOB NOT NULL UNIQUE,
             body TEXT NOT NULL
         )""",
-        # tools: JSON. finished_s: Unix seconds. query is empty where query_hash says that it was left out.
+        # tools: JSON. finished_s: Unix seconds. query is empty where query_hash is set: it was left out.
         """CREATE TABLE outcomes (
             seq INTEGER PRIMARY KEY,
             call_id TEXT NOT NULL UNIQUE,
@@ -51,7 +51,7 @@ STEPS = (
         )""",
     ),
     (
-        # Quality that was given after the call had ended; of several for one call the last counts.
+        # Quality that was given after the call had finished; of several for one call the last counts.
         """CREATE TABLE feedback (
             seq INTEGER PRIMARY KEY,
             call_id TEXT NOT NULL,
@@ -62,12 +62,12 @@ STEPS = (
         "CREATE INDEX outcomes_of_agent ON outcomes (agent, seq)",
     ),
     (
-        # One row: what tells this store from every other, for marks that are kept outside of it.
+        # One row: the identity of this store, which marks refer to.
         "CREATE TABLE identity (id TEXT NOT NULL)",
         "INSERT INTO identity (id) VALUES (lower(hex(randomblob(16))))",
     ),
     (
-        # Cores that got better or worse; what is said last of a core and the call since when counts.
+        # Cores that got better or worse; the last row of a core and a first call counts.
         """CREATE TABLE changes (
             seq INTEGER PRIMARY KEY,
             core TEXT NOT NULL,
@@ -77,14 +77,14 @@ STEPS = (
             noticed_s REAL NOT NULL
         )""",
     ),
-    # What stands for a text that was left out.
+    # Replaces a text that was left out.
     ("ALTER TABLE outcomes ADD COLUMN embedding TEXT",),
 )
 VERSION = len(STEPS)
 
 
 def is_store(path: Path) -> bool:
-    """Whether a file is, or is named as, a store; a file that cannot be read is judged by its name."""
+    """Whether a file is a store by its name or content; an unreadable file is judged by its name."""
     if path.suffix == STORE_SUFFIX:
         return True
     try:
@@ -96,18 +96,18 @@ def is_store(path: Path) -> bool:
 
 @contextmanager
 def faults_of(path: Path) -> Iterator[None]:
-    """SQLite's errors as errors of this package, naming the store."""
+    """Turn SQLite's errors into this package's, naming the store."""
     try:
         yield
     except sqlite3.Error as error:
         raise HistoryError(str(path), "", ABSENT, _reason(error)) from error
-    except UnicodeDecodeError as error:  # of SQLite's own message, which names what stands in the file
+    except UnicodeDecodeError as error:  # in SQLite's own message, which repeats names from the file
         raise HistoryError(str(path), "", ABSENT, "is damaged: its tables have no readable names") from error
 
 
 @contextmanager
 def damage_of(path: Path) -> Iterator[None]:
-    """As `faults_of`, while rows are read: what trips over their content says that the store is damaged."""
+    """As `faults_of`, while rows are read: an exception over their content means a damaged store."""
     try:
         with faults_of(path):
             yield
@@ -119,20 +119,20 @@ def damage_of(path: Path) -> Iterator[None]:
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """Open a store, its tables at this version; a writer makes a store that is absent.
 
-    Also a reader completes a store whose making was cut off, and brings an older one to this version.
+    A reader, too, completes a store whose creation was interrupted and upgrades an older one.
 
     Raises
     ------
     HistoryError
-        There is no such file or folder, it is no store, or a newer version of the package made it.
+        There is no such file or folder, it is not a store, or a newer version of the package made it.
     """
     _require_place(path, may_be_absent=not read_only)
     with faults_of(path):
         try:
             connection, version = _open_checked(path, "ro" if read_only else "rwc")
         except sqlite3.OperationalError:
-            # A writer that was killed while the file was not yet in WAL mode left a journal that has to be
-            # rolled back, which takes the right to write.
+            # A writer that was killed before the file was in WAL mode left a journal that has to be rolled
+            # back, which needs write access.
             if not read_only or not _beside(path, "-journal").exists():
                 raise
             _open_checked(path, "rw")[0].close()
@@ -141,7 +141,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             if version < VERSION:
                 _upgrade(path)
             if not read_only:
-                _keep_log(connection)
+                _use_write_ahead_log(connection)
         except BaseException:
             connection.close()
             raise
@@ -158,17 +158,17 @@ def _open_checked(path: Path, mode: str) -> tuple[sqlite3.Connection, int]:
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
-    if mode == "ro" and _stands_still(path):
+    if mode == "ro" and _is_immutable(path):
         mode += "&immutable=1"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         timeout=BUSY_S,
         isolation_level=None,  # transactions begin where this code says so
-        check_same_thread=False,  # the owner keeps threads apart
+        check_same_thread=False,  # the owner serialises its threads
     )
     try:
-        # FULL: what was acknowledged outlives also a loss of power, at one write to disk per commit.
+        # FULL: acknowledged rows survive a loss of power too, at one write to disk per commit.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
     except BaseException:
@@ -177,11 +177,11 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _stands_still(path: Path) -> bool:
-    """Whether a store lies where even a reader may not make the files that it shares with writers.
+def _is_immutable(path: Path) -> bool:
+    """Whether a store lies where a reader cannot make the files that it shares with writers.
 
-    A folder that is mounted to be read only, for one. There SQLite reads only what it is told nobody
-    changes; a log beside the store would say that somebody does.
+    For example a folder mounted read-only. There SQLite reads only files declared immutable; a log beside
+    the store would mean that somebody writes.
     """
     return not os.access(path.parent, os.W_OK) and not any(
         _beside(path, suffix).exists() for suffix in ("-wal", "-journal")
@@ -211,12 +211,12 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _upgrade(path: Path) -> None:
-    """Take the steps that a store lacks, all or none of them."""
+    """Run the steps that a store lacks, all or none of them."""
     connection = _open(path, "rwc")
     try:
-        _keep_log(connection)
+        _use_write_ahead_log(connection)
         connection.execute("BEGIN IMMEDIATE")
-        # Another process may have taken them since the version was read.
+        # Another process may have run them since the version was read.
         for statements in STEPS[_version(connection, path) :]:
             for statement in statements:
                 connection.execute(statement)
@@ -227,9 +227,9 @@ def _upgrade(path: Path) -> None:
         connection.close()
 
 
-def _keep_log(connection: sqlite3.Connection) -> None:
-    """Switch a store to a write-ahead log, once and for all: readers then never wait for a writer."""
-    # For this one step SQLite does not wait for others by itself, even where they take the same step.
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch a store to a write-ahead log, which is permanent: readers then never wait for a writer."""
+    # For this one step SQLite does not wait for other connections by itself.
     until_s = time.monotonic() + BUSY_S
     while True:
         try:
@@ -257,7 +257,7 @@ def _require_file(path: Path, *, may_be_absent: bool) -> None:
         if may_be_absent:
             return
         raise HistoryError(str(path), "", ABSENT, "cannot be read: No such file or directory")
-    # SQLite takes a file of a few bytes for a new one and would write over it
+    # SQLite takes a file of a few bytes for a new one and would overwrite it
     with path.open("rb") as file:
         start = file.read(len(SQLITE_MAGIC))
     if start and start != SQLITE_MAGIC and not _beside(path, "-journal").exists():

@@ -1,4 +1,4 @@
-"""What a store holds, in figures."""
+"""The figures of a store."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eccos_aios.errors import ABSENT, HistoryError
+from eccos_aios.history.statements import QUALITY
 
 # A graded outcome is one that predictors learn from: of a record, or of a call whose quality is known.
-_GRADED = """
+_GRADED = f"""
 SELECT core, count(*), avg(quality), avg(output_tokens), avg(latency_s) FROM (
     SELECT
         json_extract(output.value, '$.model_name') AS core,
@@ -20,12 +21,12 @@ SELECT core, count(*), avg(quality), avg(output_tokens), avg(latency_s) FROM (
         json_extract(output.value, '$.latency_s') AS latency_s
     FROM records, json_each(records.body, '$.outputs') AS output
     UNION ALL
-    SELECT core, {quality} AS quality, output_token_length, latency_s FROM outcomes
-    WHERE {quality} IS NOT NULL
+    SELECT core, {QUALITY} AS quality, output_token_length, latency_s FROM outcomes
+    WHERE {QUALITY} IS NOT NULL
 ) GROUP BY core
 """
-# The first row that holds what nobody here writes, and where in it.
-_ODD = (
+# Each finds the first row that holds what this package never writes, and the column.
+_DAMAGED = (
     """
     SELECT 'call ' || call_id AS place, CASE
         WHEN typeof(core) <> 'text' OR core = '' THEN 'core'
@@ -36,7 +37,7 @@ _ODD = (
             THEN 'latency_s'
         WHEN NOT (cost_usd IS NULL OR typeof(cost_usd) = 'real' AND cost_usd BETWEEN 0 AND 1e15)
             THEN 'cost_usd'
-    END AS odd FROM outcomes WHERE odd IS NOT NULL LIMIT 1
+    END AS fault FROM outcomes WHERE fault IS NOT NULL LIMIT 1
     """,
     """
     SELECT 'feedback on call ' || call_id, 'quality' FROM feedback
@@ -46,7 +47,7 @@ _ODD = (
     SELECT 'record ' || seq AS place, CASE
         WHEN typeof(body) <> 'text' OR NOT json_valid(body) THEN 'body'
         WHEN coalesce(json_type(body, '$.outputs'), '') <> 'array' THEN 'outputs'
-    END AS odd FROM records WHERE odd IS NOT NULL LIMIT 1
+    END AS fault FROM records WHERE fault IS NOT NULL LIMIT 1
     """,
     """
     SELECT 'record ' || records.seq AS place, CASE
@@ -58,7 +59,7 @@ _ODD = (
             NOT IN ('null', 'integer', 'real') THEN 'output_token_length'
         WHEN coalesce(json_type(output.value, '$.latency_s'), 'null')
             NOT IN ('null', 'integer', 'real') THEN 'latency_s'
-    END AS odd FROM records, json_each(records.body, '$.outputs') AS output WHERE odd IS NOT NULL LIMIT 1
+    END AS fault FROM records, json_each(records.body, '$.outputs') AS output WHERE fault IS NOT NULL LIMIT 1
     """,
 )
 _CALLS = "SELECT core, count(*), count(error), total(cost_usd) FROM outcomes GROUP BY core"
@@ -122,8 +123,8 @@ class StoreStats:
     cores: dict[str, CoreStats]
 
 
-def read_stats(read: sqlite3.Connection, path: Path, *, quality: str) -> StoreStats:
-    """Sum up a store.
+def read_stats(read: sqlite3.Connection, path: Path) -> StoreStats:
+    """Summarise a store.
 
     Parameters
     ----------
@@ -131,24 +132,22 @@ def read_stats(read: sqlite3.Connection, path: Path, *, quality: str) -> StoreSt
         On which a transaction has begun.
     path : Path
         The store's file.
-    quality : str
-        The SQL expression for the quality of a row of ``outcomes`` that counts now.
 
     Raises
     ------
     HistoryError
-        A row holds what is never written here.
+        A row is damaged.
     """
-    for query in _ODD:
+    for query in _DAMAGED:
         if (found := read.execute(query).fetchone()) is not None:
             place, key = found
             raise HistoryError(
-                f"{path}: {place}", key, ABSENT, "is not what a store holds there; it is damaged"
+                f"{path}: {place}", key, ABSENT, "is not what a store holds there: the store is damaged"
             )
-    graded = {name: figures for name, *figures in read.execute(_GRADED.format(quality=quality))}
+    graded = {name: figures for name, *figures in read.execute(_GRADED)}
     calls = {name: figures for name, *figures in read.execute(_CALLS)}
     (records,) = read.execute("SELECT count(*) FROM records").fetchone()
-    (graded_calls,) = read.execute(f"SELECT count({quality}) FROM outcomes").fetchone()
+    (graded_calls,) = read.execute(f"SELECT count({QUALITY}) FROM outcomes").fetchone()
     (without_text,) = read.execute(
         "SELECT (SELECT count(*) FROM outcomes WHERE query_hash IS NOT NULL) + "
         "(SELECT count(*) FROM records WHERE json_extract(body, '$.query_hash') IS NOT NULL)"

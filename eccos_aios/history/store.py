@@ -7,23 +7,14 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
 from eccos_aios.errors import ABSENT, HistoryError
-from eccos_aios.history.added import Added, add_record
 from eccos_aios.history.call_outcome import CallOutcome
 from eccos_aios.history.change import Change
-from eccos_aios.history.mark import (
-    CALLS_SINCE,
-    OUTCOMES_AT_MARK,
-    RECORDS_SINCE,
-    StoreMark,
-    is_held,
-    places,
-    read_mark,
-)
 from eccos_aios.history.record import Embed, Record
 from eccos_aios.history.rows import (
     RecordRow,
@@ -36,37 +27,71 @@ from eccos_aios.history.rows import (
     record_row,
 )
 from eccos_aios.history.schema import connect, damage_of, faults_of
+from eccos_aios.history.snapshot import (
+    OnProgress,
+    StoredRecords,
+    StoreMark,
+    is_held,
+    places,
+    read_mark,
+)
 from eccos_aios.history.statements import (
     ADD_CHANGE,
     ADD_FEEDBACK,
     ADD_OUTCOME,
+    ADD_RECORD,
+    CALLS_SINCE,
     CHANGES,
     GRADED,
     OUTCOMES,
-    QUALITY,
+    OUTCOMES_AT_MARK,
+    RECORDS_SINCE,
 )
 from eccos_aios.history.stats import StoreStats, read_stats
-from eccos_aios.history.stored import OnProgress, StoredRecords
 
-BATCH = 1_000  # rows that are committed at once: one write to disk each, and other writers wait no longer
+BATCH = 1_000  # rows of one commit, which is one write to disk and the longest that other writers wait
+
+
+@dataclass(frozen=True)
+class Added:
+    """How many of the records that a store was given are new in it.
+
+    Attributes
+    ----------
+    stored : int
+        Records that are new.
+    duplicates : int
+        Records that it held already, by their id, or by their content where they have none.
+    conflicts : int
+        Those of the duplicates whose id belongs to other content; the first one stays.
+    """
+
+    stored: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+
+    def __add__(self, other: Added) -> Added:
+        return Added(
+            self.stored + other.stored,
+            self.duplicates + other.duplicates,
+            self.conflicts + other.conflicts,
+        )
 
 
 class HistoryStore:
-    """What past calls taught, in one SQLite file that outlives any end of the process.
+    """Records, outcomes and feedback in one SQLite file that survives any end of the process.
 
-    Records, outcomes and feedback are only ever added. What `append`, `extend`, `append_outcomes` or
-    `give_quality` has returned from is on disk: it is there, once, after ``kill -9`` and after a loss of
-    power. Whoever got no answer may give the same again; an id is stored once. One process writes at a
-    time and others wait for it; any number read meanwhile, each reading what was there when it began.
+    Rows are only ever added. Once `extend`, `append_outcomes` or `give_quality` has returned, its rows are
+    on disk, once, also after ``kill -9`` or a loss of power. Whoever got no answer may send the same again:
+    an id is stored once. One process writes at a time and others wait for it; any number read meanwhile,
+    each seeing what was there when it began.
 
-    The whole interface is six verbs: add records (`extend`), add outcomes (`append_outcomes`), grade a
-    call (`give_quality`, with `latest_call` to find it), read in order (`records`, `outcomes`), go on from
-    a place (`mark`, `records_until`, `records_since`), sum up (`stats`). None hands out rows, cursors or
-    transactions, every addition may be repeated, and readers ask for no more than a consistent beginning.
-    A backend that several kernels share needs to keep these promises and nothing else: a uniqueness rule
-    over ids, an append in order, one atomic batch. The
-    methods of one record are short forms, the formats of files stay outside (`import_history`,
-    `export_history`).
+    The interface is six operations: add records (`extend`), add outcomes (`append_outcomes`), grade a call
+    (`give_quality`, with `latest_call` to find it), read in order (`records`, `outcomes`), read what came
+    after a mark (`mark`, `records_until`, `records_since`), summarise (`stats`). None exposes rows, cursors
+    or transactions, and every addition may be repeated. A backend that several kernels share needs unique
+    ids, ordered appends and atomic batches, nothing else. File formats are handled elsewhere
+    (`import_history`, `export_history`).
 
     Parameters
     ----------
@@ -75,12 +100,12 @@ class HistoryStore:
     read_only : bool
         Whether only to read; the file must exist.
     store_text : bool
-        Whether what was asked, the tools and the answers are written. Where not, only hash, length and
-        embedding of the query, tokens, latency, cost and quality are, and no word of the text ever reaches
-        the file.
+        Whether queries, tools and answers are written. If not, only hash, length and embedding of the query,
+        tokens, latency, cost and quality are, and no word of the text ever reaches the file.
     embed : callable, optional
-        Gives the embedding that is kept of a call whose text is left out (`eccos_aios.predict.embedding_of`).
-        Default: none is, and nothing can be learned of such a call but the cores' means.
+        Gives the embedding that is stored of a call whose text is left out
+        (`eccos_aios.predict.embedding_of`). Default: none is, and such a call tells predictors nothing but
+        the cores' means.
 
     Raises
     ------
@@ -90,7 +115,7 @@ class HistoryStore:
     Notes
     -----
     ``synchronous = FULL``: a commit waits for the disk. The batches of `extend` and of an
-    `OutcomeRecorder` share one wait among many rows, so that nothing is gained by promising less.
+    `OutcomeRecorder` share one such wait among many rows, so a weaker promise would not be faster.
     """
 
     def __init__(
@@ -119,51 +144,31 @@ class HistoryStore:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file. Iterators that are under way end on their own."""
+        """Close the file. Iterators under way are not affected."""
         with self._lock:
             if self._writer is not None:
                 self._writer.close()
 
-    def append(self, record: Record) -> bool:
-        """Add one record; False where the store held it already.
-
-        Raises
-        ------
-        HistoryError
-            The store cannot be written, or the record holds what JSON cannot.
-        """
-        return self.extend([record]).stored == 1
-
     def extend(self, records: Iterable[Record]) -> Added:
-        """Add records in their order, each once: `BATCH` at a time are stored together or not at all.
+        """Add records in their order, each once; each batch of `BATCH` is stored as a whole or not at all.
 
         Raises
         ------
         HistoryError
-            As `append`; the batches before stay.
+            The store cannot be written, or a record holds what JSON cannot; the batches before it stay.
         """
         added = Added()
         pending = iter(records)
-        while batch := [self._kept(record) for record in islice(pending, BATCH)]:
+        while batch := [self._row(record) for record in islice(pending, BATCH)]:
             with self._transaction() as write:
                 stored = Added()
                 for row in batch:
-                    stored += add_record(write, row)
+                    stored += _add_record(write, row)
             added += stored
         return added
 
-    def append_outcome(self, outcome: CallOutcome) -> bool:
-        """Add the outcome of one finished call; False where the store held its id already.
-
-        Raises
-        ------
-        HistoryError
-            The store cannot be written.
-        """
-        return self.append_outcomes([outcome]) == 1
-
     def append_outcomes(self, outcomes: Iterable[CallOutcome]) -> int:
-        """Add outcomes of finished calls, all or none of them; the number of those that are new.
+        """Add outcomes of finished calls, all or none of them; returns how many are new.
 
         Raises
         ------
@@ -178,19 +183,19 @@ class HistoryStore:
             return sum(write.execute(ADD_OUTCOME, row).rowcount for row in rows)
 
     def give_quality(self, call_id: str, quality: float) -> None:
-        """Say how good the answer of a finished call was; what is said last counts.
+        """Set the quality of a finished call; the last one counts.
 
         Parameters
         ----------
         call_id : str
-            As in the call's outcome.
+            That of the call's outcome.
         quality : float
             0 to 1.
 
         Raises
         ------
         HistoryError
-            With the key ``call_id``: the store holds no such call. With the key ``quality``: it is no
+            With the key ``call_id``: the store holds no such call. With the key ``quality``: it is not a
             number from 0 to 1. With no key: the store cannot be written.
         """
         if isinstance(quality, bool) or not isinstance(quality, (int, float)) or not 0 <= quality <= 1:
@@ -198,12 +203,13 @@ class HistoryStore:
         if not isinstance(call_id, str) or not is_utf8(call_id):
             raise HistoryError(str(self.path), "call_id", call_id, "must be text")
         with self._transaction() as write:
-            found = write.execute(ADD_FEEDBACK, (call_id, float(quality), time.time())).rowcount
+            feedback = {"call_id": call_id, "quality": float(quality), "given_s": time.time()}
+            found = write.execute(ADD_FEEDBACK, feedback).rowcount
         if not found:
             raise HistoryError(str(self.path), "call_id", call_id, "there is no finished call of this id")
 
     def note_changes(self, changes: Iterable[Change]) -> None:
-        """Say of cores that they got better or worse; what is said last of a core and a moment counts.
+        """Note that cores got better or worse; the last note on a core and a moment counts.
 
         Raises
         ------
@@ -215,7 +221,7 @@ class HistoryStore:
             write.executemany(ADD_CHANGE, rows)
 
     def changes(self) -> list[Change]:
-        """Cores that got better or worse, in the order in which that was noticed.
+        """The changes of cores, in the order in which they were noticed.
 
         Raises
         ------
@@ -226,7 +232,7 @@ class HistoryStore:
             return [read_change(row, self.path) for row in read.execute(CHANGES)]
 
     def latest_call(self, agent: str) -> str:
-        """The id of the call of an agent that finished last.
+        """The id of the agent's call that finished last.
 
         Raises
         ------
@@ -242,20 +248,20 @@ class HistoryStore:
         raise HistoryError(str(self.path), "agent", agent, "there is no finished call of this agent")
 
     def records(self) -> Iterator[Record]:
-        """What predictors learn from: the records as they were added, then the calls whose quality is known.
+        """The records that predictors learn from: those that were added, then the calls of known quality.
 
-        Where the text was left out, `Record.query` is empty and `Record.query_hash` stands for it.
+        Where the text was left out, `Record.query` is empty and `Record.query_hash` is set.
 
         Raises
         ------
         HistoryError
-            The store cannot be read, or something else has written into it.
+            The store cannot be read, or a row is damaged.
         """
         for found in self.candidates():
             yield good(found)
 
     def candidates(self) -> Iterator[Record | HistoryError]:
-        """As `records`, with a fault in place of each row that is no record."""
+        """As `records`, with a fault in place of each damaged row."""
         with self._reading() as read:
             for seq, body in read.execute("SELECT seq, body FROM records ORDER BY seq"):
                 yield read_record(seq, body, self.path)
@@ -264,7 +270,7 @@ class HistoryStore:
                 yield found if isinstance(found, HistoryError) else found.record()
 
     def outcomes(self) -> Iterator[CallOutcome]:
-        """The finished calls in the order in which they were added, with the quality that counts now.
+        """The finished calls in the order in which they were added, with their latest quality.
 
         Raises
         ------
@@ -276,27 +282,27 @@ class HistoryStore:
                 yield good(read_outcome(row, self.path))
 
     def record_count(self) -> int:
-        """How many records `records` gives."""
+        """How many records `records` yields."""
         with self._reading() as read:
             calls = f"SELECT count(*) FROM outcomes {GRADED}"
             return int(read.execute(f"SELECT (SELECT count(*) FROM records) + ({calls})").fetchone()[0])
 
     def mark(self) -> StoreMark:
-        """How far the store reaches now. Costs the same for any size of it."""
+        """The store's current mark. Costs the same for any size of the store."""
         with self._reading() as read:
             return read_mark(read)
 
     def holds(self, mark: StoreMark) -> bool:
-        """Whether this store has been at a mark: it is of this store, and no older copy was put back."""
+        """Whether this store has been at a mark: it is this store's, and no older copy was restored."""
         with self._reading() as read:
             return is_held(read, mark)
 
     def records_until(
         self, mark: StoreMark, on_progress: OnProgress = lambda done, total: None
     ) -> StoredRecords:
-        """What `records` gave at a mark, read from the disk as it is asked for, as predictors learn it.
+        """The records at a mark as predictors learn them, read from the disk as they are asked for.
 
-        The qualities are those that the cores would give after the `changes` that are known by now.
+        Their qualities are restated by the `changes` known by now.
 
         Raises
         ------
@@ -310,15 +316,14 @@ class HistoryStore:
     def records_since(self, mark: StoreMark, until: StoreMark | None = None) -> Iterator[Record]:
         """What was added or graded after a mark: records first, then calls, each in their order.
 
-        A call whose quality was given anew is among them with the quality that counts at the end, whether
-        it was graded before or not.
+        A call that was graded again is among them, with its quality at the end.
 
         Parameters
         ----------
         mark : StoreMark
         until : StoreMark, optional
-            Where to end. Default: what the store holds now. Who goes on from mark to mark takes `mark`
-            first and ends there, so that nothing comes twice.
+            Where to end. Default: the store as it is now. To read from mark to mark without repetition,
+            take the new mark first and end there.
 
         Raises
         ------
@@ -329,11 +334,11 @@ class HistoryStore:
             where = self._span(read, mark, until)
             for seq, body in read.execute(f"SELECT seq, body {RECORDS_SINCE} ORDER BY seq", where):
                 yield good(read_record(seq, body, self.path))
-            for row in read.execute(f"SELECT {OUTCOMES_AT_MARK} {CALLS_SINCE} ORDER BY seq", where):
+            for row in read.execute(OUTCOMES_AT_MARK + CALLS_SINCE + "ORDER BY seq", where):
                 yield good(read_outcome(row, self.path)).record()
 
     def count_since(self, mark: StoreMark) -> int:
-        """How many records `records_since` gives.
+        """How many records `records_since` yields.
 
         Raises
         ------
@@ -345,7 +350,7 @@ class HistoryStore:
             return int(read.execute(counts, self._span(read, mark, None)).fetchone()[0])
 
     def stats(self) -> StoreStats:
-        """What the store holds, in figures.
+        """The store's figures.
 
         Raises
         ------
@@ -353,7 +358,7 @@ class HistoryStore:
             The store cannot be read.
         """
         with self._reading() as read:
-            return read_stats(read, self.path, quality=QUALITY)
+            return read_stats(read, self.path)
 
     def _span(self, read: sqlite3.Connection, since: StoreMark, until: StoreMark | None) -> dict[str, int]:
         self._require_held(read, since)
@@ -365,15 +370,15 @@ class HistoryStore:
 
     def _require_held(self, read: sqlite3.Connection, mark: StoreMark) -> None:
         if not is_held(read, mark):
-            raise HistoryError(str(self.path), "mark", mark.store, "is no mark of this store's past")
+            raise HistoryError(str(self.path), "mark", mark.store, "is not a mark of this store")
 
-    def _kept(self, record: Record) -> RecordRow:
+    def _row(self, record: Record) -> RecordRow:
         return record_row(record if self.store_text else record.without_text(self._embed), self.path)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         if self._writer is None:
-            raise HistoryError(str(self.path), "", ABSENT, "was opened to be read only")
+            raise HistoryError(str(self.path), "", ABSENT, "was opened read-only")
         with self._lock, faults_of(self.path):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -389,3 +394,10 @@ class HistoryStore:
         with damage_of(self.path), closing(connect(self.path, read_only=True)) as connection:
             connection.execute("BEGIN")
             yield connection
+
+
+def _add_record(write: sqlite3.Connection, row: RecordRow) -> Added:
+    if write.execute(ADD_RECORD, row).rowcount:
+        return Added(stored=1)
+    held = write.execute("SELECT content_hash FROM records WHERE id = :id", row).fetchone()
+    return Added(duplicates=1, conflicts=int(held is not None and held[0] != row["content_hash"]))

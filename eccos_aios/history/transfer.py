@@ -1,4 +1,4 @@
-"""Between stores and the contract's JSON lines."""
+"""Import into and export from a store: the contract's JSON lines."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from eccos_aios.errors import ABSENT, HistoryError
-from eccos_aios.history.added import Added
 from eccos_aios.history.reading import ReadReport, good_records, open_source
-from eccos_aios.history.store import HistoryStore
+from eccos_aios.history.store import Added, HistoryStore
 
-OnProgress = Callable[[int, int], None]  # how many are done, of how many at most
+OnProgress = Callable[[int, int], None]  # how many are done, out of how many at most
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote.
+    """The result of an export.
 
     Attributes
     ----------
     records : int
-        Lines.
+        Lines written.
     ungraded_calls : int
-        Calls that were left out: the format has no place for a call whose quality nobody knows.
+        Calls that were left out: the format has no place for a call of unknown quality.
     """
 
     records: int
@@ -42,15 +41,14 @@ def import_history(
     report: ReadReport | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Added:
-    """Add what a file holds to a store, each record once.
+    """Add the records of a file to a store, each once.
 
-    A bad record stops it. Of those before it some may be stored; once it is mended, the same file adds
-    the rest.
+    A bad record stops it. Some of those before it may be stored; importing the corrected file adds the rest.
 
     Parameters
     ----------
     path : str or Path
-        Whatever `read_history` reads, another store included.
+        Any file that `read_history` reads, another store included.
     skip_bad_records, report
         As in `read_history`.
 
@@ -60,7 +58,7 @@ def import_history(
         The file cannot be read, a record in it is wrong, or the store cannot be written.
     """
     path = Path(path)
-    if _are_one(path, store.path):
+    if _is_same_file(path, store.path):
         raise HistoryError(str(path), "", ABSENT, "cannot be imported into itself")
     source = open_source(path)
     found = _counted(source.found, source.length, on_progress)
@@ -72,7 +70,7 @@ def export_history(
 ) -> Exported:
     """Write a store's records as JSON lines, gzipped where the name ends with ``.gz``.
 
-    The file is complete or not there: what stood there before stays until the last line is written.
+    An existing file is replaced only once the last line is written.
 
     Raises
     ------
@@ -80,7 +78,7 @@ def export_history(
         The store cannot be read, or the file cannot be written.
     """
     out = Path(out)
-    if _are_one(out, store.path):
+    if _is_same_file(out, store.path):
         raise HistoryError(str(out), "", ABSENT, "is the store itself; name another file")
     stats = store.stats()
     partial = out.with_name(out.name + ".partial")
@@ -100,10 +98,10 @@ def export_history(
     return Exported(written, stats.calls - stats.graded_calls)
 
 
-def _are_one(one: Path, other: Path) -> bool:
+def _is_same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except OSError:  # one of them is not there, or out of reach; whoever opens it says so
+    except OSError:  # one of them is absent or out of reach; opening it reports that
         return False
 
 

@@ -1,29 +1,24 @@
-"""Where AIOS meets the clockwork: the only folder that imports AIOS, once AIOS itself is imported."""
+"""The AIOS adapter: the only package that imports AIOS, and only after AIOS itself is imported."""
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # typing's own constant; the import of typing is left to who needs it
-if TYPE_CHECKING:
-    from eccos_aios.hooks.activate import activate
-    from eccos_aios.hooks.factories import eccos_scheduler_nonblock, useEccosScheduler
-    from eccos_aios.hooks.routing import EccosRouting
-    from eccos_aios.hooks.scheduler import EccosScheduler
+from eccos_aios.lazy import lazy_names
 
+TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the import: this runs at every start of AIOS
 # NumPy, SciPy, scikit-learn and FAISS take seconds to import: each name brings only what it needs.
-_HOMES = {
-    "EccosRouting": "routing",
-    "EccosScheduler": "scheduler",
-    "activate": "activate",
-    "eccos_scheduler_nonblock": "factories",
-    "useEccosScheduler": "factories",
-}
-
-__all__ = ["EccosRouting", "EccosScheduler", "activate", "eccos_scheduler_nonblock", "useEccosScheduler"]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"eccos_aios.hooks.{_HOMES[name]}"), name)
+if TYPE_CHECKING:
+    from eccos_aios.hooks.activate import activate as activate
+    from eccos_aios.hooks.factories import eccos_scheduler_nonblock as eccos_scheduler_nonblock
+    from eccos_aios.hooks.factories import useEccosScheduler as useEccosScheduler
+    from eccos_aios.hooks.routing import EccosRouting as EccosRouting
+    from eccos_aios.hooks.scheduler import EccosScheduler as EccosScheduler
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "activate": "activate",
+            "factories": "eccos_scheduler_nonblock useEccosScheduler",
+            "routing": "EccosRouting",
+            "scheduler": "EccosScheduler",
+        },
+    )

@@ -108,7 +108,7 @@ def _check_before_start() -> None:
     needs = needs_of_process()
     if not needs:
         return
-    from eccos_aios.hooks.setup import check, kernel_config, kernel_model_names
+    from eccos_aios.hooks.kernel_config import check, kernel_config, kernel_model_names
 
     config = kernel_config()
     check(config, kernel_model_names())
@@ -121,7 +121,7 @@ def _check_before_start() -> None:
 
 
 def _claim(config: EccosConfig, *, may_wait: bool = False) -> None:
-    from eccos_aios.hooks.claim import claim
+    from eccos_aios.runtime.claim import claim
 
     claim(config.manifest, may_wait=may_wait)
 
@@ -154,7 +154,7 @@ def _make_scheduler(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any
 
 
 def _eccos_scheduler(parameters: dict[str, Any]) -> EccosScheduler:
-    from eccos_aios.hooks.setup import kernel_config
+    from eccos_aios.hooks.kernel_config import kernel_config
 
     config = kernel_config()  # what the user wrote is judged before what AIOS is made of
     _require_targets(SCHEDULER)
@@ -168,7 +168,7 @@ def _eccos_scheduler(parameters: dict[str, Any]) -> EccosScheduler:
 
 def _shadow(llm: Any) -> ShadowRouting:
     """ECCOS looking on at what AIOS's own scheduler and router do."""
-    from eccos_aios.hooks.setup import kernel_config
+    from eccos_aios.hooks.kernel_config import kernel_config
 
     config = kernel_config()
     _require_targets(SHADOW)
@@ -215,7 +215,7 @@ def _add_message(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
             return None
     added = wrapped(*args, **kwargs)
     with shielded((SCHEDULER,)):
-        if ours.stopped:
+        if ours.service.stopped:
             ours.refuse_queued()
     return added
 
@@ -234,7 +234,7 @@ def _make_adapter(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> None:
 
 
 def _give_router(adapter: Any) -> None:
-    from eccos_aios.hooks.setup import kernel_config
+    from eccos_aios.hooks.kernel_config import kernel_config
 
     config = kernel_config()
     _require_targets(ROUTER)

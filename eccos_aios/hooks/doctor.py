@@ -6,8 +6,6 @@ import importlib.util
 import os
 import sys
 import sysconfig
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +14,21 @@ from typing import Any, Literal
 
 from eccos_aios.config import CONFIG_IN_CHECKOUT, STORE_SUFFIX, EccosConfig, eccos_config
 from eccos_aios.core import Core, Manifest
-from eccos_aios.errors import EccosError
+from eccos_aios.errors import ConfigError, EccosError, MissingExtraError, without_secrets
 from eccos_aios.history import Record, read_history
 from eccos_aios.history.schema import is_store
 from eccos_aios.hooks.checkout import read_checkout_config, require_checkout, revision_of
+from eccos_aios.hooks.kernel_config import Model, check, models_of, never_served
 from eccos_aios.hooks.serve import NEEDED
-from eccos_aios.hooks.setup import Model, check, models_of, never_served
 from eccos_aios.hooks.shape import faults_on_disk
 from eccos_aios.hooks.switch import asks_for_router, asks_for_scheduler, needs_of
 from eccos_aios.hooks.syscall import DEFAULT_ANSWER_TOKENS
 from eccos_aios.hooks.targets import ANY_NEED, TARGETS, WRITTEN_FOR
+from eccos_aios.http_client import HttpClient, NoResponseError, NotSentError
+from eccos_aios.runtime.configuration import predictor_spec
 
 REACH_TIMEOUT_S = 3.0  # seconds; a core that needs longer to list its models will not serve calls well either
+HTTP_ERROR = 400  # the first status that is an error
 FEW_RECORDS = 50  # below this many outcomes a core's estimates lean on the prior
 DEFAULT_OLLAMA = "http://localhost:11434"
 KEY_VARIABLES = {
@@ -149,6 +150,7 @@ def _section(config_file: Path, content: Mapping[str, Any]) -> Iterator[Finding]
             if "eccos" not in scheduler:
                 return
         config = eccos_config(scheduler.get("eccos"), config_file)
+        predictor_spec(config, str(config_file)).make()
         yield Finding("ok", "config", f"quality target {config.quality_target}")
         manifest = check(config, [str(model.get("name")) for model in _models(content)])
         yield Finding("ok", "manifest", f"{len(manifest.cores)} cores: {', '.join(manifest.names)}")
@@ -274,9 +276,9 @@ def _reach(model: Mapping[str, Any], content: Mapping[str, Any]) -> Finding:
     name, backend = model.get("name"), model.get("backend")
     subject = f"core {name}"
     if backend in ("vllm", "sglang"):
-        return _asked(subject, f"{str(model.get('hostname')).rstrip('/')}/models")
+        return _probe(subject, f"{str(model.get('hostname')).rstrip('/')}/models")
     if backend == "ollama":
-        return _asked(subject, f"{str(model.get('hostname') or DEFAULT_OLLAMA).rstrip('/')}/api/tags")
+        return _probe(subject, f"{str(model.get('hostname') or DEFAULT_OLLAMA).rstrip('/')}/api/tags")
     if backend in KEY_VARIABLES:
         configured = (content.get("api_keys") or {}).get(backend) or model.get("api_key")
         if configured or os.environ.get(KEY_VARIABLES[backend]):
@@ -290,19 +292,31 @@ def _reach(model: Mapping[str, Any], content: Mapping[str, Any]) -> Finding:
     return Finding("ok", subject, f"{backend}: not tried")
 
 
-def _asked(subject: str, url: str) -> Finding:
+def _probe(subject: str, url: str) -> Finding:
     if not url.startswith(("http://", "https://")):
-        return Finding("fail", subject, f"{url} is no address", "set hostname to the server's http address")
+        return Finding(
+            "fail",
+            subject,
+            f"{without_secrets(url)} is not an address",
+            "set hostname to the server's http address",
+        )
     try:
-        with urllib.request.urlopen(url, timeout=REACH_TIMEOUT_S) as response:
-            response.read(1)
-    except urllib.error.HTTPError as error:
+        client = HttpClient(url, REACH_TIMEOUT_S)
+    except MissingExtraError as error:
+        return Finding("warn", subject, f"not checked: {error}", "install it, or open the address yourself")
+    except ConfigError as error:
+        return Finding("fail", subject, str(error), "fix that environment variable")
+    shown = without_secrets(url)
+    try:
+        status = client.send("GET", url).status_code
+    except (NotSentError, NoResponseError) as error:
         return Finding(
-            "warn", subject, f"{url} answered {error.code}", "check the hostname and the key of this core"
+            "fail", subject, f"{shown} cannot be reached: {error}", "start that server or fix its hostname"
         )
-    except OSError as error:
-        reason = getattr(error, "reason", error)
+    finally:
+        client.close()
+    if status >= HTTP_ERROR:
         return Finding(
-            "fail", subject, f"{url} cannot be reached: {reason}", "start that server or mend its hostname"
+            "warn", subject, f"{shown} answered {status}", "check the hostname and the key of this core"
         )
-    return Finding("ok", subject, f"{url} answers")
+    return Finding("ok", subject, f"{shown} answers")

@@ -1,4 +1,4 @@
-"""Ending: the process is asked to end, and does, whatever its cores do."""
+"""Ending: stops the scheduler when the process is asked to end, and bounds how long that takes."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
-from eccos_aios.errors import EccosError
 from eccos_aios.hooks.active import ACTIVE
 
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SLACK_S = 1.5  # seconds that the process has after its grace to write answers and end by itself
-KILLED = 128  # a shell's exit code of a process that a signal ended, less the signal's number
-UNASKED = 0  # in place of a signal's number: the server ends for reasons of its own
+KILLED = 128  # plus the signal's number: the exit code, by a shell's convention
+NO_SIGNAL = 0  # in place of a signal's number: the server ends for reasons of its own
 
 
 class Ending:
     """Stops the scheduler as soon as the process is asked to end.
 
-    uvicorn waits for open requests before it tells its application, and the requests wait for cores: so a
-    signal begins the stop itself, and uvicorn's own handler has it as ever. Calls that are held get their
-    answers within ``grace_s``. A process that is not gone `SLACK_S` later is ended: AIOS's threads are no
-    daemons, and one that waits for a tool, an agent or a provider would hold it for ever.
+    uvicorn waits for open requests before it notifies its application, and the requests wait for cores. So
+    the signal itself starts the stop, and is then passed on to uvicorn's handler. Pending calls are answered
+    within ``grace_s``. `SLACK_S` later the process is killed if it still runs: AIOS's threads are not
+    daemons, and one that waits for a tool, an agent or a provider would keep the process for ever.
 
-    The thread ``eccos-stop`` waits from `watch` on and ends with the stop. A signal handler may do next to
-    nothing, for the thread that it interrupts may hold any lock.
+    The thread ``eccos-stop`` starts with `watch` and ends with the stop. The signal handler only wakes it,
+    since the thread that a handler interrupts may hold any lock.
 
     Parameters
     ----------
@@ -51,12 +50,12 @@ class Ending:
         self.begun = False  # only ever set, so that it needs no lock
         self.done: Future[None] = Future()
         self._on_begin = on_begin
-        self._asked: SimpleQueue[int] = SimpleQueue()  # of signals' numbers; may be put to from a handler
-        self._before: dict[int, Any] = {}  # the handlers that were there
+        self._signals: SimpleQueue[int] = SimpleQueue()  # numbers; a handler may put to it
+        self._before: dict[int, Any] = {}  # the previous handlers
         self._thread: threading.Thread | None = None
 
     def watch(self) -> None:
-        """Begin to wait for signals, from the main thread; in any other, for `begin`. Twice does no harm."""
+        """Wait for signals and for `begin`; outside the main thread for `begin` only. May be repeated."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._wait, name="eccos-stop", daemon=True)
             self._thread.start()
@@ -69,13 +68,13 @@ class Ending:
                 signal.signal(number, self._on_signal)
 
     def begin(self) -> None:
-        """End without a signal."""
+        """Start the stop without a signal."""
         if not self.begun:
             self.begun = True
-            self._asked.put(UNASKED)
+            self._signals.put(NO_SIGNAL)
 
     def release(self) -> None:
-        """Put back the handlers that were there, from the thread that called `watch`."""
+        """Restore the previous handlers, from the thread that called `watch`."""
         before, self._before = self._before, {}
         for number, handler in before.items():
             if signal.getsignal(number) == self._on_signal:
@@ -84,13 +83,13 @@ class Ending:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self.begun:
             self.begun = True
-            self._asked.put(number)
+            self._signals.put(number)
         before = self._before.get(number)
         if before is not None:
             before(number, frame)
 
     def _wait(self) -> None:
-        number = self._asked.get()
+        number = self._signals.get()
         try:
             self._stop(number)
         except Exception:
@@ -102,22 +101,17 @@ class Ending:
         scheduler = ACTIVE.ours
         if scheduler is None:
             return
-        if number != UNASKED:
+        if number != NO_SIGNAL:
             limit_s = scheduler.config.grace_s + SLACK_S
             threading.Thread(
                 target=_end_process, args=(limit_s, number), name="eccos-stop-limit", daemon=True
             ).start()
-        logger.info("the kernel ends: calls that are held get %g seconds", scheduler.config.grace_s)
+        logger.info("the kernel ends: pending calls get %g seconds", scheduler.config.grace_s)
         self._on_begin()
-        try:
-            # Before the readers, one of which may be held up by a tool: agents are answered first.
-            scheduler.clockwork.stop()
-        except EccosError as error:
-            logger.info("nothing to stop: %s", error)
         scheduler.stop()
 
 
 def _end_process(after_s: float, number: int) -> None:
     time.sleep(after_s)
-    logger.warning("the process has not ended within its grace, and is ended")
+    logger.warning("the process has not ended within its grace, and is killed")
     os._exit(KILLED + number)

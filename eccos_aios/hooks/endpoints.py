@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from eccos_aios.errors import (
@@ -32,6 +32,10 @@ from eccos_aios.hooks.asgi import (
 )
 from eccos_aios.hooks.guard import refusal
 from eccos_aios.hooks.query_pool import QueryPool
+from eccos_aios.runtime.prometheus import exposition
+
+if TYPE_CHECKING:  # in shadow mode there is no service to load
+    from eccos_aios.runtime.service import SchedulingService
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +46,10 @@ THREADS = 4
 ANSWER_S = 15.0  # seconds that an endpoint may take; feedback waits for its store's disk
 LARGEST_NUMBER = 2**63 - 1  # of a call
 FEEDBACK = '{"call": id or number, "quality": 0 to 1}, or {"agent": name, "quality": 0 to 1}'
-SHADOW = "not in shadow mode, where AIOS decides"
-UNSEATED = "ECCOS does not schedule this kernel"
+SHADOW = "not available in shadow mode, where AIOS decides"
+INACTIVE = "ECCOS does not schedule this kernel"
 
-# On every answer: nothing of it is kept, read as something else, or shown within another origin's page.
+# On every answer: it is not cached, not reinterpreted, and not embedded in another origin's page.
 ALWAYS = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
@@ -53,8 +57,8 @@ ALWAYS = {
 }
 
 
-class Asked(NamedTuple):
-    """A request that may be answered."""
+class Request(NamedTuple):
+    """A request whose client is authorised."""
 
     parameters: Mapping[str, str]
     body: bytes
@@ -62,18 +66,18 @@ class Asked(NamedTuple):
 
 
 class EccosEndpoints:
-    """Answers every path below ``/eccos`` itself and hands all others on.
+    """Serves every path below ``/eccos`` and passes all others on.
 
-    It stands before the kernel's own application and whatever surrounds that, so that none of AIOS's
-    middleware answers for these paths or adds headers to them: they carry no CORS headers.
+    It wraps the kernel's application with all of its middleware, so that AIOS's neither answers for these
+    paths nor adds headers to them: they carry no CORS headers.
 
     Parameters
     ----------
     app : ASGI application
     hosts : callable
-        The names that the Host header may hold beside those of loopback.
+        The names that the Host header may have beside those of loopback.
     front : callable, optional
-        Adds to a status what stands in front of the scheduler.
+        Adds to a status what waits in front of the scheduler.
     ending : callable, optional
         Whether the process is ending.
     """
@@ -89,10 +93,10 @@ class EccosEndpoints:
         self._hosts = hosts
         self._front = front
         self._ending = ending
-        # The event loop serves every agent, and the agents' own threads may all wait.
+        # Not the event loop, which serves every agent, nor the agents' threads, all of which may wait.
         self._threads = QueryPool(THREADS, "eccos-endpoint")
         self._health_threads = QueryPool(THREADS, "eccos-health")  # not behind feedback that waits for a disk
-        self._endpoints: dict[str, tuple[str, Callable[[Asked], HttpAnswer]]] = {
+        self._endpoints: dict[str, tuple[str, Callable[[Request], HttpAnswer]]] = {
             "status": ("GET", self._status),
             "health": ("GET", self._health),
             "decisions": ("GET", self._decisions),
@@ -101,7 +105,7 @@ class EccosEndpoints:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, as ASGI has it."""
+        """Serve a request by the ASGI protocol."""
         segments = _segments(scope) if scope["type"] in ("http", "websocket") else None
         if segments is None:
             await self._app(scope, receive, send)
@@ -120,10 +124,10 @@ class EccosEndpoints:
             ).send(scope, send)
 
     async def _answer(self, scope: Scope, receive: Receive, segments: list[str]) -> HttpAnswer:
-        seated = ACTIVE.ours or ACTIVE.shadow
-        if seated is None:
-            return HttpAnswer(503, {"error": UNSEATED, "healthy": False, "reasons": [UNSEATED]})
-        token = seated.config.token
+        active = ACTIVE.ours or ACTIVE.shadow
+        if active is None:
+            return HttpAnswer(503, {"error": INACTIVE, "healthy": False, "reasons": [INACTIVE]})
+        token = active.config.token
         refused = refusal(scope, None if token is None else token.get_secret_value(), self._hosts())
         if refused is not None:
             return refused
@@ -143,42 +147,42 @@ class EccosEndpoints:
         return await self._run(endpoint, scope, body, peer)
 
     async def _run(
-        self, endpoint: Callable[[Asked], HttpAnswer], scope: Scope, body: bytes, peer: str
+        self, endpoint: Callable[[Request], HttpAnswer], scope: Scope, body: bytes, peer: str
     ) -> HttpAnswer:
-        """Call an endpoint in a thread of ours; whatever comes of it is an answer."""
+        """Call an endpoint in its own thread pool; an exception becomes an answer too."""
         try:
-            asked = Asked(_parameters(scope), body, peer)
+            request = Request(_parameters(scope), body, peer)
         except ValueError as error:
             return HttpAnswer(422, {"error": f"the query string: {error}"})
         threads = self._health_threads if endpoint == self._health else self._threads
-        work: Awaitable[HttpAnswer] = asyncio.wrap_future(threads.submit(endpoint, asked))
+        work: Awaitable[HttpAnswer] = asyncio.wrap_future(threads.submit(endpoint, request))
         try:
             return await asyncio.wait_for(work, ANSWER_S)
         except asyncio.TimeoutError:
-            told = f"the scheduler has not answered within {ANSWER_S:g} seconds"
-            return HttpAnswer(503, {"error": told, "healthy": False, "reasons": [told]})
+            reason = f"the scheduler has not answered within {ANSWER_S:g} seconds"
+            return HttpAnswer(503, {"error": reason, "healthy": False, "reasons": [reason]})
         except EccosError as error:
             return HttpAnswer(503, {"error": str(error)})
         except Exception as error:
             logger.exception("an endpoint raised")
-            return HttpAnswer(500, {"error": f"{type(error).__name__}, which the kernel's log tells more of"})
+            return HttpAnswer(500, {"error": f"{type(error).__name__}; see the kernel's log"})
 
-    def _status(self, _: Asked) -> HttpAnswer:
+    def _status(self, _: Request) -> HttpAnswer:
         shadow = ACTIVE.shadow
-        return HttpAnswer(200, shadow.status() if shadow else self._front(_scheduler().status()))
+        return HttpAnswer(200, shadow.status() if shadow else self._front(_service().status()))
 
-    def _health(self, _: Asked) -> HttpAnswer:
+    def _health(self, _: Request) -> HttpAnswer:
         """Whether calls are served, for load balancers."""
         if ACTIVE.shadow is not None:
-            note = "shadow mode: AIOS's own scheduler serves the calls, ECCOS looks on"
+            note = "shadow mode: AIOS's own scheduler serves the calls, ECCOS only watches"
             return HttpAnswer(200, {"healthy": True, "reasons": [], "note": note})
-        health = dict(_scheduler().health())
+        health = _service().health()
         if self._ending():
             health = {**health, "healthy": False, "reasons": ["the kernel is ending", *health["reasons"]]}
         return HttpAnswer(200 if health["healthy"] else 503, health)
 
-    def _decisions(self, asked: Asked) -> HttpAnswer:
-        given = asked.parameters.get("limit", "100")
+    def _decisions(self, request: Request) -> HttpAnswer:
+        given = request.parameters.get("limit", "100")
         limit = int(given) if re.fullmatch("[0-9]{1,6}", given) else 0
         if not 1 <= limit <= MOST_DECISIONS:
             return HttpAnswer(
@@ -187,30 +191,26 @@ class EccosEndpoints:
         shadow = ACTIVE.shadow
         if shadow is not None:
             return HttpAnswer(200, {"decisions": shadow.decisions()[:limit]})
-        last = _scheduler().clockwork.decisions()[:limit]
+        last = _service().scheduler.decisions()[:limit]
         return HttpAnswer(200, {"decisions": [asdict(decision) for decision in last]})
 
-    def _metrics(self, _: Asked) -> HttpAnswer:
+    def _metrics(self, _: Request) -> HttpAnswer:
         if ACTIVE.ours is None:
             return HttpAnswer(409, {"error": SHADOW})
-        from eccos_aios.runtime.prometheus import exposition
-
+        service = _service()
         try:
-            status = _scheduler().status()
-            content, media_type = exposition(
-                _scheduler().clockwork, status["history"], status["learning"], status["feedback"]
-            )
+            content, media_type = exposition(service.status(), service.scheduler.histograms())
         except ImportError:
-            told = "prometheus-client is missing: pip install 'eccos-aios[metrics]'"
-            return HttpAnswer(501, {"error": told})
+            missing = "prometheus-client is missing: pip install 'eccos-aios[metrics]'"
+            return HttpAnswer(501, {"error": missing})
         return HttpAnswer(200, content, media_type=media_type)
 
-    def _feedback(self, asked: Asked) -> HttpAnswer:
-        """What an answer was worth, by its call's id or number, or by the agent whose call finished last."""
+    def _feedback(self, request: Request) -> HttpAnswer:
+        """Grade a call by its id or number, or the last finished call of an agent."""
         if ACTIVE.ours is None:
             return HttpAnswer(409, {"error": SHADOW})
         try:
-            body = json.loads(asked.body)
+            body = json.loads(request.body)
         except (ValueError, RecursionError):
             return HttpAnswer(422, {"error": f"the body must be JSON: {FEEDBACK}"})
         fault = _feedback_fault(body)
@@ -220,22 +220,22 @@ class EccosEndpoints:
         if any(isinstance(value, str) and not _is_text(value) for value in meant.values()):
             return HttpAnswer(404, {"error": "no call or agent has half a surrogate pair in its name"})
         try:
-            call_id = _scheduler().give_quality(quality, **meant, grader=asked.peer or None)
+            call_id = _service().give_quality(quality, **meant, grader=request.peer or None)
         except UnknownCallError as error:
             return HttpAnswer(404, {"error": str(error)})
         except FeedbackLimitError as error:
             retry_after = str(max(1, round(error.retry_after_s)))
             return HttpAnswer(429, {"error": str(error)}, {"retry-after": retry_after})
         except HistoryError as error:
-            return HttpAnswer(503, {"error": f"not kept: {error.allowed}"})
+            return HttpAnswer(503, {"error": f"not stored: {error.allowed}"})
         return HttpAnswer(200, {**meant, "id": call_id, "quality": quality})
 
 
 def _segments(scope: Scope) -> list[str] | None:
-    """What stands below ``/eccos`` in a request's path; None where the path is not below it.
+    """The parts of a request's path below ``/eccos``; None where the path is not below it.
 
-    However it is written: an endpoint is found by its plain path alone, but a path that would lead here
-    once its dots and empty parts are resolved is nobody else's.
+    Only the plain path of an endpoint finds it, but any path that resolves to one below ``/eccos`` belongs
+    here too: no other application may serve it.
     """
     path = route_path(scope)
     written = [part for part in path.split("/") if part not in ("", ".")]
@@ -252,17 +252,17 @@ def _segments(scope: Scope) -> list[str] | None:
 
 
 def _parameters(scope: Scope) -> dict[str, str]:
-    """The query string; each of its names stands there once.
+    """The query string; each name may occur once.
 
     Raises
     ------
     ValueError
-        One stands there twice, or there are too many.
+        One occurs twice, or there are too many.
     """
     text = bytes(scope.get("query_string", b"")).decode("latin-1")
     pairs = parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=MOST_PARAMETERS)
     if len(dict(pairs)) < len(pairs):
-        raise ValueError("a name stands there twice")
+        raise ValueError("a name occurs twice")
     return dict(pairs)
 
 
@@ -276,7 +276,7 @@ def _is_text(value: str) -> bool:
 
 
 def _feedback_fault(body: Any) -> str | None:
-    """What is wrong with a feedback, in one line."""
+    """What is wrong with the body of a feedback request, in one line; None: nothing."""
     if not isinstance(body, dict) or len({"call", "agent"} & body.keys()) != 1:
         return f"the body must name one call, or one agent: {FEEDBACK}"
     if unknown := body.keys() - {"call", "agent", "quality"}:
@@ -299,9 +299,9 @@ def _shown(value: object) -> str:
     return text if len(text) <= SHOWN_VALUE_LENGTH else text[:SHOWN_VALUE_LENGTH] + "…"
 
 
-def _scheduler() -> Any:
-    """Ours; a refresh may have taken it away since the request came in."""
-    scheduler = ACTIVE.ours
-    if scheduler is None:
-        raise EccosError(UNSEATED)
-    return scheduler
+def _service() -> SchedulingService:
+    """The active service; a refresh may have ended it since the request came in."""
+    service = ACTIVE.service
+    if service is None:
+        raise EccosError(INACTIVE)
+    return service

@@ -1,4 +1,4 @@
-"""The twins of AIOS's own functions in ``aios/hooks/modules/scheduler.py``."""
+"""The counterparts of AIOS's functions in ``aios/hooks/modules/scheduler.py``."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from eccos_aios.hooks.usage import listen_to_providers
 
 
 def eccos_scheduler_nonblock(**params: Any) -> EccosScheduler:
-    """Make an `EccosScheduler`, in the place of the one that runs in this process if there is one.
+    """Make the active `EccosScheduler`, which takes over the service that runs in this process, if any.
 
     Parameters
     ----------
     **params
-        Those of AIOS's ``SchedulerParams``; a ``get_*_syscall`` that is None means AIOS's own queue.
+        Those of AIOS's ``SchedulerParams``; a ``get_*_syscall`` of None stands for AIOS's own queue.
 
     Raises
     ------
     ConfigError, HistoryError
-        The configuration, the manifest or the history is wrong; the scheduler that runs goes on.
+        The configuration, the manifest or the history is wrong; a running scheduler goes on.
     """
     from aios.hooks.stores import _global
     from aios.hooks.types.scheduler import SchedulerParams
@@ -30,7 +30,7 @@ def eccos_scheduler_nonblock(**params: Any) -> EccosScheduler:
     for kind in ("llm", "memory", "storage", "tool"):
         if checked[f"get_{kind}_syscall"] is None:
             checked[f"get_{kind}_syscall"] = getattr(_global, f"global_{kind}_req_queue_get_message")
-    scheduler = EccosScheduler(**checked, predecessor=ACTIVE.ours)
+    scheduler = EccosScheduler(**checked, service=ACTIVE.service)
     listen_to_providers()
     ACTIVE.take(scheduler)
     return scheduler

@@ -1,4 +1,4 @@
-"""What ECCOS adds to the kernel's FastAPI application: its endpoints, and what stands before ``/query``."""
+"""The additions to the kernel's FastAPI application: endpoints, middleware of ``/query``, its threads."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
-from eccos_aios.errors import EccosError
 from eccos_aios.hooks.active import ACTIVE
 from eccos_aios.hooks.ending import Ending
 from eccos_aios.hooks.endpoints import EccosEndpoints
 from eccos_aios.hooks.guard import host_names
 from eccos_aios.hooks.launcher import kernel_module
 from eccos_aios.hooks.query_door import QueryDoor
-from eccos_aios.hooks.query_pool import PendingLimits, QueryPool
+from eccos_aios.hooks.query_pool import QUERY_THREADS_PER_SLOT, PendingLimits, QueryPool
 
 if TYPE_CHECKING:
     from eccos_aios.hooks.scheduler import EccosScheduler
 
 LEAST_QUERY_THREADS = 64
-QUERY_THREADS_PER_SLOT = 4  # a call holds its thread while it waits too, and what waits is what a plan needs
 
 
 def extend(scheduler: EccosScheduler | None) -> None:
-    """Add the endpoints to this process's kernel, and for a scheduler of ours the front; once is enough."""
+    """Add the endpoints to this process's kernel and, for an ECCOS scheduler, the rest; may be repeated."""
     app = getattr(kernel_module(), "app", None)
     if app is None:
         return
@@ -38,7 +36,7 @@ def extend(scheduler: EccosScheduler | None) -> None:
 
 
 def configured_hosts(app: Any) -> frozenset[str]:
-    """The names that AIOS's config, or whoever started it, gives the kernel's server."""
+    """The host names that AIOS's config, or its start, gives to the kernel's server."""
     from aios.config.config_manager import config
 
     server = config.get_server_config()
@@ -47,38 +45,38 @@ def configured_hosts(app: Any) -> frozenset[str]:
 
 
 class KernelFront:
-    """All that stands between the kernel's server and its application.
+    """All that ECCOS puts between the kernel's server and its application.
 
-    From without: the ``/eccos`` endpoints before everything, the door of ``/query`` inside AIOS's own
-    middleware, and the threads in which its calls wait.
+    From the outside in: the ``/eccos`` endpoints, AIOS's own middleware, `QueryDoor` in front of ``/query``,
+    and the threads in which its calls wait.
 
     Parameters
     ----------
     app : FastAPI
-        Not started, or under way.
+        Started or not.
     hosts : callable
-        The names that the Host header may hold beside those of loopback.
+        The names that the Host header may have beside those of loopback.
     """
 
     def __init__(self, app: Any, hosts: Callable[[], frozenset[str]] = frozenset) -> None:
         self._app = app
         self._pool: QueryPool | None = None
         self._ending = Ending(self._refuse_waiting)
-        self._lock = threading.Lock()  # guards what is below
-        self._dropped = 0  # calls whose clients went before a scheduler had them
+        self._lock = threading.Lock()  # guards what follows
+        self._dropped = 0  # calls whose clients left before a scheduler had them
         build = app.build_middleware_stack
         app.build_middleware_stack = lambda: EccosEndpoints(build(), hosts, self._added, self._is_ending)
-        app.middleware_stack = None  # it is built anew for the next request
+        app.middleware_stack = None  # rebuilt for the next request
 
     def serve(self, scheduler: EccosScheduler) -> None:
-        """Stand before this scheduler from now on."""
+        """Serve in front of this scheduler from now on."""
         pool = self._pool
         if pool is None:
             self._pool = pool = QueryPool(LEAST_QUERY_THREADS)
             self._stand_before_queries(pool)
         threads = max(pool.threads, QUERY_THREADS_PER_SLOT * _slots(scheduler))
         weights = {name: agent.weight for name, agent in scheduler.config.agents.items()}
-        pool.configure(threads, weights, _room)
+        pool.configure(threads, weights, _limits)
 
     def _stand_before_queries(self, pool: QueryPool) -> None:
         from starlette.middleware import Middleware
@@ -97,7 +95,7 @@ class KernelFront:
         try:
             self._begin(asyncio.get_running_loop())
         except RuntimeError:
-            return  # no loop runs yet at the kernel's start: the lifespan does it
+            return  # at the kernel's start no loop runs yet: the lifespan begins
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._pool is not None:
@@ -108,8 +106,8 @@ class KernelFront:
         @contextlib.asynccontextmanager
         async def around(app: Any) -> AsyncIterator[Any]:
             self._begin(asyncio.get_running_loop())
-            # AIOS has imported a million objects by now. Each full collection would look at all of them, and
-            # hold every thread for half a second.
+            # AIOS has created a million objects by now. Each full collection would traverse all of them and
+            # stop every thread for half a second.
             gc.collect()
             gc.freeze()
             try:
@@ -123,9 +121,11 @@ class KernelFront:
         return around
 
     def _room_left(self) -> int | None:
-        """How many more calls may wait; None where there is no scheduler of ours."""
-        room, pool = _room(), self._pool
-        return None if room is None or pool is None else room.max_pending - room.pending - pool.waiting
+        """How many more calls may wait; None where there is no ECCOS scheduler."""
+        limits, pool = _limits(), self._pool
+        if limits is None or pool is None:
+            return None
+        return limits.max_pending - limits.pending - pool.waiting
 
     def _is_ending(self) -> bool:
         return self._ending.begun and ACTIVE.ours is not None
@@ -141,7 +141,7 @@ class KernelFront:
             self._dropped += calls
 
     def _added(self, status: dict[str, Any]) -> dict[str, Any]:
-        """A scheduler's status with what stands in front of it."""
+        """A scheduler's status with the calls in front of it."""
         waiting = 0 if self._pool is None else self._pool.waiting
         with self._lock:
             dropped = self._dropped
@@ -149,15 +149,11 @@ class KernelFront:
         return {**status, "pending": status["pending"] + waiting, "totals": totals}
 
 
-def _room() -> PendingLimits | None:
-    scheduler = ACTIVE.ours
-    if scheduler is None:
+def _limits() -> PendingLimits | None:
+    active = ACTIVE.ours
+    if active is None:
         return None
-    try:
-        pending = scheduler.clockwork.pending
-    except EccosError:  # not started yet: what comes waits in AIOS's queue
-        pending = 0
-    return PendingLimits(scheduler.config.max_pending, pending, _slots(scheduler))
+    return PendingLimits(active.config.max_pending, active.service.scheduler.pending, _slots(active))
 
 
 def _slots(scheduler: EccosScheduler) -> int:
@@ -165,7 +161,6 @@ def _slots(scheduler: EccosScheduler) -> int:
 
 
 def _note_refusal() -> None:
-    scheduler = ACTIVE.ours
-    if scheduler is not None:
-        with contextlib.suppress(EccosError):  # as above
-            scheduler.clockwork.note_refusal()
+    service = ACTIVE.service
+    if service is not None:
+        service.scheduler.note_refusal()

@@ -1,4 +1,4 @@
-"""From the end of a call to its outcome: what the history keeps of it."""
+"""The meaning of an attempt's end, and the outcome of a finished call for the history."""
 
 from __future__ import annotations
 
@@ -85,10 +85,15 @@ def _by_aios(response: Any, *, sent: bool) -> AttemptOutcome:
     return AttemptOutcome(kind, f"AIOS status {status}", disputable=status not in (401, 404, 503))
 
 
-def outcome_of(call: Call, result: CallResult, core: Core, finished_s: float) -> CallOutcome:
-    """The outcome of a call that has been with a core.
+def is_final(result: CallResult) -> bool:
+    """Whether a call ends with this result; False where its time slice was over and it goes on."""
+    return not isinstance(result.value, Answer) or result.value.response.finished or result.core is None
 
-    Tokens that nobody reported are counted as stage 1 counts them. What a failed call has cost is unknown
+
+def outcome_of(call: Call, result: CallResult, core: Core, finished_s: float) -> CallOutcome | None:
+    """The outcome of a call that has been sent to a core; None where the call goes on.
+
+    Tokens that were not reported are counted as stage 1 counts them. The cost of a failed call is unknown
     where its tokens are.
 
     Parameters
@@ -98,10 +103,12 @@ def outcome_of(call: Call, result: CallResult, core: Core, finished_s: float) ->
     result : CallResult
         Its value is an `Answer`, or None.
     core : Core
-        Where it was last.
+        The last one.
     finished_s : float
-        When, in Unix seconds.
+        Unix seconds.
     """
+    if not is_final(result):
+        return None
     asked: Asked = call.payload
     answer = result.value if isinstance(result.value, Answer) else Answer(None)
     usage = answer.usage

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from eccos_aios.hooks.clients import CLIENT, GONE, Client
 
+QUERY_THREADS_PER_SLOT = 4  # a waiting call holds a thread too, and a plan needs calls that wait
 RESERVED_THREADS = 64  # beyond the others, for agents of which no call has a thread
 IDLE_S = 10.0  # seconds after which a thread that has nothing to do ends
 LINGER_S = 0.5  # seconds that a shutdown waits for threads at work; a core that hangs may hold one for ever

@@ -6,26 +6,25 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from eccos_aios.assign import WAITS, AssignmentProblem, solve
+from eccos_aios.assign import WAITS, solve
+from eccos_aios.candidates import Candidates
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
-from eccos_aios.hooks.setup import kernel_config, models_of, prepare
+from eccos_aios.hooks.kernel_config import kernel_config, kernel_cores, models_of
+from eccos_aios.log_once import LogOnce
 from eccos_aios.predict import call_text
-from eccos_aios.schedule import Requirements, allowed_cores
+from eccos_aios.requirements import Requirements
+from eccos_aios.runtime.configuration import make_learner
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Routed:
-    """Where a batch goes, and what was expected of every core; the arrays have shape (calls, cores)."""
+    """The column of each call's core, and the estimates that it was chosen by."""
 
     columns: list[int]
-    quality: NDArray[np.float64]
-    cost: NDArray[np.float64]
+    candidates: Candidates
 
 
 class EccosRouting:
@@ -49,8 +48,9 @@ class EccosRouting:
         self.llm_configs = llm_configs
         config = config or kernel_config()
         self.quality_target = config.quality_target
-        self._setup = prepare(config, llm_configs)
-        self._failed_before = False
+        self._cores = kernel_cores(config, llm_configs)
+        self._predictor = make_learner(config).predictor
+        self._log = LogOnce(logger)
 
     def get_model_idxs(
         self, selected_llm_lists: list[list[dict[str, Any]]], queries: list[list[dict[str, Any]]]
@@ -68,11 +68,8 @@ class EccosRouting:
             return []
         try:
             return self.route(selected_llm_lists, queries).columns
-        except Exception:
-            # AIOS leaves the whole batch waiting for ever when its router raises.
-            if not self._failed_before:
-                logger.exception("routing failed: calls go to their first core (told once)")
-            self._failed_before = True
+        except Exception as error:  # noqa: BLE001 - AIOS leaves the batch waiting for ever when its router raises
+            self._log.error("failed", "routing failed: calls go to their first core", exc_info=error)
             names = [llm.name for llm in self.llm_configs]
             return [
                 min(map(names.index, cores), default=0) for cores in self._named(selected_llm_lists, names)
@@ -82,7 +79,7 @@ class EccosRouting:
         self, selected_llm_lists: list[list[dict[str, Any]]], names: list[str]
     ) -> list[frozenset[str]]:
         """Where each query may go: AIOS lists every core where the agent named none."""
-        manifest = frozenset(core.name for core in self._setup.cores)
+        manifest = frozenset(core.name for core in self._cores)
         everything = frozenset(names)
         named = [frozenset(llm["name"] for llm in selected) & everything for selected in selected_llm_lists]
         return [manifest if cores in (everything, frozenset()) else cores for cores in named]
@@ -93,25 +90,18 @@ class EccosRouting:
         """Stage 1 and stage 2 for a batch; parameters as `get_model_idxs`, but may raise."""
         names = [llm.name for llm in self.llm_configs]
         allowed = self._named(selected_llm_lists, names)
-        known = {core.name: core for core in self._setup.cores}
+        known = {core.name: core for core in self._cores}
         models = models_of(self.llm_configs)
         cores = [known.get(each.name) or Core(name=each.name).at_backend(each.backend) for each in models]
         texts = [call_text(messages) for messages in queries]
-        # AIOS tells its router neither the tools nor the length of the answer.
-        needs = [Requirements.of(text, named) for text, named in zip(texts, allowed, strict=True)]
-        estimates = self._setup.learner.predictor.predict(texts, names)
-        cost = estimates.cost(cores)
-        assignment = solve(
-            AssignmentProblem(
-                cost=cost,
-                quality=estimates.quality,
-                quota=np.full(len(cores), len(queries), dtype=np.int64),
-                target=self.quality_target,
-                allowed=allowed_cores(needs, cores),
-            )
-        )
+        # AIOS gives its router neither the tools nor the length of the answer.
+        requirements = [Requirements.of(text, named) for text, named in zip(texts, allowed, strict=True)]
+        # Not by Router: two of AIOS's models may have the same name.
+        estimates = self._predictor.predict(texts, names)
+        candidates = Candidates.of(estimates, requirements, cores)
+        assignment = solve(candidates.problem(self.quality_target))
         columns = [
             min(map(names.index, named)) if column == WAITS else column
             for column, named in zip(assignment.core.tolist(), allowed, strict=True)
         ]
-        return Routed(columns, estimates.quality, cost)
+        return Routed(columns, candidates)

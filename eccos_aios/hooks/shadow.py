@@ -1,4 +1,4 @@
-"""Shadow mode: AIOS's own scheduler and router decide, ECCOS records what it would have done."""
+"""Shadow mode: AIOS's own scheduler and router decide, ECCOS records what it would have decided."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.hooks.routing import EccosRouting
+from eccos_aios.log_once import LogOnce
 from eccos_aios.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -30,9 +31,9 @@ class ShadowDecision:
 
 
 class ShadowRouting:
-    """Stands before AIOS's router: passes on what that decides, and notes what ECCOS would have decided.
+    """Wraps AIOS's router: returns its decision and records what ECCOS would have decided.
 
-    Quotas are not looked at: how busy the cores would be under ECCOS cannot be told from AIOS's load.
+    Quotas are ignored: how busy the cores would be under ECCOS cannot be inferred from AIOS's load.
 
     Parameters
     ----------
@@ -44,8 +45,9 @@ class ShadowRouting:
     def __init__(self, router: Any, config: EccosConfig) -> None:
         self.config = config
         self._router = router
-        # Where AIOS routes by ECCOS already, the history is learned once.
+        # Where AIOS routes by ECCOS already, the history is not read twice.
         self._eccos = router if isinstance(router, EccosRouting) else EccosRouting(router.llm_configs, config)
+        self._log = LogOnce(logger)
         # Guards the counts and the decisions.
         self._lock = threading.Lock()
         self._calls = 0
@@ -57,7 +59,7 @@ class ShadowRouting:
 
     @property
     def llm_configs(self) -> Any:
-        """AIOS replaces it when it registers a core."""
+        """The models of the router; AIOS replaces them when it registers a core."""
         return self._router.llm_configs
 
     @llm_configs.setter
@@ -65,20 +67,18 @@ class ShadowRouting:
         self._router.llm_configs = self._eccos.llm_configs = llm_configs
 
     def get_model_idxs(self, selected_llm_lists: list[Any], queries: list[Any]) -> list[int]:
-        """AIOS's own decision, whatever becomes of ours."""
+        """AIOS's own decision, even if recording ECCOS's fails."""
         chosen: list[int] = self._router.get_model_idxs(selected_llm_lists, queries)
         try:
             self._note(selected_llm_lists, queries, chosen)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - AIOS's own decision stands
             with self._lock:
                 self._failed += 1
-                first = self._failed == 1
-            if first:
-                logger.warning("shadow mode failed on a batch (told once)", exc_info=error)
+            self._log.warning("failed", "shadow mode failed on a batch", exc_info=error)
         return chosen
 
     def status(self) -> dict[str, object]:
-        """What ``GET /eccos/status`` answers in shadow mode."""
+        """The body of ``GET /eccos/status`` in shadow mode."""
         with self._lock:
             calls = max(1, self._calls)
             return {
@@ -105,7 +105,7 @@ class ShadowRouting:
             }
 
     def decisions(self) -> list[dict[str, Any]]:
-        """The last decisions, the newest first."""
+        """The latest decisions, newest first."""
         with self._lock:
             return [asdict(decision) for decision in reversed(self._decisions)]
 
@@ -118,11 +118,11 @@ class ShadowRouting:
             for row, (ours, theirs) in enumerate(zip(routed.columns, chosen, strict=True)):
                 decision = ShadowDecision(
                     names[ours],
-                    float(routed.quality[row, ours]),
-                    float(routed.cost[row, ours]),
+                    float(routed.candidates.quality[row, ours]),
+                    float(routed.candidates.cost[row, ours]),
                     names[theirs],
-                    float(routed.quality[row, theirs]),
-                    float(routed.cost[row, theirs]),
+                    float(routed.candidates.quality[row, theirs]),
+                    float(routed.candidates.cost[row, theirs]),
                 )
                 self._decisions.append(decision)
                 self._calls += 1

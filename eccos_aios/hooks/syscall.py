@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -62,25 +61,6 @@ def cerebrum_response(kind: str, error: str, status_code: int) -> Any:
     make = getattr(import_module(f"cerebrum.{kind}.apis"), RESPONSE_CLASSES[kind])
     finished = {} if kind == "memory" else {"finished": True}
     return make(error=error, status_code=status_code, **finished)
-
-
-class SuspendedCalls:
-    """The core of each call that a time slice interrupted, until the call comes back."""
-
-    def __init__(self) -> None:
-        # Guards the cores by process id.
-        self._lock = threading.Lock()
-        self._cores: dict[int | None, str] = {}
-
-    def suspend(self, pid: int | None, core: str) -> None:
-        """Remember the core that holds the call's context."""
-        with self._lock:
-            self._cores[pid] = core
-
-    def resume(self, pid: int | None) -> str | None:
-        """The core that the call must go on at; None for a call that was not suspended."""
-        with self._lock:
-            return self._cores.pop(pid, None)
 
 
 def answer(syscall: Syscall, response: Any, status: str = "done") -> None:

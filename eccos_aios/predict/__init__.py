@@ -2,89 +2,80 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from eccos_aios.predict.base import Predictor
-from eccos_aios.predict.estimates import Estimates, prices_of
-from eccos_aios.predict.text import CallText, call_text, query_text, record_text
-from eccos_aios.predict.tokens import TokenCount, count_tokens, use_tokenizer
+from eccos_aios.lazy import lazy_names
+from eccos_aios.predict.base import EmbeddingPredictor as EmbeddingPredictor
+from eccos_aios.predict.base import NeighbourSearch as NeighbourSearch
+from eccos_aios.predict.base import OnlinePredictor as OnlinePredictor
+from eccos_aios.predict.base import Predictor as Predictor
+from eccos_aios.predict.estimates import Estimates as Estimates
+from eccos_aios.predict.estimates import prices_of as prices_of
+from eccos_aios.predict.text import CallText as CallText
+from eccos_aios.predict.text import call_text as call_text
+from eccos_aios.predict.text import query_text as query_text
+from eccos_aios.predict.text import record_text as record_text
+from eccos_aios.predict.tokens import TokenCount as TokenCount
+from eccos_aios.predict.tokens import count_tokens as count_tokens
+from eccos_aios.predict.tokens import use_tokenizer as use_tokenizer
 
+# FAISS, SciPy and scikit-learn take a second to import; reading a call's text needs none of them.
 if TYPE_CHECKING:
-    from eccos_aios.predict.default import default_predictor
-    from eccos_aios.predict.drift import Drift
-    from eccos_aios.predict.embedders.base import Embedder, TfidfEmbedder
-    from eccos_aios.predict.embedders.hashed import HashedEmbedder
-    from eccos_aios.predict.embedders.minilm import MiniLmEmbedder
-    from eccos_aios.predict.hybrid import HybridPredictor
-    from eccos_aios.predict.kept import embedding_of
-    from eccos_aios.predict.online import OnlinePredictor, refit_is_due
-    from eccos_aios.predict.persistence import (
-        Fitted,
-        cached_predictor,
-        fitted_predictor,
-        load_predictor,
-        save_predictor,
-        stored_predictor,
+    from eccos_aios.predict.drift import Drift as Drift
+    from eccos_aios.predict.embedders.base import Embedder as Embedder
+    from eccos_aios.predict.embedders.hashed import HashedEmbedder as HashedEmbedder
+    from eccos_aios.predict.embedders.minilm import MiniLmEmbedder as MiniLmEmbedder
+    from eccos_aios.predict.embedders.tfidf import TfidfEmbedder as TfidfEmbedder
+    from eccos_aios.predict.features import embedding_of as embedding_of
+    from eccos_aios.predict.hybrid import HybridPredictor as HybridPredictor
+    from eccos_aios.predict.online import ResidualOnlinePredictor as ResidualOnlinePredictor
+    from eccos_aios.predict.persistence import Fitted as Fitted
+    from eccos_aios.predict.persistence import fit_store as fit_store
+    from eccos_aios.predict.persistence import fitted_predictor as fitted_predictor
+    from eccos_aios.predict.persistence import is_persistent as is_persistent
+    from eccos_aios.predict.persistence import load_predictor as load_predictor
+    from eccos_aios.predict.persistence import save_predictor as save_predictor
+    from eccos_aios.predict.persistence import stored_predictor as stored_predictor
+    from eccos_aios.predict.refitting import RefittedPredictor as RefittedPredictor
+    from eccos_aios.predict.refitting import online_predictor as online_predictor
+    from eccos_aios.predict.refitting import refit_is_due as refit_is_due
+    from eccos_aios.predict.retrieval import RetrievalPredictor as RetrievalPredictor
+    from eccos_aios.predict.serialization import register_persistence as register_persistence
+    from eccos_aios.predict.spec import PredictorSpec as PredictorSpec
+    from eccos_aios.predict.trained import TrainedPredictor as TrainedPredictor
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "drift": "Drift",
+            "embedders.base": "Embedder",
+            "embedders.hashed": "HashedEmbedder",
+            "embedders.minilm": "MiniLmEmbedder",
+            "embedders.tfidf": "TfidfEmbedder",
+            "features": "embedding_of",
+            "hybrid": "HybridPredictor",
+            "online": "ResidualOnlinePredictor",
+            "persistence": "Fitted fit_store fitted_predictor is_persistent load_predictor save_predictor "
+            "stored_predictor",
+            "refitting": "RefittedPredictor online_predictor refit_is_due",
+            "retrieval": "RetrievalPredictor",
+            "serialization": "register_persistence",
+            "spec": "PredictorSpec",
+            "trained": "TrainedPredictor",
+        },
     )
-    from eccos_aios.predict.retrieval import RetrievalPredictor
-    from eccos_aios.predict.trained import TrainedPredictor
-
-# FAISS, SciPy and scikit-learn take a second to import; who only reads a call's text does not wait for them.
-_LAZY = {
-    "Drift": "drift",
-    "Embedder": "embedders.base",
-    "Fitted": "persistence",
-    "HashedEmbedder": "embedders.hashed",
-    "HybridPredictor": "hybrid",
-    "OnlinePredictor": "online",
-    "MiniLmEmbedder": "embedders.minilm",
-    "RetrievalPredictor": "retrieval",
-    "TfidfEmbedder": "embedders.base",
-    "TrainedPredictor": "trained",
-    "cached_predictor": "persistence",
-    "default_predictor": "default",
-    "embedding_of": "kept",
-    "fitted_predictor": "persistence",
-    "load_predictor": "persistence",
-    "refit_is_due": "online",
-    "save_predictor": "persistence",
-    "stored_predictor": "persistence",
-}
-
-__all__ = [
-    "CallText",
-    "Drift",
-    "Embedder",
-    "Estimates",
-    "Fitted",
-    "HashedEmbedder",
-    "HybridPredictor",
-    "MiniLmEmbedder",
-    "OnlinePredictor",
-    "Predictor",
-    "RetrievalPredictor",
-    "TfidfEmbedder",
-    "TokenCount",
-    "TrainedPredictor",
-    "cached_predictor",
-    "call_text",
-    "count_tokens",
-    "default_predictor",
-    "embedding_of",
-    "fitted_predictor",
-    "load_predictor",
-    "prices_of",
-    "query_text",
-    "record_text",
-    "refit_is_due",
-    "save_predictor",
-    "stored_predictor",
-    "use_tokenizer",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __all__ += [
+        "CallText",
+        "EmbeddingPredictor",
+        "Estimates",
+        "NeighbourSearch",
+        "OnlinePredictor",
+        "Predictor",
+        "TokenCount",
+        "call_text",
+        "count_tokens",
+        "prices_of",
+        "query_text",
+        "record_text",
+        "use_tokenizer",
+    ]

@@ -1,4 +1,4 @@
-"""ApproximateIndex: the nearest of a million vectors in a millisecond, nearly always."""
+"""ApproximateIndex: approximate nearest neighbours among a million vectors, in a millisecond."""
 
 from __future__ import annotations
 
@@ -12,32 +12,20 @@ from numpy.typing import NDArray
 from eccos_aios.predict.embedders.base import Vectors, unit_rows
 from eccos_aios.predict.npz import fill
 
-EXACT_UP_TO = 50_000  # vectors; up to here a search through all of them is quick enough
-LISTS_PER_ROOT = 4.0  # of the vectors; ranking the lists then costs about what scanning some does
+EXACT_UP_TO = 50_000  # vectors; up to here an exact search is fast enough
+LISTS_PER_ROOT = (
+    4.0  # lists per square root of the vectors; ranking them then costs about as much as scanning
+)
 TRAINING_PER_LIST = 20  # vectors that k-means sees
-SCANNED = 5_000  # vectors that a search compares; fewer records have more of their lists scanned
-ROUNDS = 6  # of k-means; more moves no figure
+SCANNED = 5_000  # vectors that a search compares
+ROUNDS = 6  # of k-means; more gain nothing
 SEED = 0
-LONGEST_CENTROID = 1.001  # they lie within the unit sphere
-EXPONENT_OF_HALF = np.uint16(0x7C00)  # all of its bits set: infinite, or no number
+LONGEST_CENTROID = 1.001  # within the unit sphere, but for rounding
+EXPONENT_OF_HALF = np.uint16(0x7C00)  # all bits set: infinite or NaN
 
 
 class ApproximateIndex:
     """Vectors in lists by their nearest centroid, in half precision; the nearest lists are scanned.
-
-    `bench history` on a million records of 256 dimensions and two CPUs: of 4,000 lists, 20 scanned give
-    recall@16 0.968 and 47 ms for 256 calls, 32 give 0.980 and 64 ms.
-
-    Tried and left, on a million such vectors from another sample's embedder, 32 of 4,096 lists scanned, for
-    a call and for 256 in CPU time (half precision: recall 0.970, 0.50 ms, 106 ms):
-
-    - 8 bits a component: half the memory, recall 0.959, and slower to unpack: 0.67 ms and 144 ms.
-    - 4 bits: recall 0.827, 0.90 ms and 218 ms; re-ranked by vectors in half precision 0.969, still slower.
-    - 2,048 lists of 8 bits, 32 scanned: recall 0.966 at twice the time for a call.
-    - Product quantisation (128 x 4 bits, fast scan), re-ranked by 8 bits: with free texts only, which have
-      no near relatives, recall 0.870 at 64 of 2,048 lists, where 8 bits alone have 0.909.
-    - A graph (HNSW, 32 links, 8 bits): stopped unbuilt after four minutes on a busy machine; 100,000 free
-      texts took 45 s to build and 101 ms for 256 calls at recall 0.948.
 
     Parameters
     ----------
@@ -49,9 +37,9 @@ class ApproximateIndex:
     Attributes
     ----------
     wanted : int
-        Vectors to `train` with; with a quarter of them, half a point of recall is lost.
+        Number of vectors to `train` with; a quarter of them loses half a point of recall.
     reach : int
-        One more than the highest number by which a vector is named.
+        One more than the highest number of a vector.
     """
 
     def __init__(self, width: int, expected: int) -> None:
@@ -65,23 +53,23 @@ class ApproximateIndex:
         self._index.nprobe = math.ceil(SCANNED * lists / expected)
 
     def train(self, vectors: Vectors) -> None:
-        """Learn the centroids, before anything is added."""
+        """Learn the centroids; before `add`."""
         some = vectors[vectors.any(axis=1)]
         if len(some) < self._index.nlist:
-            # k-means wants a vector a list; where so few texts tell anything, any direction will do
+            # k-means needs a vector per list; if so few texts have one, any directions will do
             random = np.random.default_rng(SEED).standard_normal((self._index.nlist, vectors.shape[1]))
             some = np.vstack([some, unit_rows(random.astype(np.float32))])
         self._index.train(np.ascontiguousarray(some))
 
     @property
     def ntotal(self) -> int:
-        """Vectors in it."""
+        """Number of vectors."""
         return int(self._index.ntotal)
 
     def add(self, vectors: Vectors, rows: NDArray[np.int64]) -> None:
-        """Add vectors under the numbers by which `search` names them. Vectors of zeros are left out.
+        """Add vectors under the numbers that `search` returns. Vectors of zeros are left out.
 
-        They are like nothing, and all of them in one list would be a long one.
+        They are similar to nothing, and would all go into one list.
         """
         some = vectors.any(axis=1)
         self._index.add_with_ids(np.ascontiguousarray(vectors[some]), rows[some])
@@ -89,7 +77,7 @@ class ApproximateIndex:
             self.reach = max(self.reach, int(rows[some].max()) + 1)
 
     def search(self, vectors: Vectors, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Similarities and numbers of the nearest, both (vectors, count), best first; number -1: none."""
+        """Similarities and numbers of the nearest, both (vectors, count), best first; -1: none."""
         similarity, rows = self._index.search(np.ascontiguousarray(vectors), count)
         return similarity, rows
 
@@ -116,9 +104,9 @@ class ApproximateIndex:
         return np.array([lists.list_size(place) for place in range(self._index.nlist)], dtype=np.int64)
 
     def write(self, file: IO[bytes]) -> None:
-        """Write the lists' numbers and vectors, one list after the other; never all in memory twice.
+        """Write the numbers and vectors list by list, without a second copy in memory.
 
-        Not by FAISS's own writer: what it writes can only be read by code that trusts every length in it.
+        Not by FAISS's own writer, whose reader trusts every length in the file.
         """
         lists: Any = self._index.invlists
         for place, size in enumerate(self.sizes.tolist()):
@@ -143,14 +131,14 @@ class ApproximateIndex:
         file : binary file
             What `write` wrote.
         total_bytes : int
-            Of it.
+            Its size.
         centroids, sizes, probed
             As the properties of the index that wrote it.
 
         Raises
         ------
         ValueError
-            These do not fit together, or something is not finite.
+            They do not fit together, or a number is not finite.
         """
         lists, width = centroids.shape
         if centroids.dtype != np.float32 or not (np.abs(centroids) <= LONGEST_CENTROID).all():
@@ -188,5 +176,5 @@ def _empty_index(quantizer: faiss.IndexFlatIP, lists: int) -> faiss.IndexIVFScal
         lists,
         faiss.ScalarQuantizer.QT_fp16,
         faiss.METRIC_INNER_PRODUCT,
-        False,  # of the vectors themselves, not of their distance from the centroid
+        False,  # the vectors themselves, not their distance from the centroid
     )

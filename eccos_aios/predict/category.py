@@ -1,4 +1,4 @@
-"""CategoryHead: which kind of call it is, and what each core gives on that kind."""
+"""CategoryHead: the kind of a call, and each core's mean on that kind."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from numpy.typing import NDArray
 from eccos_aios.predict.estimates import FloatArray
 from eccos_aios.predict.features import Features
 
-LEAST_RECORDS = 10  # of a category; smaller ones count as one
-CAUTION = 4.0  # records at which a category's own mean weighs as much as the core's
-STEEPNESS = 4.0  # scale of the features in the logistic regression, which penalises the weights at 1
+LEAST_RECORDS = 10  # of a category; smaller ones are merged into one
+PRIOR_STRENGTH = 4.0  # records at which a category's own mean weighs as much as the core's
+STEEPNESS = 4.0  # scale of the features in the logistic regression, whose penalty is 1
 OTHER = "\0other"
 MOST_STEPS = 200  # of the optimiser
-TOLERANCE = 1e-3  # of the gradient, where it may end; 1e-4 costs twice the steps and tells no more
+TOLERANCE = 1e-3  # of the gradient, where the optimiser ends; 1e-4 takes twice the steps and gains nothing
 
 
 class CategoryHead:
-    """Multinomial logistic regression on the categories that records name; means per category and core.
+    """Multinomial logistic regression on the categories that records name.
 
-    The categories are only a means: a call's own is never asked for. On qa9 the head finds 91 % of them,
-    and alone ranks cores better than neighbours do; histories without categories do without it.
+    A new call needs no category: it gets probabilities. A history without categories does without the head.
     """
 
     def fit(self, features: Features, labels: NDArray[np.int64], count: int) -> CategoryHead:
-        """Learn to tell the categories 0..count-1; records labelled -1 name none."""
+        """Learn the categories 0..count-1; records labelled -1 have none."""
         from sklearn.linear_model import LogisticRegression
 
         named = labels >= 0
@@ -39,7 +38,7 @@ class CategoryHead:
         model = LogisticRegression(C=1.0, max_iter=MOST_STEPS, tol=TOLERANCE)
         model.fit(features[named] * STEEPNESS, labels[named])
         weights, bias = model.coef_, model.intercept_
-        if len(seen) == 2:  # scikit-learn then keeps the second class' log-odds alone
+        if len(seen) == 2:  # scikit-learn then returns only the log-odds of the second
             weights, bias = np.vstack([0 * weights, weights]), np.append(0.0, bias)
         self.weights_[:, seen] = weights.T * STEEPNESS
         self.bias_[seen] = bias
@@ -53,20 +52,22 @@ class CategoryHead:
 
 
 def category_labels(names: Sequence[str | None]) -> tuple[NDArray[np.int64], int]:
-    """Labels of the categories (-1 where none is named), and how many there are."""
+    """Labels of the categories (-1 for none), and the number of categories."""
     counts: dict[str, int] = {}
     for name in names:
         if name is not None:
             counts[name] = counts.get(name, 0) + 1
-    kept = [name if name is None or counts[name] >= LEAST_RECORDS else OTHER for name in names]
-    position = {name: label for label, name in enumerate(sorted({name for name in kept if name is not None}))}
-    labels = np.array([-1 if name is None else position[name] for name in kept], dtype=np.int64)
+    merged = [name if name is None or counts[name] >= LEAST_RECORDS else OTHER for name in names]
+    position = {
+        name: label for label, name in enumerate(sorted({name for name in merged if name is not None}))
+    }
+    labels = np.array([-1 if name is None else position[name] for name in merged], dtype=np.int64)
     return labels, len(position)
 
 
 def category_means(labels: NDArray[np.int64], count: int, deviation: FloatArray) -> FloatArray:
-    """Each core's mean deviation per category, drawn towards 0, shape (categories, cores)."""
+    """Each core's mean deviation per category, shrunk towards 0, shape (categories, cores)."""
     member = (labels[:, None] == np.arange(count)).astype(np.float64)
     known = ~np.isnan(deviation)
     total = member.T @ np.where(known, deviation, 0.0)
-    return np.asarray(total / (member.T @ known.astype(np.float64) + CAUTION), dtype=np.float64)
+    return np.asarray(total / (member.T @ known.astype(np.float64) + PRIOR_STRENGTH), dtype=np.float64)

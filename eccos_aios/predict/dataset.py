@@ -1,7 +1,8 @@
-"""Outcomes of a history as arrays of shape (records, cores); a cell that nobody recorded is NaN."""
+"""A history as arrays of shape (records, cores), NaN where unknown; priors per core; samples of long ones."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,24 +13,26 @@ from eccos_aios.history import Record
 from eccos_aios.predict.estimates import FloatArray
 from eccos_aios.predict.text import CallText, record_text, split_tools
 
-UNKNOWN_OUTPUT_TOKENS = 256.0  # where nothing at all is known of any core
+UNKNOWN_OUTPUT_TOKENS = 256.0  # where nothing is known of any core
 UNKNOWN_QUALITY = 0.5  # likewise
-CAUTION = 8.0  # records; a core's own quality outweighs the common one from so many on
-TOKEN_CAUTION = 2.0  # likewise of tokens: cores differ in them by factors, and one record tells much
+PRIOR_STRENGTH = 8.0  # records at which a core's own mean quality weighs as much as the mean over the cores
+TOKEN_PRIOR_STRENGTH = 2.0  # likewise for tokens: cores differ in them by factors, so one record says a lot
+SAMPLE = 20_000  # records; a history that is no longer is used whole
+LEAST_OF_CORE = 64  # records of each core in a sample, if the history has as many
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What a history holds.
+    """A history as arrays.
 
     Attributes
     ----------
     cores : tuple of str
         Every core that the history names, in order of appearance.
     calls : list of CallText
-        One a record.
+        One per record.
     categories : list of str or None
-        One a record.
+        One per record.
     quality, input_tokens, output_tokens : ndarray of shape (records, cores)
         NaN where unknown.
     """
@@ -43,9 +46,9 @@ class Outcomes:
 
 
 def outcomes_of(history: Sequence[Record], cores: Sequence[str] = ()) -> Outcomes:
-    """Arrays of a history; where a record names a core twice, the later outcome counts.
+    """A history as arrays. Where a record names a core twice, the later outcome counts.
 
-    The columns are those of `cores`, then of further cores as they appear.
+    The columns are `cores`, then any other cores in order of appearance.
     """
     position = {name: column for column, name in enumerate(cores)}
     for record in history:
@@ -58,7 +61,7 @@ def outcomes_of(history: Sequence[Record], cores: Sequence[str] = ()) -> Outcome
         for outcome in record.outputs:
             cell = row, position[outcome.model_name]
             quality[cell] = outcome.graded_quality
-            # a text that was left out may have left no count of its own to compare a core's with
+            # without its text a call may have no token count of its own to compare the core's with
             if outcome.input_token_length is not None and calls[row].input_tokens > 0:
                 input_tokens[cell] = outcome.input_token_length
             if outcome.output_token_length is not None:
@@ -68,23 +71,23 @@ def outcomes_of(history: Sequence[Record], cores: Sequence[str] = ()) -> Outcome
 
 
 def query_groups(calls: Sequence[CallText]) -> NDArray[np.int64]:
-    """A number for each call; calls that ask the same, with whatever tools, have the same.
+    """A number per call, equal for calls with the same query, whatever their tools.
 
-    A text that was left out is told by its hash; queries of neither are told apart.
+    A call without its text is identified by its hash; one without either is in a group of its own.
     """
     numbers: dict[str | int, int] = {}
-    asked = (asked_of(call) or row for row, call in enumerate(calls))
-    return np.array([numbers.setdefault(query, len(numbers)) for query in asked], dtype=np.int64)
+    keys = (query_key(call) or row for row, call in enumerate(calls))
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
-def asked_of(call: CallText) -> str:
-    """What tells calls that ask the same: the query, or its hash where the text was left out."""
+def query_key(call: CallText) -> str:
+    """Equal for calls with the same query: the query, or its hash where the text was not stored."""
     return split_tools(call.text)[0].strip() or call.query_hash or ""
 
 
 @dataclass(frozen=True)
 class CorePriors:
-    """What is expected of a core before a call is seen; the last column stands for an unknown core.
+    """What is expected of each core before the call is known; the last entry is for an unknown core.
 
     Attributes
     ----------
@@ -98,28 +101,54 @@ class CorePriors:
 
 
 def core_priors(outcomes: Outcomes) -> CorePriors:
-    """Means per core, each drawn towards the mean over the cores by some records' worth of caution."""
+    """Means per core, each shrunk towards the mean over the cores by a prior strength in records."""
     own = np.array([call.input_tokens for call in outcomes.calls])[:, None]
     counted = np.where(np.isnan(outcomes.input_tokens), 0.0, own)
     input_total = np.nansum(outcomes.input_tokens, axis=0)
-    caution = TOKEN_CAUTION * max(float(own.mean()), 1.0) if len(own) else 1.0
-    ratio = (input_total + caution) / (counted.sum(axis=0) + caution)
+    strength = TOKEN_PRIOR_STRENGTH * max(float(own.mean()), 1.0) if len(own) else 1.0
+    ratio = (input_total + strength) / (counted.sum(axis=0) + strength)
     return CorePriors(
-        quality=_shrunk_means(outcomes.quality, UNKNOWN_QUALITY, CAUTION),
-        output_tokens=_shrunk_means(outcomes.output_tokens, UNKNOWN_OUTPUT_TOKENS, TOKEN_CAUTION),
+        quality=_shrunk_means(outcomes.quality, UNKNOWN_QUALITY, PRIOR_STRENGTH),
+        output_tokens=_shrunk_means(outcomes.output_tokens, UNKNOWN_OUTPUT_TOKENS, TOKEN_PRIOR_STRENGTH),
         input_ratio=np.append(ratio, 1.0),
     )
 
 
 def core_positions(known: Sequence[str], asked: Sequence[str]) -> NDArray[np.int64]:
-    """Column of each core that is asked for; ``len(known)`` for one that is unknown."""
+    """Column of each core of `asked`; ``len(known)`` for one that is unknown."""
     position = {name: column for column, name in enumerate(known)}
     return np.array([position.get(name, len(known)) for name in asked], dtype=np.int64)
 
 
-def _shrunk_means(values: FloatArray, fallback: float, caution: float) -> FloatArray:
+def _shrunk_means(values: FloatArray, fallback: float, strength: float) -> FloatArray:
     count = (~np.isnan(values)).sum(axis=0)
     total = np.nansum(values, axis=0)
     seen = count > 0
     common = float((total[seen] / count[seen]).mean()) if seen.any() else fallback
-    return np.append((total + caution * common) / (count + caution), common)
+    return np.append((total + strength * common) / (count + strength), common)
+
+
+def sample_of(history: Sequence[Record]) -> Sequence[Record]:
+    """The history itself if it is short, else records drawn from it, in their order.
+
+    Drawn with a fixed seed in one pass. Of a core that few records name, a new one for instance, the first
+    `LEAST_OF_CORE` records are in the sample too, so that no core is missing from it.
+    """
+    if len(history) <= SAMPLE:
+        return history
+    drawn = drawn_rows(len(history), SAMPLE)
+    seen: Counter[str] = Counter()
+    sample = []
+    for is_drawn, record in zip(drawn.tolist(), history, strict=True):
+        cores = [outcome.model_name for outcome in record.outputs]
+        if is_drawn or any(seen[core] < LEAST_OF_CORE for core in cores):
+            sample.append(record)
+            seen.update(cores)
+    return sample
+
+
+def drawn_rows(length: int, count: int) -> NDArray[np.bool_]:
+    """A mask of `length` rows of which `count`, or all, are drawn with a fixed seed."""
+    drawn = np.zeros(length, dtype=np.bool_)
+    drawn[np.random.default_rng(0).choice(length, min(count, length), replace=False)] = True
+    return drawn

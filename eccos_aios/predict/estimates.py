@@ -1,4 +1,4 @@
-"""Estimates: what stage 1 predicts of every call on every core, as arrays of shape (calls, cores)."""
+"""Estimates: what stage 1 predicts, checked; and what a call then costs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Core, Price
 
-UNKNOWN_PRICE = Price(input=1.0, output=4.0)  # of a hosted model of middle size
+UNKNOWN_PRICE = Price(input=1.0, output=4.0)  # of a mid-sized hosted model
 
 FloatArray = NDArray[np.float64]
 
-QUALITY_ROUNDING = 1e-6  # by which a sum of floats may miss its end
-MOST_TOKENS = 1e9  # of one call; more is a predictor's mistake, and would drown every price
+QUALITY_ROUNDING = 1e-6  # by which a sum of floats may miss 0 or 1
+MOST_TOKENS = 1e9  # of one call; more is a predictor's mistake and would dwarf every price
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Estimates:
     input_tokens, output_tokens : ndarray
         Expected tokens, at least 0, never NaN.
     support : ndarray
-        Effective number of past calls behind each quality; 0 where only the prior speaks.
+        Effective number of past calls behind each quality; 0 where there is only the prior.
     """
 
     quality: FloatArray
@@ -38,7 +38,7 @@ class Estimates:
     support: FloatArray
 
     def checked(self, calls: int, cores: Sequence[str]) -> tuple[Estimates, NDArray[np.bool_], str]:
-        """The same as arrays of floats, the calls whose estimates are sound, and what is wrong with others.
+        """Check shapes and ranges: the arrays as floats, which calls are sound, and the first fault.
 
         Parameters
         ----------
@@ -56,7 +56,7 @@ class Estimates:
         Raises
         ------
         TypeError, ValueError
-            An array is no array of numbers, or has another shape than (calls, cores).
+            An array does not hold numbers, or its shape is not (calls, cores).
         """
         shape, arrays = (calls, len(cores)), {}
         sound, fault = np.ones(calls, dtype=np.bool_), ""
@@ -83,7 +83,7 @@ class Estimates:
         return Estimates(**arrays), sound, fault
 
     def with_rows_of(self, other: Estimates, rows: NDArray[np.bool_]) -> Estimates:
-        """These estimates, but for some calls those of `other`; `rows` has shape (calls,)."""
+        """These estimates, with those of `other` where `rows`, shape (calls,), is true."""
         mask = rows[:, None]
         return Estimates(
             np.where(mask, other.quality, self.quality),
@@ -92,40 +92,29 @@ class Estimates:
             np.where(mask, other.support, self.support),
         )
 
-    def cost(self, cores: Sequence[Core], cached_share: FloatArray | None = None) -> FloatArray:
-        """Expected US dollars of each call on each core, shape (calls, cores).
+    def cost(self, cores: Sequence[Core]) -> FloatArray:
+        """Expected US dollars of each call on each core, shape (calls, cores); `cores` in column order."""
+        return self.cost_at(prices_of(cores))
 
-        Parameters
-        ----------
-        cores : sequence of Core
-            In the order of the columns.
-        cached_share : ndarray of shape (calls, cores), optional
-            Share of each call's input tokens, 0 to 1, that the core is expected to read from its prefix
-            cache and to charge nothing for; a provider that charges a part of the price is given as that
-            much less. The hook for whoever knows the cores' caches. Default: none.
-        """
-        return self.cost_at(prices_of(cores), cached_share)
-
-    def cost_at(self, prices: FloatArray, cached_share: FloatArray | None = None) -> FloatArray:
-        """The same at prices that are known already, as `prices_of` tells them."""
-        charged = self.input_tokens if cached_share is None else self.input_tokens * (1.0 - cached_share)
-        dollars = charged * prices[0] + self.output_tokens * prices[1]
+    def cost_at(self, prices: FloatArray) -> FloatArray:
+        """The same at known prices, as `prices_of` returns them."""
+        dollars = self.input_tokens * prices[0] + self.output_tokens * prices[1]
         return np.asarray(dollars / TOKENS_PER_PRICE_UNIT, dtype=np.float64)
 
 
 def prices_of(cores: Sequence[Core]) -> FloatArray:
-    """US dollars of a million input tokens and of as many output tokens, shape (2, cores).
+    """US dollars per million input tokens and per million output tokens, shape (2, cores).
 
-    A core whose price nobody knows is taken to be as dear as the dearest of the others, and no cheaper than
-    `UNKNOWN_PRICE`, lest it draws all calls because somebody forgot a line. Where none has a price, all
+    A core without a known price is assumed to cost as much as the most expensive other core, and at least
+    `UNKNOWN_PRICE`, so that a forgotten line does not draw all calls to it. Where no core has a price, all
     are 0.
     """
-    known = [core.known_price for core in cores]
-    told = [price for price in known if price is not None]
+    prices = [core.known_price for core in cores]
+    known = [price for price in prices if price is not None]
     input_, output = (
-        max((getattr(price, side) for price in told), default=0.0) for side in ("input", "output")
+        max((getattr(price, side) for price in known), default=0.0) for side in ("input", "output")
     )
-    unknown = (max(input_, UNKNOWN_PRICE.input), max(output, UNKNOWN_PRICE.output)) if told else (0.0, 0.0)
-    each = [unknown if price is None else (price.input, price.output) for price in known]
-    prices: FloatArray = np.array(each, dtype=np.float64).reshape(-1, 2).T
-    return prices
+    unknown = (max(input_, UNKNOWN_PRICE.input), max(output, UNKNOWN_PRICE.output)) if known else (0.0, 0.0)
+    each = [unknown if price is None else (price.input, price.output) for price in prices]
+    array: FloatArray = np.array(each, dtype=np.float64).reshape(-1, 2).T
+    return array

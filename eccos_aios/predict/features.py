@@ -1,4 +1,4 @@
-"""Calls -> dense features: what a call is about, and what it looks like."""
+"""Calls -> dense features: what a call is about (embedding) and its form (shape)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from math import log1p
 import numpy as np
 from numpy.typing import NDArray
 
-from eccos_aios.predict.embedders.base import LEAST_LENGTH, Embedder, unit_rows
-from eccos_aios.predict.embedders.hashed import HashedEmbedder, class_vectors
-from eccos_aios.predict.text import TOOL_MARK, CallText, split_tools
-from eccos_aios.predict.text_free import OWN_TOKENS, SHAPES, unpacked_counts, unpacked_shape
+from eccos_aios.history import Record
+from eccos_aios.predict.embedders.base import LEAST_LENGTH, Embedder, GuardedEmbedder, unit_rows
+from eccos_aios.predict.embedders.hashed import HashedEmbedder, class_counts, class_vectors
+from eccos_aios.predict.embedders.tfidf import TfidfEmbedder
+from eccos_aios.predict.text import TOOL_MARK, CallText, record_text, split_tools
+from eccos_aios.predict.text_free import OWN_TOKENS, SHAPES, decode_counts, decode_shape, encode
 
 Features = NDArray[np.float32]
 
-QUERY_SHARE = 2 / 3  # of the squared length of the embedding; the rest is the tools'
+QUERY_SHARE = 2 / 3  # of the squared length of the embedding; the tools' share is the rest
 QUERY_ROOT, TOOLS_ROOT = np.sqrt(np.array([QUERY_SHARE, 1 - QUERY_SHARE], dtype=np.float32))
 SHAPE_CLIP = 3.0  # standard deviations; one odd call must not dwarf the others
 ROOT_OF_SHAPES = np.float32(np.sqrt(SHAPES))
@@ -27,17 +29,38 @@ _SIGN = re.compile(r"[^\w\s]")
 
 
 def shape_of(calls: Sequence[CallText]) -> Features:
-    """What calls look like: lengths, signs, digits, tools; shape (calls, `SHAPES`)."""
-    shapes = [_shape(call) if call.embedding is None else _kept_shape(call) for call in calls]
+    """The form of calls: lengths, punctuation, digits, tools; shape (calls, `SHAPES`)."""
+    shapes = [_shape(call) if call.embedding is None else _stored_shape(call) for call in calls]
     return np.array(shapes, dtype=np.float32).reshape(len(calls), SHAPES)
 
 
-def embed_calls(calls: Sequence[CallText], embedder: Embedder) -> Features:
-    """Query and tools, embedded apart and put side by side; shape (calls, 2 x dimensions), length 1 or 0.
+def embedding_of(record: Record) -> str:
+    """The `Record.embedding` of a record that still has its text; a store without texts stores it."""
+    call = record_text(record)
+    query, tools = class_counts(split_tools(call.text))
+    return encode(query, tools, shape_of([call])[0])
 
-    With one embedding of both, many tools drown a short query (tools12, 5-fold: Brier score 0.1134
-    together, 0.1127 apart). A call whose text was left out has the vectors that were kept of it where the
-    embedder is the one that made them, else 0.
+
+def guarded(embedder: Embedder | None) -> Embedder:
+    """The embedder of a predictor: the default, or one that was given, whose faults are caught."""
+    return TfidfEmbedder() if embedder is None else GuardedEmbedder(embedder)
+
+
+def fitted_embedder(embedder: Embedder, calls: Sequence[CallText]) -> Embedder:
+    """The embedder, fitted on calls; `HashedEmbedder` if a store holds its vectors in place of texts.
+
+    Only so are calls with and without a text comparable. The README of `predict` has what it costs.
+    """
+    if any(call.embedding is not None for call in calls):
+        return HashedEmbedder()
+    return embedder.fit([call.text for call in calls])
+
+
+def embed_calls(calls: Sequence[CallText], embedder: Embedder) -> Features:
+    """Query and tools, embedded separately and concatenated; shape (calls, 2 x dimensions), length 1 or 0.
+
+    In one embedding of both, many tools would drown a short query. A call whose text was not stored has the
+    vectors that were stored in its place if they are those of `embedder`, else zeros.
     """
     if len(calls) == 1 and calls[0].embedding is None:
         return _embed_one(calls[0], embedder)
@@ -46,14 +69,15 @@ def embed_calls(calls: Sequence[CallText], embedder: Embedder) -> Features:
     vectors = embedder.transform([part[0] for part in parts] + [parts[row][1] for row in with_tools])
     query, tools = vectors[: len(calls)], np.zeros_like(vectors[: len(calls)])
     tools[with_tools] = vectors[len(calls) :]
-    kept = {row: call.embedding for row, call in enumerate(calls) if call.embedding is not None}
-    if kept and isinstance(embedder, HashedEmbedder):
-        query[list(kept)], tools[list(kept)] = map(class_vectors, unpacked_counts(list(kept.values())))
+    stored = {row: call.embedding for row, call in enumerate(calls) if call.embedding is not None}
+    if stored and isinstance(embedder, HashedEmbedder):
+        rows = list(stored)
+        query[rows], tools[rows] = map(class_vectors, decode_counts(list(stored.values())))
     return unit_rows(np.hstack([query * QUERY_ROOT, tools * TOOLS_ROOT]))
 
 
 def _embed_one(call: CallText, embedder: Embedder) -> Features:
-    """The same for one call, with fewer steps."""
+    """The same for one call, in fewer steps."""
     query, tools = split_tools(call.text)
     parts = embedder.transform([query, tools] if tools else [query])
     width = parts.shape[1]
@@ -68,7 +92,7 @@ def _embed_one(call: CallText, embedder: Embedder) -> Features:
 
 
 class ShapeScale:
-    """Brings the shape of calls to standard deviations of the history."""
+    """Scales the shape of calls to standard deviations of the history."""
 
     def fit(self, calls: Sequence[CallText]) -> ShapeScale:
         shape = shape_of(calls)
@@ -78,7 +102,7 @@ class ShapeScale:
         return self
 
     def transform(self, calls: Sequence[CallText]) -> Features:
-        """Shape (calls, `SHAPES`); of about the weight of the embedding in a distance."""
+        """Shape (calls, `SHAPES`); in a distance it weighs about as much as the embedding."""
         deviation = shape_of(calls)
         deviation -= self.mean_
         deviation /= self.spread_
@@ -88,8 +112,8 @@ class ShapeScale:
         return deviation
 
 
-def _kept_shape(call: CallText) -> list[float]:
-    shape = unpacked_shape(call.embedding or b"")
+def _stored_shape(call: CallText) -> list[float]:
+    shape = decode_shape(call.embedding or b"")
     shape[OWN_TOKENS] = log1p(call.input_tokens)
     return shape
 

@@ -1,4 +1,4 @@
-"""Extremely randomised trees: grown by scikit-learn, kept as plain arrays, walked by numpy."""
+"""Extremely randomised trees: grown by scikit-learn, stored as plain arrays, evaluated by numpy."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from numpy.typing import NDArray
 from eccos_aios.predict.features import Features
 
 TREES = 60
-LEAST_IN_LEAF = 10  # records; fewer rank as well on qa9 and promise more than they keep
-MOST_ASKED = 32_768  # nodes; more take longer to ask than the way through them
-FEATURE_SHARE = 0.3  # of the features are tried at each split
+LEAST_IN_LEAF = 10  # records; with fewer the forest promises more than it delivers
+MOST_EVALUATED = 32_768  # nodes; to evaluate more takes longer than to follow the paths
+FEATURE_SHARE = 0.3  # of the features, tried at each split
 
 
 @dataclass(frozen=True)
 class Forest:
     """All trees in one set of arrays; a leaf's children are the leaf itself.
 
-    A call walks all trees at once, a numpy step a level. Where there are not too many nodes, all of them
-    are asked beforehand, so that a step only follows the answers. Tried and lost (qa9, 60 trees, one call):
-    lists walked in Python 686 µs after a pause of 50 ms, two or three levels a step 365, asking only the
-    nodes on the way 332.
+    A call descends all trees at once, one numpy step per level. For one call the splits of all nodes are
+    evaluated beforehand, unless there are too many, so that a step is a lookup.
 
     Attributes
     ----------
@@ -33,7 +31,7 @@ class Forest:
     value : ndarray of shape (nodes, targets)
     roots : ndarray of shape (trees,)
     depth : int
-        Steps after which every call stands in a leaf.
+        Steps after which every call has reached a leaf.
     """
 
     feature: NDArray[np.int32]
@@ -47,7 +45,7 @@ class Forest:
     _roots: NDArray[np.intp] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # `take` wants indices of the machine's own width and would convert others at every step.
+        # `take` converts indices of any other width at every step
         object.__setattr__(self, "_feature", self.feature.astype(np.intp))
         object.__setattr__(self, "_next", self.children.astype(np.intp))
         object.__setattr__(self, "_roots", self.roots.astype(np.intp))
@@ -55,7 +53,7 @@ class Forest:
     def predict(self, features: Features) -> NDArray[np.float64]:
         """Mean over the trees, shape (calls, targets)."""
         calls = len(features)
-        if calls == 1 and len(self.feature) <= MOST_ASKED:
+        if calls == 1 and len(self.feature) <= MOST_EVALUATED:
             leaves = self._leaves_of_one(features[0])
         else:
             leaves = self._leaves(features)
@@ -64,7 +62,7 @@ class Forest:
         return np.asarray(total / len(self.roots), dtype=np.float64)
 
     def _leaves_of_one(self, features: Features) -> NDArray[np.intp]:
-        """Where one call ends in every tree, all nodes being asked at once."""
+        """The leaf of one call in every tree, from the splits of all nodes."""
         right = features.take(self._feature) > self.threshold
         follower = np.where(right, self._next[1::2], self._next[::2])
         node = self._roots
@@ -73,7 +71,7 @@ class Forest:
         return node
 
     def _leaves(self, features: Features) -> NDArray[np.intp]:
-        """Where calls end, tree by tree; only the nodes on their way are asked."""
+        """The leaves of calls, tree by tree, from the splits on their paths."""
         calls, width = features.shape
         flat = np.ascontiguousarray(features).ravel()
         node = np.repeat(self._roots, calls)

@@ -1,4 +1,4 @@
-"""What the messages of a call hold: their texts, and the images, sounds and files that come with them."""
+"""The contents of a call's messages: texts, and the images, audio and files that come with them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 from eccos_aios.core import ABILITIES, Ability
 
-DEPTH = 8  # of parts within parts; what lies deeper is weighed as JSON
-SHORT = 256  # characters up to which data that names no address is an id, and no base64
-HEADER = 128  # characters at most before the data of a ``data:`` address
-BASE64 = 3 / 4  # bytes a character
+DEPTH = 8  # of parts within parts; deeper ones are counted as JSON
+SHORT = 256  # characters up to which data that is no URL is an id, not base64
+HEADER = 128  # maximum characters before the data of a ``data:`` URL
+BASE64 = 3 / 4  # bytes per character
 
 # Kinds of parts by the ``type`` of OpenAI's two formats, of Anthropic's and of vLLM's.
 KINDS = {
@@ -24,7 +24,7 @@ KINDS = {
     **dict.fromkeys(
         ("tool_use", "tool_result", "tool_call", "function_call", "function_call_output"), "tool"
     ),
-    **dict.fromkeys(("thinking", "redacted_thinking", "reasoning", "refusal"), "said"),
+    **dict.fromkeys(("thinking", "redacted_thinking", "reasoning", "refusal"), "assistant"),
 }
 NEEDED: Mapping[str, frozenset[Ability]] = {
     "image": frozenset({"vision"}),
@@ -32,12 +32,12 @@ NEEDED: Mapping[str, frozenset[Ability]] = {
     "video": ABILITIES,
     "file": frozenset({"files"}),
     "tool": frozenset({"tools"}),
-    "said": frozenset(),
+    "assistant": frozenset(),
 }
-LABELS = frozenset({  # keys of a part that do not hold its content
+LABELS = frozenset({  # keys of a part that are not its content
     "type", "detail", "format", "filename", "media_type", "mime_type", "cache_control", "title", "name",
 })  # fmt: skip
-WEIGHTLESS = frozenset({"role", "content", "cache_control", "provider_specific_fields"})  # keys of a message
+UNCOUNTED = frozenset({"role", "content", "cache_control", "provider_specific_fields"})  # keys of a message
 CALLS = frozenset({"tool_calls", "function_call"})
 TEXT_TYPES = frozenset({None, "text", "input_text", "output_text"})
 TEXT_FILE_LABEL = re.compile(r"\btext/|[./+](json|xml|csv|ya?ml|txt|md|html?|py|js|log)\b", re.IGNORECASE)
@@ -46,18 +46,18 @@ WAVE_LABEL = re.compile(r"\b(wav|x-wav|wave|pcm16|pcm)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Rate:
-    """What a kind of content weighs; pairs are what is expected, and what leads to the most tokens.
+    """Tokens of a kind of content, per page or second; pairs are the expected and the upper estimate.
 
     Attributes
     ----------
     bytes_each : tuple of float
-        Bytes of a page, or of a second.
+        Bytes per page or second.
     tokens_each : tuple of float
-        Tokens that providers charge for one.
+        Tokens that providers charge per page or second.
     unknown : float
-        Pages, or seconds, of what is not at hand: an address, or an id.
+        Pages or seconds assumed for a URL or an id.
     at_most : float
-        Pages, or seconds, that are believed in: a scan has few pages of many bytes.
+        Maximum pages or seconds: a scan has few pages of many bytes.
     """
 
     bytes_each: tuple[float, float]
@@ -66,7 +66,7 @@ class Rate:
     at_most: float = float("inf")
 
     def tokens(self, size: float | None) -> tuple[float, float]:
-        """Expected and most tokens of so many bytes; None: nobody knows."""
+        """Expected tokens and upper estimate for a size in bytes; None: unknown."""
         each = [self.unknown if size is None else max(1.0, size / one) for one in self.bytes_each]
         expected, most = (
             min(many, self.at_most) * tokens for many, tokens in zip(each, self.tokens_each, strict=True)
@@ -76,67 +76,69 @@ class Rate:
 
 # OpenAI charges 765 tokens for 1024 x 1024 in high detail, Anthropic up to 1,600.
 IMAGE = Rate((float("inf"), float("inf")), (765.0, 1600.0), 1.0)
-# Anthropic: 1,500 to 3,000 tokens a page, text and picture.
+# Anthropic: 1,500 to 3,000 tokens per page, text and image.
 PAGES = Rate((50_000.0, 20_000.0), (1500.0, 2500.0), 10.0, 40.0)
 TEXT_FILE = Rate((1.0, 1.0), (0.25, 0.5), 20_000.0)
-# OpenAI charges 10 tokens a second, Qwen 25, Gemini 32. At 48 and 32 kB a second; 16 and 8 where compressed.
+# OpenAI charges 10 tokens per second, Qwen 25, Gemini 32. At 48 and 32 kB/s; compressed 16 and 8.
 WAVE = Rate((48_000.0, 32_000.0), (20.0, 32.0), 60.0)
 SOUND = Rate((16_000.0, 8_000.0), (20.0, 32.0), 60.0)
-# Gemini charges 263 tokens a second; at 250 and 100 kB a second.
+# Gemini charges 263 tokens per second; at 250 and 100 kB/s.
 VIDEO = Rate((250_000.0, 100_000.0), (263.0, 300.0), 60.0)
 
 
 @dataclass
 class Contents:
-    """What messages hold.
+    """The contents of messages.
 
     Attributes
     ----------
-    spoken : list of str
-        Texts of users.
-    written : list of str
-        Texts of anybody.
-    beside : list of str
-        What is sent beside those and read as text: names, thoughts, tool calls and their results.
+    user_texts : list of str
+        Texts of user messages.
+    texts : list of str
+        Texts of all messages.
+    other_texts : list of str
+        What else the core reads as text: names, reasoning, tool calls and their results.
     expected, most : float
-        Tokens of what is no text.
+        Tokens of what is not text, as expected and at most.
     abilities : set of str
         What a core must support to read all of it.
     """
 
-    spoken: list[str] = field(default_factory=list)
-    written: list[str] = field(default_factory=list)
-    beside: list[str] = field(default_factory=list)
+    user_texts: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    other_texts: list[str] = field(default_factory=list)
     expected: float = 0.0
     most: float = 0.0
     abilities: set[Ability] = field(default_factory=set)
 
     def add_message(self, message: Mapping[str, Any]) -> None:
-        """Add what one message holds."""
+        """Add the contents of a message."""
         role = message.get("role")
         texts = list(self._texts(message.get("content"), DEPTH))
-        self.written += texts
+        self.texts += texts
         if role == "user":
-            self.spoken += texts
+            self.user_texts += texts
         elif role in ("tool", "function"):
             self.abilities.add("tools")
         for key, value in message.items():
-            if key not in WEIGHTLESS and value:
-                self._add_beside(key, value)
+            if key not in UNCOUNTED and value:
+                self._add_field(key, value)
 
-    def _add_beside(self, key: str, value: Any) -> None:
-        if key == "images" and isinstance(value, Sequence) and not isinstance(value, str):  # Ollama's
+    def _add_field(self, key: str, value: Any) -> None:
+        if (
+            key == "images" and isinstance(value, Sequence) and not isinstance(value, str)
+        ):  # as Ollama sends them
             for _ in value:
                 self._add_medium("image", {})
         elif key == "audio" and isinstance(value, Mapping):
             self._add_medium("audio", value)
         else:
-            self.beside.append(value if isinstance(value, str) else as_json(value))
+            self.other_texts.append(value if isinstance(value, str) else as_json(value))
             if key in CALLS:
                 self.abilities.add("tools")
 
     def _texts(self, content: Any, depth: int) -> Iterator[str]:
-        """The texts of a content; whatever else is in it is added here."""
+        """Yield the texts of a message's content; add everything else."""
         for part in parts_of(content):
             if isinstance(part, str):
                 yield part
@@ -153,15 +155,15 @@ class Contents:
             return
         self.abilities |= NEEDED.get(kind, ABILITIES)
         if part.get("type") == "tool_result" and depth > 0:
-            self.beside += list(self._texts(part.get("content"), depth - 1))
+            self.other_texts += list(self._texts(part.get("content"), depth - 1))
         else:
-            self.beside.append(as_json(part))
+            self.other_texts.append(as_json(part))
 
     def _add_medium(self, kind: str, part: Mapping[str, Any]) -> None:
         self.abilities |= NEEDED[kind]
         content = payload(part)
         if kind == "file" and _is_plain_text(part):
-            self.beside.append(content)
+            self.other_texts.append(content)
             return
         expected, most = _rate(kind, part, content).tokens(_size(content))
         self.expected += expected
@@ -169,7 +171,7 @@ class Contents:
 
 
 def contents_of(messages: Iterable[Any] | None) -> Contents:
-    """What the messages of a call hold; what is no message is passed over."""
+    """The contents of a call's messages; anything that is not a mapping is ignored."""
     contents = Contents()
     for message in messages or ():
         if isinstance(message, Mapping):
@@ -178,7 +180,7 @@ def contents_of(messages: Iterable[Any] | None) -> Contents:
 
 
 def parts_of(content: Any) -> Sequence[Any]:
-    """The parts of a message's content: of a string that one, of nothing none."""
+    """The parts of a message's content; a string or a mapping is one part."""
     if isinstance(content, str | Mapping):
         return (content,)
     return content if isinstance(content, Sequence) else ()
@@ -193,11 +195,11 @@ def kind_of(part: Mapping[str, Any]) -> str:
         return "text"
     if named is None and "image_url" in part:
         return "image"
-    return "said" if not part or (named and named in TEXT_TYPES) else KINDS.get(named or "", "unknown")
+    return "assistant" if not part or (named and named in TEXT_TYPES) else KINDS.get(named or "", "unknown")
 
 
 def payload(part: Any, depth: int = DEPTH) -> str:
-    """The longest string in a part that is no label of it: its data, address or id; empty: it has none."""
+    """The longest string in a part that is not a label: its data, URL or id; empty if there is none."""
     if isinstance(part, str):
         return part
     if depth <= 0:
@@ -212,7 +214,7 @@ def payload(part: Any, depth: int = DEPTH) -> str:
 
 
 def is_empty(part: Mapping[str, Any]) -> bool:
-    """Whether a part is an image, a sound, a video or a file without address or data."""
+    """Whether a part is an image, audio, video or file without a URL or data."""
     if kind_of(part) not in ("image", "audio", "video", "file"):
         return False
     content = payload(part)
@@ -220,7 +222,7 @@ def is_empty(part: Mapping[str, Any]) -> bool:
 
 
 def as_json(value: Any) -> str:
-    """What a value takes as JSON; empty where it cannot be written as such."""
+    """A value as JSON; empty if that is impossible."""
     try:
         return json.dumps(value, ensure_ascii=False, default=str, skipkeys=True)
     except (ValueError, RecursionError):
@@ -237,7 +239,7 @@ def _rate(kind: str, part: Mapping[str, Any], content: str) -> Rate:
 
 
 def _labels(part: Any, depth: int) -> Iterator[str]:
-    """The texts of a part's labels: its media type, its file's name."""
+    """The labels of a part: its media type, its file name."""
     if isinstance(part, Mapping) and depth > 0:
         for key, value in part.items():
             if key in LABELS and isinstance(value, str):
@@ -253,7 +255,7 @@ def _is_plain_text(part: Mapping[str, Any]) -> bool:
 
 
 def _size(content: str) -> float | None:
-    """Bytes; None where only an address or an id is at hand."""
+    """Size in bytes; None for a URL or an id."""
     if content.startswith("data:"):
         comma = content.find(",", 0, HEADER)
         return (len(content) - comma - 1) * BASE64

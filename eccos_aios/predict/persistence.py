@@ -1,8 +1,13 @@
-"""Saving a fitted predictor as arrays and JSON, so that loading a file can never run code."""
+"""Saving a fitted predictor as arrays and JSON, so that loading a file can never run code.
+
+A kernel finds the predictor of its history beside it and need not fit at every start. The cache holds for one
+history (of a store: for any later state of it), one `PredictorSpec`, and one version of the code.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 import math
@@ -20,18 +25,19 @@ import numpy as np
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import HistoryStore, Record, StoredRecords, StoreMark, read_history
 from eccos_aios.history.schema import is_store
-from eccos_aios.history.stored import OnProgress
+from eccos_aios.history.snapshot import OnProgress
 from eccos_aios.predict.base import Predictor
 from eccos_aios.predict.embedders.base import GuardedEmbedder, NoEmbedder
-from eccos_aios.predict.hybrid import HybridPredictor
 from eccos_aios.predict.npz import NpzFile
 from eccos_aios.predict.predictor_file import Reader, Writer
+from eccos_aios.predict.serialization import can_be_saved, class_name, persistence_of
+from eccos_aios.predict.spec import PredictorSpec
 
-FORMAT = 3  # of the file; one that says otherwise is not read
+FORMAT = 4  # of the file; another is not read
 SUFFIX = ".predictor.npz"
-LEAST_COVERED = 0.8  # of a store's records; a cache that was fitted on less is fitted anew
-# What a cache may have: landmarks and terms take up to some tens of megabytes, and a record, which takes 60
-# bytes of a history at least and a twentieth of that where it is gzipped, up to 8 KB while there are few.
+LEAST_COVERED = 0.8  # of a store's records; a cache that was fitted on less is fitted again
+# Maximum size of a cache: landmarks and terms take up to some tens of megabytes. A record, which takes at
+# least 60 bytes of a history and a twentieth of that if gzipped, takes up to 8 KB while there are few.
 MOST_BYTES = 128 * 2**20
 MOST_BYTES_PER_BYTE = 2_000
 MOST_HEAD_BYTES = 16 * 2**20
@@ -41,15 +47,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted predictor, and how far the store had come that it was fitted on.
+    """A fitted predictor, and the state of the store that it was fitted on.
 
     Attributes
     ----------
     predictor : Predictor
     mark : StoreMark or None
-        What came later is told by `HistoryStore.records_since`. None: the history is no store.
+        `HistoryStore.records_since` returns what came later. None: the history is not a store.
     records : int
-        That it was fitted on.
+        Number of records that it was fitted on.
     """
 
     predictor: Predictor
@@ -60,24 +66,25 @@ class Fitted:
 def save_predictor(
     predictor: Predictor, path: str | Path, key: str = "", mark: StoreMark | None = None, records: int = 0
 ) -> None:
-    """Write a fitted predictor with its index; a reader never sees half of it.
+    """Write a fitted predictor with its index; a reader never sees an incomplete file.
 
     Parameters
     ----------
-    predictor : HybridPredictor, RetrievalPredictor or TrainedPredictor
-        With an embedder of this package.
+    predictor : Predictor
+        One of this package, with an embedder of this package, or of classes for which
+        `register_persistence` was called.
     path : str or Path
     key : str
-        What it was fitted on, as `predictor_key` tells it.
+        Identifies what it was fitted on, see `predictor_key`.
     mark : StoreMark, optional
-        How far the store had come, where it was fitted on one.
+        State of the store, if it was fitted on one.
     records : int
-        How many records the store gave at the mark.
+        Number of records that it was fitted on.
 
     Raises
     ------
     TypeError
-        Something in it is none of this package's kinds; names it.
+        A part of it has a class that cannot be saved; names it.
     OSError
         The file cannot be written.
     """
@@ -102,98 +109,103 @@ def save_predictor(
 
 
 def load_predictor(path: str | Path, key: str | None = None) -> Predictor:
-    """Read what `save_predictor` wrote.
+    """Read a file of `save_predictor`.
 
     Parameters
     ----------
     path : str or Path
     key : str, optional
-        What it must have been fitted on. None: anything.
+        The key that the file must have. None: any.
 
     Raises
     ------
     HistoryError
-        The file cannot be read, is of another format, or was fitted on something else.
+        The file cannot be read, has another format, or was fitted on something else.
     """
     return _load(Path(path), key, lambda mark, records: True, math.inf).predictor
 
 
-def stored_predictor(store: str | Path, make: Callable[[], Predictor] = HybridPredictor) -> Fitted:
-    """What `refit` has left beside a store.
+def stored_predictor(store: str | Path, spec: PredictorSpec | None = None) -> Fitted:
+    """The predictor that `fit_store` has saved beside a store.
 
     Raises
     ------
     HistoryError
-        There is nothing, it is damaged, or it was fitted on something else.
+        There is none, it is damaged, or it was fitted on something else.
     """
-    path, unfitted = Path(store), make()
-    cache = _Cache(path, unfitted)
+    path = Path(store)
+    cache = _Cache(path, spec or PredictorSpec())
     with HistoryStore(path, read_only=True) as opened:
         return cache.load(lambda mark, records: mark is not None and opened.holds(mark))
 
 
-def cached_predictor(
-    history: str | Path,
-    read: Callable[[Path], Sequence[Record]] = read_history,
-    make: Callable[[], Predictor] = HybridPredictor,
-) -> Predictor:
-    """The predictor fitted on a whole history: from the cache next to it, else fitted and cached.
-
-    As `fitted_predictor`, but of a store the cache holds only until something is added.
-    """
-    return _fitted(Path(history), read, make, 1.0).predictor
-
-
 def fitted_predictor(
     history: str | Path,
+    spec: PredictorSpec | None = None,
     read: Callable[[Path], Sequence[Record]] = read_history,
-    make: Callable[[], Predictor] = HybridPredictor,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Fitted:
-    """A predictor of a history, with its mark: from the cache next to it, else fitted and cached.
+    """A predictor of a history, with its mark: from the cache beside the history, else fitted and cached.
 
-    The cache is ``<history>.predictor.npz``. It holds for one version of this package's code and, of a
-    file, for one content. Of a store it holds for every later mark, until the records that came since are
-    more than a fifth of all; the caller can teach it those. A folder that cannot be written costs the next
-    start a fit, and a warning.
+    The cache is ``<history>.predictor.npz``. A cache of a store is used until the records that came since are
+    more than a fifth of all; the caller can have it learn those. If the folder is read-only, a warning is
+    logged and the next start fits again, as it does if the predictor cannot be saved.
 
     Parameters
     ----------
     history : str or Path
+    spec : PredictorSpec, optional
+        Default: the hybrid predictor.
     read : callable
-        Reads the records of a file where they must be fitted; a store's are streamed.
-    make : callable
-        Makes the predictor that is fitted.
+        Reads the records of a file that must be fitted; those of a store are streamed.
     on_progress : callable
-        Told, where a store is fitted, how many of its records are read, of how many; twice where there
-        are many.
+        Called while a store is fitted with the number of records read and their total; twice if there are
+        many.
 
     Raises
     ------
     HistoryError
         The history cannot be read, or a record in it is wrong.
+    ConfigError
+        `spec` is wrong.
     """
-    return _fitted(Path(history), read, make, LEAST_COVERED, on_progress)
+    path = Path(history)
+    cache = _Cache(path, spec or PredictorSpec())
+    if not is_store(path):
+        return cache.found(lambda mark, records: True) or cache.fit(read(path))
+    with HistoryStore(path, read_only=True) as store:
+
+        def covers(mark: StoreMark | None, records: int) -> bool:
+            if mark is None or not store.holds(mark):
+                return False
+            return records >= LEAST_COVERED * (records + store.count_since(mark))
+
+        return cache.found(covers) or cache.fit(store.records_until(store.mark(), on_progress))
 
 
-def refit(store: str | Path, make: Callable[[], Predictor] = HybridPredictor) -> Fitted:
-    """Fit on all that a store holds now, whatever its cache says, and cache that.
+def fit_store(store: str | Path, spec: PredictorSpec | None = None) -> Fitted:
+    """Fit on all that a store holds now, whatever the cache holds, and cache the result.
 
     Raises
     ------
     HistoryError
         The store cannot be read, or a record in it is wrong.
     """
-    path, unfitted = Path(store), make()
-    cache = _Cache(path, unfitted)
+    path = Path(store)
+    cache = _Cache(path, spec or PredictorSpec())
     with HistoryStore(path, read_only=True) as opened:
         return cache.fit(opened.records_until(opened.mark()))
 
 
-def predictor_key(history: Path, predictor: Predictor) -> str:
-    """Digest of the history's content, of the predictor's kind and parameters, and of the predicting code.
+def is_persistent(spec: PredictorSpec) -> bool:
+    """Whether what `spec` makes can be saved, and so be fitted in another process."""
+    return can_be_saved(spec.make())
 
-    A store's content is left to its mark.
+
+def predictor_key(history: Path, spec: PredictorSpec, unfitted: Predictor) -> str:
+    """Digest of the history's content, of the specification, and of the code that fits and predicts.
+
+    The content of a store is not included: its mark identifies it.
 
     Raises
     ------
@@ -204,64 +216,45 @@ def predictor_key(history: Path, predictor: Predictor) -> str:
         content = b"store" if is_store(history) else history.read_bytes()
     except OSError as error:
         raise HistoryError(str(history), "", ABSENT, f"cannot be read: {error.strerror}") from error
-    parameters = json.dumps(Writer().written(predictor, ""), sort_keys=True)
     digest = hashlib.sha256()
-    for part in (hashlib.sha256(content).hexdigest(), parameters, _code()):
+    for part in (hashlib.sha256(content).hexdigest(), spec.as_json(), _code(), *_own_code(unfitted)):
         digest.update(part.encode() + b"\n")
     return digest.hexdigest()
-
-
-def _fitted(
-    history: Path,
-    read: Callable[[Path], Sequence[Record]],
-    make: Callable[[], Predictor],
-    least: float,
-    on_progress: OnProgress = lambda done, total: None,
-) -> Fitted:
-    cache = _Cache(history, make())
-    if not is_store(history):
-        return cache.found(lambda mark, records: True) or cache.fit(read(history))
-    with HistoryStore(history, read_only=True) as store:
-
-        def covers(mark: StoreMark | None, records: int) -> bool:
-            if mark is None or not store.holds(mark):
-                return False
-            return records >= least * (records + store.count_since(mark))
-
-        return cache.found(covers) or cache.fit(store.records_until(store.mark(), on_progress))
 
 
 Covers = Callable[["StoreMark | None", int], bool]
 
 
 class _Cache:
-    """The file beside a history that holds a predictor of it.
+    """The file beside a history that holds a predictor fitted on it.
 
     Parameters
     ----------
     history : Path
-    unfitted : Predictor
-        Of the kind and with the parameters that are wanted.
+    spec : PredictorSpec
+        The predictor that is wanted.
     """
 
-    def __init__(self, history: Path, unfitted: Predictor) -> None:
+    def __init__(self, history: Path, spec: PredictorSpec) -> None:
         self._path = history.with_name(history.name + SUFFIX)
         self._history = history
-        self._unfitted = unfitted
-        self._key = predictor_key(history, unfitted)
+        self._unfitted = spec.make()
+        self._name = spec.predictor
+        self._savable = can_be_saved(self._unfitted)
+        self._key = predictor_key(history, spec, self._unfitted)
 
     def found(self, covers: Covers) -> Fitted | None:
-        """What it holds; None where it is absent, damaged in whatever way, or of something else."""
-        if not self._path.is_file():
+        """Its content; None if it is absent, damaged in whatever way, or of something else."""
+        if not self._savable or not self._path.is_file():
             return None
         try:
             return self.load(covers)
         except HistoryError as fault:
-            log.info("fitting anew: %s", fault)
+            log.info("fitting again: %s", fault)
             return None
 
     def load(self, covers: Covers) -> Fitted:
-        """What it holds.
+        """Its content.
 
         Raises
         ------
@@ -269,16 +262,19 @@ class _Cache:
             It is absent, damaged in whatever way, or of something else.
         """
         beside = (self._history, self._history.with_name(self._history.name + "-wal"))
-        explained = sum(file.stat().st_size for file in beside if file.exists())
-        fitted = _load(self._path, self._key, covers, MOST_BYTES + MOST_BYTES_PER_BYTE * explained)
+        history_bytes = sum(file.stat().st_size for file in beside if file.exists())
+        fitted = _load(self._path, self._key, covers, MOST_BYTES + MOST_BYTES_PER_BYTE * history_bytes)
         if not _has_parameters(fitted.predictor, self._unfitted):
             raise HistoryError(str(self._path), "predictor", ABSENT, "has other parameters than its key says")
         return fitted
 
     def fit(self, history: Sequence[Record]) -> Fitted:
-        """Fit on a history, and keep that."""
+        """Fit on a history and save the result."""
         mark = history.mark if isinstance(history, StoredRecords) else None
         predictor = self._unfitted.fit(history)
+        if not self._savable:
+            log.info("predictor %s cannot be saved and is fitted at every start", self._name)
+            return Fitted(predictor, mark, len(history))
         try:
             save_predictor(predictor, self._path, self._key, mark, len(history))
         except OSError as error:
@@ -287,14 +283,16 @@ class _Cache:
 
 
 def _has_parameters(found: object, wanted: object) -> bool:
-    """Whether what was fitted has the kind and parameters of what was not, but where a fit changes them."""
+    """Whether a fitted object has the class and the parameters of one that was not fitted."""
     if isinstance(found, GuardedEmbedder) and isinstance(wanted, GuardedEmbedder):
-        # it learns its width, and lets go of an embedder that fails
+        # its width is learned, and an embedder that failed is replaced
         return type(found.inner) is NoEmbedder or _has_parameters(found.inner, wanted.inner)
     if type(found) is not type(wanted):
         return False
+    if persistence_of(type(wanted)) is not None:
+        return True  # its options are part of the key
     if wanted is None or isinstance(wanted, (bool, int, float, str)):
-        return found == wanted
+        return bool(found == wanted)
     return all(
         _has_parameters(getattr(found, name), part)
         for name, part in vars(wanted).items()
@@ -309,14 +307,16 @@ def _load(path: Path, key: str | None, covers: Covers, most_bytes: float) -> Fit
             if head["format"] != FORMAT:
                 raise HistoryError(str(path), "format", head["format"], f"this version reads format {FORMAT}")
             if key is not None and head["key"] != key:
-                raise HistoryError(str(path), "key", head["key"], "was fitted on another history")
+                raise HistoryError(
+                    str(path), "key", head["key"], "was fitted on another history, or by another predictor"
+                )
             mark, records = None if head["mark"] is None else _mark(head["mark"]), head["records"]
             if type(records) is not int or records < 0 or not covers(mark, records):
                 raise HistoryError(str(path), "mark", head["mark"], "was fitted on too little of the store")
             return Fitted(Reader(file).predictor(head["predictor"]), mark, records)
     except HistoryError:
         raise
-    except Exception as error:  # every layer below raises what it likes at a damaged file
+    except Exception as error:  # the layers below raise anything for a damaged file
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise HistoryError(str(path), "", ABSENT, f"is not a saved predictor: {reason}") from error
 
@@ -325,14 +325,28 @@ def _mark(head: dict[str, Any]) -> StoreMark:
     mark = StoreMark(**head)
     rows = (mark.records, mark.outcomes, mark.feedback)
     if not all(type(row) is int and 0 <= row < 2**63 for row in rows):
-        raise ValueError("its mark names no rows of a store")
+        raise ValueError("its mark has no valid row numbers")
     return mark
 
 
 @lru_cache(maxsize=1)
 def _code() -> str:
-    """Digest of this folder's sources: what they compute may change without a new version's number."""
+    """Digest of this package's sources: what they compute may change without a new version number."""
     digest = hashlib.sha256(f"{FORMAT}".encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+def _own_code(unfitted: Predictor) -> list[str]:
+    """Digests of the sources of classes outside this package: they may change at any time."""
+    kinds: set[type] = {type(unfitted)}
+    embedder = getattr(unfitted, "embedder", None)
+    kinds.add(type(embedder.inner if isinstance(embedder, GuardedEmbedder) else embedder))
+    digests = []
+    for kind in kinds:
+        if persistence_of(kind) is not None:
+            source = inspect.getsourcefile(kind)
+            content = b"" if source is None else Path(source).read_bytes()
+            digests.append(f"{class_name(kind)} {hashlib.sha256(content).hexdigest()}")
+    return sorted(digests)

@@ -1,4 +1,4 @@
-"""OutcomeLog: the latest outcomes of one core, of which each may be corrected."""
+"""RecentOutcomes: drift detection on the outcomes of one core, each of which may be corrected."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from eccos_aios.predict.drift import DriftDetector
 
-BLOCK = 64  # outcomes that stand behind one copy of the detector
-MOST_BLOCKS = 16  # that are kept of a core; what is older can no longer be corrected before the next fit
+BLOCK = 64  # outcomes per copy of the detector
+MOST_BLOCKS = 16  # per core; older outcomes can no longer be corrected before the next fit
 
 
 @dataclass(frozen=True)
@@ -21,21 +21,21 @@ class _Outcome:
 
 @dataclass
 class _Block:
-    """Outcomes in the order of their calls, and the detector as it was before them."""
+    """Outcomes in the order of their calls, and the detector's state before them."""
 
     before: DriftDetector
     numbers: list[int]
     outcomes: list[_Outcome]
 
 
-class OutcomeLog:
-    """What a `DriftDetector` makes of a core's outcomes, as though each had been right from the first.
+class RecentOutcomes:
+    """A `DriftDetector` over a core's outcomes, as though every correction had come first.
 
-    A detector takes outcomes one after the other and cannot take one back. So the latest stay in blocks,
-    each with a copy of the detector before it, and a correction runs from its block on once more: some 40 µs
-    an outcome, 3 ms for one of the latest 64 and 50 ms for the oldest of 1,024 that are kept.
+    A detector cannot take an outcome back. So the latest outcomes stay in blocks, each with a copy of the
+    detector before it, and a correction replays the outcomes from its block on: about 40 µs per outcome,
+    3 ms for one of the latest 64 and 50 ms for the oldest of 1,024.
 
-    Not thread-safe: whoever learns holds a lock.
+    Not thread-safe: the caller holds a lock.
 
     Parameters
     ----------
@@ -46,24 +46,24 @@ class OutcomeLog:
     def __init__(self, *, is_new: bool = False) -> None:
         self._detector = DriftDetector(is_new=is_new)
         self._blocks: deque[_Block] = deque()
-        self._outdated: _Block | None = None  # the first whose outcomes the detector has not seen as they are
-        self._some_are_final = False  # blocks were let go of
+        self._outdated: _Block | None = None  # the first with outcomes that the detector has not seen
+        self._some_are_final = False  # blocks have been dropped
 
     @property
     def detector(self) -> DriftDetector:
-        """What the outcomes say, with all corrections."""
+        """The detector after all outcomes and corrections."""
         if self._outdated is not None:
-            self._run_again(self._outdated)
+            self._replay(self._outdated)
             self._outdated = None
         return self._detector
 
     def put(self, number: int, predicted: float, quality: float, call: str | None = None) -> None:
-        """Add the outcome of a call, or put it in the place of what was said of that call before.
+        """Add the outcome of a call, or replace an earlier one of that call.
 
         Parameters
         ----------
         number : int
-            Of the call; a later call has a higher one.
+            The call's number; later calls have higher ones.
         predicted, quality, call
             As in `DriftDetector.add`.
         """
@@ -94,7 +94,7 @@ class OutcomeLog:
             self._some_are_final = True
         before = self._detector
         if self._outdated is None:
-            # on a copy: an addition that raises must not leave half of itself behind
+            # on a copy: an `add` that raises must not leave half of its work behind
             detector = before.copy()
             detector.add(outcome.predicted, outcome.quality, outcome.call)
             self._detector = detector
@@ -104,7 +104,7 @@ class OutcomeLog:
             self._blocks[-1].numbers.append(number)
             self._blocks[-1].outcomes.append(outcome)
 
-    def _run_again(self, first: _Block) -> None:
+    def _replay(self, first: _Block) -> None:
         detector = first.before.copy()
         for block in self._blocks:
             if block.numbers[0] < first.numbers[0]:

@@ -1,4 +1,4 @@
-"""RetrievalPredictor (ECCOS-R): what similar past calls gave, by FAISS."""
+"""RetrievalPredictor (ECCOS-R): estimates from similar past calls, found by FAISS."""
 
 from __future__ import annotations
 
@@ -12,68 +12,75 @@ from numpy.typing import NDArray
 
 from eccos_aios.history import Record
 from eccos_aios.predict.approximate import EXACT_UP_TO, ApproximateIndex
-from eccos_aios.predict.base import Predictor
+from eccos_aios.predict.base import EmbeddingPredictor
+from eccos_aios.predict.blas import FEW_ROWS, one_blas_thread
 from eccos_aios.predict.dataset import (
     Outcomes,
-    asked_of,
     core_positions,
     core_priors,
+    drawn_rows,
     outcomes_of,
     query_groups,
+    query_key,
+    sample_of,
 )
-from eccos_aios.predict.embedders.base import Embedder, GuardedEmbedder, TfidfEmbedder, Vectors
-from eccos_aios.predict.embedders.hashed import fitted_embedder
+from eccos_aios.predict.embedders.base import Embedder, Vectors
 from eccos_aios.predict.estimates import Estimates, FloatArray
-from eccos_aios.predict.features import embed_calls
-from eccos_aios.predict.sample import drawn_rows, sample_of
+from eccos_aios.predict.features import embed_calls, fitted_embedder, guarded
 from eccos_aios.predict.text import CallText, record_text
-from eccos_aios.predict.threads import FEW_ROWS, one_blas_thread
 
-CHUNK = 8_192  # records that are embedded, or searched for in a fit, at once
-LEAST_SEEN = 1e-300  # of a weight; keeps a division by nothing from a warning
+CHUNK = 8_192  # records embedded, or searched during a fit, at once
+LEAST_SEEN = 1e-300  # of a weight; avoids the warning of a division by zero
 LONGEST = 60_000.0  # times a core's mean output; half precision ends there
 Cells = NDArray[Any]  # (records, cores), NaN where unknown
 
 
-class RetrievalPredictor(Predictor):
-    """Similarity-weighted neighbours, shrunk towards what is known without them.
+class RetrievalPredictor(EmbeddingPredictor):
+    """Means over similar past calls, weighted by similarity and shrunk towards the priors.
 
-    A neighbour of cosine similarity s weighs ``w = max(s, 0) ** sharpness``. Outcomes are taken as
-    deviations from their core's mean. With W the neighbours' total weight, a call's common deviation d
-    (how hard it is for all cores) is their weighted mean over all known cells, shrunk by
-    ``W / (W + caution)``, and a core's own deviation is their weighted mean over its known cells, shrunk
-    the same way towards d. Support is the total weight over the core's known cells.
+    A neighbour of cosine similarity s has weight ``w = max(s, 0) ** sharpness``. Outcomes are deviations
+    from their core's mean. With W the neighbours' total weight, a call's common deviation d
+    (how hard it is for all cores) is the weighted mean over all known cells, times
+    ``W / (W + prior_strength)``; a core's own deviation is the weighted mean over its known cells, shrunk
+    likewise towards d. Support is the total weight over the core's known cells.
 
-    A core that the history does not know gets the mean over the known cores, plus d; output tokens
-    likewise, and 256 where no core's are known. Input tokens are the call's own count times the core's
-    learned ratio, 1 where it has none.
+    A core that is not in the history gets the mean over the known cores, plus d; output tokens likewise,
+    and 256 where no core's are known. Input tokens are the call's own count times the core's learned
+    ratio, 1 if it has none.
 
-    A history that is too long for memory is walked through in chunks: embedder and priors are learned from
-    a sample (`sample_of`), the index takes all, and the outcomes are kept in half precision.
+    A history that is too long for memory is read in chunks: embedder and priors are learned from a sample
+    (`sample_of`), the index contains all, and outcomes are stored in half precision.
 
     Parameters
     ----------
     neighbours : int
-        Records that are asked.
+        Number of neighbours, at least 1.
     sharpness : float
-        Exponent of the similarity.
-    caution : float
-        Neighbours of similarity 1 at which their outcomes weigh as much as the prior.
+        Exponent of the similarity, at least 0.
+    prior_strength : float
+        Above 0: neighbours of similarity 1 at which their outcomes weigh as much as the prior.
     embedder : Embedder, optional
-        Default: `TfidfEmbedder`. A history that left texts out takes `HashedEmbedder` in its place.
+        Default: `TfidfEmbedder`. A history without texts uses `HashedEmbedder` instead.
     """
 
     def __init__(
         self,
         neighbours: int = 48,
         sharpness: float = 3.0,
-        caution: float = 4.0,
+        prior_strength: float = 4.0,
         embedder: Embedder | None = None,
     ) -> None:
+        for name, value, ok in (
+            ("neighbours", neighbours, 1 <= neighbours <= 10_000),
+            ("sharpness", sharpness, 0 <= sharpness <= 1_000),
+            ("prior_strength", prior_strength, 0 < prior_strength <= 1e9),
+        ):
+            if not ok:
+                raise ValueError(f"{name}: {value} is out of range")
         self.neighbours = neighbours
         self.sharpness = sharpness
-        self.caution = caution
-        self.embedder: Embedder = TfidfEmbedder() if embedder is None else GuardedEmbedder(embedder)
+        self.prior_strength = prior_strength
+        self.embedder = guarded(embedder)
 
     def fit(self, history: Sequence[Record]) -> RetrievalPredictor:
         sample = sample_of(history)
@@ -82,48 +89,48 @@ class RetrievalPredictor(Predictor):
             self.embedder_ = fitted_embedder(self.embedder, outcomes.calls)
             self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder_))
             if sample is not history:
-                self.take_all(history)
+                self.index_all(history)
         return self
 
     def fit_outcomes(self, outcomes: Outcomes, vectors: Vectors) -> RetrievalPredictor:
-        """Learn from outcomes whose calls are embedded already."""
+        """Learn from outcomes whose calls have been embedded."""
         self.cores_ = outcomes.cores
         self.priors_ = core_priors(outcomes)
         self.deviation_, self.lengthening_ = self._cells(outcomes)
-        # a history without tools leaves half of the embedding empty; why search it
+        # without tools half of the embedding is empty and need not be searched
         self.used_ = np.flatnonzero(vectors.any(axis=0)) if vectors.any() else np.zeros(1, dtype=np.int64)
         self.vectors_ = np.ascontiguousarray(vectors[:, self.used_])
         self.approximate_: ApproximateIndex | None = None
-        self._asked = query_groups(outcomes.calls)
+        self._query = query_groups(outcomes.calls)
         self.restore()
         return self
 
-    def take_all(self, history: Sequence[Record]) -> None:
-        """Search a whole history from now on, of which a sample was fitted; its columns stay."""
+    def index_all(self, history: Sequence[Record]) -> None:
+        """Index the whole history after a fit on a sample of it; the embedder and the columns stay."""
         shape = len(history), len(self.cores_)
         self.deviation_ = np.full(shape, np.nan, dtype=np.float16)
         self.lengthening_ = np.full(shape, np.nan, dtype=np.float16)
-        self._asked = np.zeros(len(history), dtype=np.int64)
+        self._query = np.zeros(len(history), dtype=np.int64)
         exact = len(history) <= EXACT_UP_TO
         index = None if exact else ApproximateIndex(len(self.used_), len(history))
         if index is not None:
             index.train(self._drawn_vectors(history, index.wanted))
-        kept = [self.vectors_[:0]]
+        vectors_of_all = [self.vectors_[:0]]
         for start, outcomes in self._chunks(history):
             rows = slice(start, start + len(outcomes.calls))
             self.deviation_[rows], longer = self._cells(outcomes)
             self.lengthening_[rows] = np.minimum(longer, LONGEST)
-            self._asked[rows] = _asked(outcomes.calls)
+            self._query[rows] = _query_hashes(outcomes.calls)
             vectors = embed_calls(outcomes.calls, self.embedder_)[:, self.used_]
             if index is None:
-                kept.append(vectors)
+                vectors_of_all.append(vectors)
             else:
                 index.add(vectors, np.arange(rows.start, rows.stop))
-        self.approximate_, self.vectors_ = index, np.vstack(kept)
+        self.approximate_, self.vectors_ = index, np.vstack(vectors_of_all)
         self.restore()
 
     def restore(self) -> None:
-        """Rebuild from the fitted arrays what is not an array."""
+        """Rebuild the search index from the fitted arrays."""
         self._index: faiss.Index | ApproximateIndex
         if self.approximate_ is None:
             self._index = faiss.IndexFlatIP(self.vectors_.shape[1])
@@ -133,11 +140,15 @@ class RetrievalPredictor(Predictor):
         self._searched = self._index.ntotal
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
+        return self.predict_embedded(calls, embed_calls(calls, self.embedder_), cores)
+
+    def predict_embedded(
+        self, calls: Sequence[CallText], vectors: Vectors, cores: Sequence[str]
+    ) -> Estimates:
         columns = core_positions(self.cores_, cores)
-        vectors = embed_calls(calls, self.embedder_)
         weights, found = self._neighbours(vectors)
-        deviation, support = _local_means(self.deviation_, weights, found, self.caution, 0.0)
-        longer, _ = _local_means(self.lengthening_, weights, found, self.caution, 1.0)
+        deviation, support = _local_means(self.deviation_, weights, found, self.prior_strength, 0.0)
+        longer, _ = _local_means(self.lengthening_, weights, found, self.prior_strength, 1.0)
         own = np.array([call.input_tokens for call in calls], dtype=np.float64).reshape(-1, 1)
         return Estimates(
             quality=np.clip((self.priors_.quality + deviation)[:, columns], 0.0, 1.0),
@@ -147,29 +158,28 @@ class RetrievalPredictor(Predictor):
         )
 
     def quality_and_support(self, vectors: Vectors) -> tuple[FloatArray, FloatArray]:
-        """Of calls that are embedded already, both of shape (calls, known cores + 1)."""
+        """Quality and support of embedded calls, both of shape (calls, known cores + 1)."""
         weights, found = self._neighbours(vectors)
-        deviation, support = _local_means(self.deviation_, weights, found, self.caution, 0.0)
+        deviation, support = _local_means(self.deviation_, weights, found, self.prior_strength, 0.0)
         return self.priors_.quality + deviation, support
 
     def left_out_quality(self, outcomes: Outcomes, vectors: Vectors) -> FloatArray:
-        """What each record of the history would have been given without itself and its like.
+        """The estimate for each record of the history from the others, shape (records, cores).
 
-        Records that ask the same are told apart by nothing, so none of them may speak for another;
-        shape (records, cores).
+        Records of the same query are left out together: any of them would give the outcome away.
         """
-        asked = self._asked if len(self._asked) == len(vectors) else _asked(outcomes.calls)
+        own = self._query if len(self._query) == len(vectors) else _query_hashes(outcomes.calls)
         quality = np.zeros(outcomes.quality.shape)
         for start in range(0, len(vectors), CHUNK):
             rows = slice(start, start + CHUNK)
             weights, found = self._neighbours(vectors[rows])
-            weights[self._asked[found] == asked[rows, None]] = 0.0
-            deviation, _ = _local_means(self.deviation_, weights, found, self.caution, 0.0)
+            weights[self._query[found] == own[rows, None]] = 0.0
+            deviation, _ = _local_means(self.deviation_, weights, found, self.prior_strength, 0.0)
             quality[rows] = self.priors_.quality[:-1] + deviation[:, :-1]
         return quality
 
     def nearest(self, call: CallText, count: int) -> list[tuple[int, float]]:
-        """Positions in the history of the nearest past calls, and their similarities, best first."""
+        """Positions in the history of the most similar calls, and their similarities, best first."""
         if not self._searched:
             return []
         similarity, found = self._search(embed_calls([call], self.embedder_), count)
@@ -178,17 +188,17 @@ class RetrievalPredictor(Predictor):
         ]
 
     def _cells(self, outcomes: Outcomes) -> tuple[FloatArray, FloatArray]:
-        """Deviation and lengthening of every outcome, both of shape (records, cores)."""
+        """Deviation of the quality and relative output length of every outcome, both (records, cores)."""
         expected = np.maximum(self.priors_.output_tokens[:-1], 1.0)
         return outcomes.quality - self.priors_.quality[:-1], outcomes.output_tokens / expected
 
     def _drawn_vectors(self, history: Sequence[Record], count: int) -> Vectors:
-        """Vectors of so many records from all of the history, which may be ordered by topic."""
+        """Vectors of `count` records drawn from the whole history, which may be ordered by topic."""
         drawn = compress(history, drawn_rows(len(history), count).tolist())
-        kept = [self.vectors_[:0]]
+        parts = [self.vectors_[:0]]
         while chunk := [record_text(record) for record in islice(drawn, CHUNK)]:
-            kept.append(embed_calls(chunk, self.embedder_)[:, self.used_])
-        return np.vstack(kept)
+            parts.append(embed_calls(chunk, self.embedder_)[:, self.used_])
+        return np.vstack(parts)
 
     def _chunks(self, history: Sequence[Record]) -> Iterator[tuple[int, Outcomes]]:
         records = iter(history)
@@ -196,12 +206,12 @@ class RetrievalPredictor(Predictor):
             yield start, outcomes_of(list(islice(records, CHUNK)), self.cores_)
 
     def _neighbours(self, vectors: Vectors) -> tuple[FloatArray, NDArray[np.int64]]:
-        """Weights and records of every call's neighbours, both of shape (calls, neighbours)."""
+        """Weights and positions of every call's neighbours, both of shape (calls, neighbours)."""
         count = min(self.neighbours, self._searched)
         if not count or not len(vectors):
             return np.zeros((len(vectors), 0)), np.zeros((len(vectors), 0), dtype=np.int64)
         similarity, found = self._search(vectors, count)
-        # where there are fewer, FAISS gives -1 and the least of all similarities
+        # if there are fewer, FAISS returns position -1 and the lowest similarity
         weights = np.minimum(np.maximum(similarity, 0.0), 1.0, dtype=np.float64)
         return weights**self.sharpness, np.maximum(found, 0)
 
@@ -211,38 +221,38 @@ class RetrievalPredictor(Predictor):
         if len(used) == 1 or len(used) > FEW_ROWS:
             similarity, found = self._index.search(used, count)
             return similarity, found
-        # FAISS gives each of a few rows a thread, and waits for threads that slept: see `product`.
+        # FAISS gives each of a few rows a thread and waits for sleeping ones, see `blas.product`
         each = [self._index.search(used[row : row + 1], count) for row in range(len(used))]
         similarity, found = (np.concatenate(parts) for parts in zip(*each, strict=True))
         return similarity, found
 
 
-def _asked(calls: Sequence[CallText]) -> NDArray[np.int64]:
-    """As `query_groups`, but by a number that a query has in every chunk; those of neither share one."""
-    return np.array([hash(asked_of(call)) for call in calls], dtype=np.int64)
+def _query_hashes(calls: Sequence[CallText]) -> NDArray[np.int64]:
+    """As `query_groups`, by a number that a query has in every chunk; calls without a key share one."""
+    return np.array([hash(query_key(call)) for call in calls], dtype=np.int64)
 
 
 def _local_means(
     cells: Cells,
     weights: FloatArray,
     found: NDArray[np.int64],
-    caution: float,
+    prior_strength: float,
     neutral: float,
 ) -> tuple[FloatArray, FloatArray]:
-    """Neighbours' shrunk mean on every core and its support, both (calls, cores + 1).
+    """The neighbours' shrunk mean per core and its support, both (calls, cores + 1).
 
-    The last column stands for an unknown core.
+    The last column is for an unknown core.
     """
     values = cells.take(found, axis=0)
     known = ~np.isnan(values)
     both = np.concatenate([np.where(known, values, 0.0), known], axis=2, dtype=np.float64)
-    sums = np.matmul(weights[:, None, :], both)[:, 0]  # not by einsum, which is slow on few calls
+    sums = np.matmul(weights[:, None, :], both)[:, 0]  # einsum is slow on few calls
     total, support = sums[:, : cells.shape[1]], sums[:, cells.shape[1] :]
     seen = support.sum(axis=1, keepdims=True)
     evidence = weights.sum(axis=1, keepdims=True)
     mean = np.where(seen > 0, total.sum(axis=1, keepdims=True) / np.maximum(seen, LEAST_SEEN), neutral)
-    common = neutral + (mean - neutral) * evidence / (evidence + caution)
-    local = (total + caution * common) / (support + caution)
+    common = neutral + (mean - neutral) * evidence / (evidence + prior_strength)
+    local = (total + prior_strength * common) / (support + prior_strength)
     return (
         np.concatenate([local, common], axis=1),
         np.concatenate([support, np.zeros_like(common)], axis=1),

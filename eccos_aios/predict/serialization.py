@@ -1,22 +1,27 @@
-"""What a saved predictor has to look like: of every kind its fields, their types, shapes and ranges.
+"""The format of saved predictors: for every class its fields, with types, shapes and ranges.
 
-Whoever adds a fitted attribute says here what it may hold; what is not listed is neither saved nor loaded.
+A new fitted attribute needs an entry here; what has none is neither saved nor loaded. Classes of other
+packages register how they are saved (`register_persistence`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eccos_aios.predict.approximate import ApproximateIndex
+from eccos_aios.predict.base import Predictor
 from eccos_aios.predict.category import CategoryHead
 from eccos_aios.predict.dataset import CorePriors
-from eccos_aios.predict.embedders.base import GuardedEmbedder, NoEmbedder, TfidfEmbedder
+from eccos_aios.predict.embedders.base import Embedder, GuardedEmbedder, NoEmbedder
 from eccos_aios.predict.embedders.hashed import HashedEmbedder
 from eccos_aios.predict.embedders.minilm import MiniLmEmbedder
+from eccos_aios.predict.embedders.tfidf import TfidfEmbedder
 from eccos_aios.predict.features import ShapeScale
 from eccos_aios.predict.forest import Forest
 from eccos_aios.predict.hybrid import HybridPredictor
@@ -26,15 +31,81 @@ from eccos_aios.predict.terms import BUCKETS
 from eccos_aios.predict.text_free import CLASSES, SHAPES
 from eccos_aios.predict.trained import TrainedPredictor
 
-LARGEST = 1e9  # of any number; sums of products of these stay far below what single precision holds
-PIECE = 65_536  # rows that are looked at together
+LARGEST = 1e9  # absolute value of any number; sums of their products are no overflow in single precision
+PIECE = 65_536  # rows that are checked together
 PREDICTORS = (HybridPredictor, RetrievalPredictor, TrainedPredictor)
+
+State = tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]
+"""A fitted object as a JSON object and arrays of unsigned bytes, i4, i8, f2, f4 or f8."""
+
+T = TypeVar("T")
 
 _LINEAR = re.compile(r"(?:(\d+)\*)?([a-z]+)(?:\+(\d+))?")
 
 
+@dataclass(frozen=True)
+class Persistence:
+    """How objects of a class outside this package are saved and restored."""
+
+    save: Callable[[Any], State]
+    restore: Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Any]
+
+
+# By class and, for a file that names one, by ``module:Class``. A file never causes an import: its class must
+# have been registered by code that the user runs.
+_PERSISTENCE: dict[type, Persistence] = {}
+_REGISTERED: dict[str, type] = {}
+
+
+def register_persistence(
+    kind: type[T],
+    save: Callable[[T], State],
+    restore: Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], T],
+) -> None:
+    """Let a predictor or an embedder of your own be saved beside the history.
+
+    Otherwise it is fitted at every start, and in the kernel's process.
+
+    Parameters
+    ----------
+    kind : type
+        The class; not its subclasses.
+    save : callable
+        Takes a fitted object, returns a JSON object and arrays by name.
+    restore : callable
+        Takes the same two, returns the object ready to use. The file may be damaged or forged: check what you
+        read; whatever is raised has the predictor fitted again.
+    """
+    _PERSISTENCE[kind] = Persistence(save, restore)
+    _REGISTERED[class_name(kind)] = kind
+
+
+def persistence_of(kind: type) -> Persistence | None:
+    """How objects of a class are saved; None if it has not been registered."""
+    return _PERSISTENCE.get(kind)
+
+
+def registered_class(name: Any) -> type:
+    """The class that was registered under a `class_name`; KeyError: none was."""
+    return _REGISTERED[name]
+
+
+def class_name(kind: type) -> str:
+    """``module:Class``."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def can_be_saved(value: Any) -> bool:
+    """Whether a predictor, which need not be fitted, can be saved with all that it consists of."""
+    if value is None or isinstance(value, (bool, int, float, str)) or type(value) in _PERSISTENCE:
+        return True
+    if type(value) not in FORMS:
+        return False
+    return all(can_be_saved(part) for name, part in vars(value).items() if not name.startswith("_"))
+
+
 class Sizes:
-    """The lengths that arrays have in common, by name, as they are met; and the cores' names."""
+    """The lengths that arrays share, by name, as they are found; and the names of the cores."""
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
@@ -45,7 +116,7 @@ class Sizes:
         return times * self._known[name] + more
 
     def agree(self, expression: str | int, length: int, place: str) -> None:
-        """Hold a length against ``2*name+1``, which is learned where the name is not known yet.
+        """Check a length against an expression such as ``2*name+1``; a new name takes its value from it.
 
         Raises
         ------
@@ -73,13 +144,15 @@ Form = Mapping[str, Check]
 
 
 def require(predictor: Any) -> None:
-    """Hold a predictor that was read from a file against its form.
+    """Check a predictor that was read from a file.
 
     Raises
     ------
     ValueError
-        A field is absent, unknown, of another type or shape, or out of its range; names its place.
+        A field is absent, unknown, of the wrong type or shape, or out of range; names its place.
     """
+    if type(predictor) in _PERSISTENCE and isinstance(predictor, Predictor):
+        return  # `restore` has checked it
     if not isinstance(predictor, PREDICTORS):
         raise ValueError(f"is not a predictor but {type(predictor).__name__}")
     _made(*PREDICTORS)(predictor, "predictor", Sizes())
@@ -101,11 +174,11 @@ def _array(
     shape : str or int
         Lengths, as `Sizes.agree` takes them.
     of : str
-        Its types, as numpy names them: ``f4 f8``.
+        Allowed types, as numpy names them: ``f4 f8``.
     least, most : float or str
-        Of its numbers, both included; a text is a length that they stay below.
+        Inclusive bounds of the numbers; a string is a length that they must be below.
     unknown, never : bool
-        Whether NaN may stand for what is unknown, and minus infinity for what never happens.
+        Whether NaN (unknown) and minus infinity (a log probability of 0) are allowed.
     some : bool
         Whether it must not be empty.
     """
@@ -121,7 +194,7 @@ def _array(
         highest = sizes[most] - 1 if isinstance(most, str) else most
         if value.dtype.kind == "f":
             highest = min(highest, float(np.finfo(value.dtype).max))
-        # in pieces: the masks of a million records take no room of their own
+        # in pieces, so that the masks for a million records need no memory
         for start in range(0, len(value), PIECE):
             part = value[start : start + PIECE]
             good = (part >= max(least, -highest)) & (part <= highest)
@@ -130,9 +203,9 @@ def _array(
             if never:
                 good |= np.isneginf(part)
             if not good.all():
-                raise ValueError(f"{place}: holds what is not from {least:g} to {highest:g}")
+                raise ValueError(f"{place}: holds a number that is not from {least:g} to {highest:g}")
         if never and not np.isfinite(value).any():
-            raise ValueError(f"{place}: leaves nothing that can happen")
+            raise ValueError(f"{place}: has no finite number")
 
     return check
 
@@ -156,19 +229,21 @@ def _only(kind: type) -> Check:
 
 def _names(value: Any, place: str, sizes: Sizes) -> None:
     if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):
-        raise ValueError(f"{place}: must be names")
+        raise ValueError(f"{place}: must be a tuple of names")
     if len(set(value)) != len(value) or sizes.names not in (None, value):
-        raise ValueError(f"{place}: a name stands twice, or they are not those of the other part")
+        raise ValueError(f"{place}: a name is there twice, or another part has other names")
     sizes.names = value
     sizes.agree("cores", len(value), place)
 
 
 def _made(*kinds: type, or_none: bool = False) -> Check:
-    """An object of one of some kinds, by the form of its kind; it shares the sizes of what it is part of."""
+    """An object of one of some classes, checked by the form of its class; sizes hold for the whole file."""
 
     def check(value: Any, place: str, sizes: Sizes) -> None:
         if value is None and or_none:
             return
+        if Embedder in kinds and isinstance(value, Embedder) and type(value) in _PERSISTENCE:
+            return  # `restore` has checked it
         if type(value) not in kinds:
             raise ValueError(f"{place}: must not be {type(value).__name__}")
         form = FORMS[type(value)]
@@ -189,7 +264,7 @@ def _width(value: Any, place: str, sizes: Sizes) -> None:
 
 
 def _index(value: Any, place: str, sizes: Sizes) -> None:
-    """Either every record's vector stands in an array, or all of them in an index."""
+    """The vectors of all records are either in an array or in an index."""
     if value is None:
         sizes.agree("searched", sizes["records"], place)
         return
@@ -198,11 +273,11 @@ def _index(value: Any, place: str, sizes: Sizes) -> None:
     sizes.agree("searched", 0, place)
     sizes.agree("used", value.width, place)
     if value.reach > sizes["records"]:
-        raise ValueError(f"{place}: names records that are not there")
+        raise ValueError(f"{place}: refers to records that are not there")
 
 
-def _taught(value: Any, place: str, sizes: Sizes) -> None:
-    """The embedder as it was given, which texts that were left out may have kept from being fitted."""
+def _given_embedder(value: Any, place: str, sizes: Sizes) -> None:
+    """The embedder as it was given. It may not be fitted: a history without texts uses another."""
     if type(value) not in EMBEDDERS:
         raise ValueError(f"{place}: must be an embedder")
 
@@ -252,15 +327,15 @@ FORMS: dict[type, Form] = {
     NoEmbedder: {},
     MiniLmEmbedder: {"model": _only(str), "download": _only(bool)},
     GuardedEmbedder: {
-        "inner": _made(TfidfEmbedder, HashedEmbedder, NoEmbedder, MiniLmEmbedder),
+        "inner": _made(TfidfEmbedder, HashedEmbedder, NoEmbedder, MiniLmEmbedder, Embedder),
         "width": _width,
         "failed": _only(bool),
     },
     RetrievalPredictor: {
         "neighbours": _number(1, 10_000, whole=True),
         "sharpness": _number(0, 1_000),
-        "caution": _number(1e-9, LARGEST),
-        "embedder": _taught,
+        "prior_strength": _number(1e-9, LARGEST),
+        "embedder": _given_embedder,
         "embedder_": _embedder,
         "cores_": _names,
         "priors_": _made(CorePriors),
@@ -271,7 +346,7 @@ FORMS: dict[type, Form] = {
         "approximate_": _index,
     },
     TrainedPredictor: {
-        "embedder": _taught,
+        "embedder": _given_embedder,
         "embedder_": _embedder,
         "cores_": _names,
         "priors_": _made(CorePriors),
@@ -289,12 +364,13 @@ FORMS: dict[type, Form] = {
         "output_scale_": _array("cores+1", of="f8", least=0),
     },
     HybridPredictor: {
-        "embedder": _taught,
+        "embedder": _given_embedder,
         "retrieval": _made(RetrievalPredictor),
         "trained": _made(TrainedPredictor),
         "embedder_": _embedder,
         "weight_": _array("cores+1", of="f8", least=0, most=1),
         "shift_": _array("cores+1", of="f8"),
-        "keep_": _number(0, 1),
+        "shrinkage_": _number(0, 1),
+        "cores_": _names,
     },
 }

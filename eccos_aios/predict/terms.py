@@ -1,7 +1,7 @@
-"""Texts -> counts of their terms: hashed words, word pairs and word beginnings, whole batches at once.
+"""Texts -> counts of their terms: hashed words, word pairs and word beginnings, a whole batch at once.
 
-scikit-learn's vectorisers walk every text in Python: 256 calls of qa9 took them 60 ms and more, most of a
-round. Here a batch is one array of code points, and words get their hashes from one cumulative sum.
+scikit-learn's vectorisers loop over words in Python: 60 ms and more for 256 calls, most of a round. Here a
+batch is one array of code points, and one cumulative sum gives the hashes of all words.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-BUCKET_BITS = 18  # 262,144 buckets: at 50,000 distinct terms one in ten shares its bucket
+BUCKET_BITS = 18  # 262,144 buckets: of 50,000 distinct terms, one in ten shares its bucket
 BUCKETS = 1 << BUCKET_BITS
-NO_STEM = 0  # a hash that no beginning has, but by a chance of 1 in 2**64
+NO_STEM = 0  # the hash of a beginning is 0 with a probability of 2**-64
 REMEMBERED_WORDS = 1 << 16
-STEM_LETTERS = 4  # a word's beginning tells relatives apart from strangers in most European languages
+STEM_LETTERS = 4  # related words share as many letters in most European languages
 
 _RADIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so it has an inverse modulo 2**64
 _INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
 _PAIR = np.uint64(0xC2B2AE3D27D4EB4F)
 _STEM = np.uint64(0x165667B19E3779F9)
 _SEPARATOR = "\0"
-SPACE, LETTER, SINGLE = range(3)  # what a character is
+SPACE, LETTER, SINGLE = range(3)  # kinds of characters
 DIGITS = np.uint32(10)
-_IDEOGRAPHS = 0x3040  # from here on a character is taken as a word of its own
+_IDEOGRAPHS = 0x3040  # from here on each character is a word
 _MASK = (1 << 64) - 1
 _WORD = re.compile("[^\\W\u3040-\U0010ffff]+|[^\\w\\s\\0\u3040-\U0010ffff]|[\u3040-\U0010ffff]")
 _ALIKE = str.maketrans("123456789", "0" * 9)
@@ -42,8 +42,8 @@ Hashes = NDArray[np.uint64]
 def count_terms(texts: Sequence[str]) -> csr_matrix:
     """Counts of every text's terms, shape (texts, `BUCKETS`), duplicates summed.
 
-    Terms are words, single signs, ideographs, pairs of neighbours among them, and the first letters of
-    longer words. Case is folded, digits are all alike (a number's length says more than its value).
+    Terms are words, punctuation marks, ideographs, adjacent pairs of these, and the first letters of longer
+    words. Case is folded, and all digits are equal: a number's length says more than its value.
     """
     if not texts:
         return csr_matrix((0, BUCKETS), dtype=np.float32)
@@ -54,9 +54,9 @@ def count_terms(texts: Sequence[str]) -> csr_matrix:
 
 
 def row_beginnings(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row and bucket of every word of some texts, of the longer ones the first letters only.
+    """Row and bucket of every word, of which only the first letters count.
 
-    Histories keep what is made of these: they stay what they are, or what is kept is named anew.
+    Histories store counts of these: any change needs another `text_free.KIND`.
     """
     if not texts:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -65,10 +65,9 @@ def row_beginnings(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 def few_buckets(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row and bucket of every term of a few texts, as often as it occurs; the same as `count_terms` has.
+    """Row and bucket of every occurrence of a term in a few texts; the same terms as in `count_terms`.
 
-    For a text or two the arrays of a batch take longer than a look at each word: after a pause of 50 ms,
-    when no code is in the processor's caches, 270 µs against 200 for the texts of tools12.
+    For one or two texts a loop over the words is faster than the arrays of a batch.
     """
     words = [_WORD.findall(text.lower().translate(_ALIKE)) for text in texts]
     each = map(_word_hashes.__getitem__, chain.from_iterable(words))
@@ -81,10 +80,10 @@ def few_buckets(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int
 
 
 class _WordHashes(dict[str, bytes]):
-    """What `_hashes` makes of words and of their beginnings, which is `NO_STEM` where a word is short.
+    """Cache of the hashes of words and of their beginnings (`NO_STEM` for a short word).
 
-    As bytes, because a numpy array of Python's integers is slow to make. A plain dict, emptied when it is
-    full: `lru_cache` touches twice the memory for each word. Any thread may ask.
+    Values are bytes, because an array is slow to make from Python integers. A plain dict that is cleared
+    when full, because `lru_cache` touches twice the memory. Any thread may use it.
     """
 
     def __missing__(self, word: str) -> bytes:
@@ -108,18 +107,18 @@ def _polynomial(word: str) -> int:
 
 @cache
 def _power_sums(bits: int) -> tuple[list[int], list[int]]:
-    """Powers of the radix, more than words of so many bits' length have letters, and their sums."""
+    """The first ``2 ** bits`` powers of the radix, and their cumulative sums."""
     powers: list[int] = _power_tables(1 << bits)[0].tolist()
     return powers, [0, *accumulate(powers)]
 
 
 def _row_buckets(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row and bucket of every term of some texts, as often as it occurs."""
+    """Row and bucket of every occurrence of a term."""
     return _row_terms(*_found(texts))
 
 
 def _found(texts: Sequence[str]) -> tuple[NDArray[np.int64], Hashes, Hashes, NDArray[np.bool_]]:
-    """Every word's row, hash, hash of its beginning, and whether it is longer than that."""
+    """Of every word its row, its hash, the hash of its beginning, and whether it is longer than that."""
     joined = _SEPARATOR.join(text.replace(_SEPARATOR, " ").lower() for text in texts) + _SEPARATOR
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     codes = np.where(codes - np.uint32(ord("0")) < DIGITS, np.uint32(ord("0")), codes)
@@ -131,7 +130,7 @@ def _found(texts: Sequence[str]) -> tuple[NDArray[np.int64], Hashes, Hashes, NDA
 def _row_terms(
     rows: NDArray[np.int64], words: Hashes, stems: Hashes, long: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row and bucket of words, of pairs of neighbours in a row, and of the beginnings of long words."""
+    """Row and bucket of words, of adjacent pairs within a row, and of the beginnings of long words."""
     paired = rows[1:] == rows[:-1]
     pairs = (words[:-1] * _PAIR + words[1:])[paired]
     terms = np.concatenate([words, pairs, stems[long]])
@@ -139,7 +138,7 @@ def _row_terms(
 
 
 def _words(codes: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each word starts and ends; signs and ideographs are words of one character."""
+    """Start and end of each word; punctuation marks and ideographs are words of one character."""
     kind = _kinds().take(codes, mode="clip")
     single = kind == SINGLE
     letter = np.zeros(len(codes) + 2, dtype=np.bool_)
@@ -182,7 +181,7 @@ def _buckets(terms: Hashes) -> NDArray[np.int64]:
 
 @cache
 def _kinds() -> NDArray[np.uint8]:
-    """Of every character below the ideographs; the last entry stands for all from there on."""
+    """Kind of every character below the ideographs; the last entry is for all others."""
     return np.array([_kind(code) for code in range(_IDEOGRAPHS)] + [SINGLE], dtype=np.uint8)
 
 

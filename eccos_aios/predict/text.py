@@ -1,4 +1,4 @@
-"""Messages and tools -> the text that is embedded, and its token count."""
+"""Messages and tools -> the text that is embedded, its token count, and the abilities that it needs."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any
 from eccos_aios.core import Ability
 from eccos_aios.history import Record
 from eccos_aios.predict.parts import Contents, as_json, contents_of
-from eccos_aios.predict.text_free import own_tokens, unpacked
+from eccos_aios.predict.text_free import decode, own_tokens
 from eccos_aios.predict.tokens import count_tokens
 
-EMBEDDED_CHARACTERS = 4_000  # of the messages, and as many of the tools: enough to tell what is asked
-TOOL_MARK = "\n\x1f "  # before every tool in the embedded text; a control character, no user writes it
-MESSAGE_TOKENS = 8.0  # at most, that a chat template puts around a message
+EMBEDDED_CHARACTERS = 4_000  # of the messages, and as many of the tools: enough to know what is asked
+TOOL_MARK = "\n\x1f "  # before every tool in the embedded text; a control character that no user types
+MESSAGE_TOKENS = 8.0  # maximum that a chat template adds to a message
 
 
 @dataclass(frozen=True)
 class CallText:
-    """What stage 1 sees of a call.
+    """A call as stage 1 sees it.
 
     Attributes
     ----------
     text : str
-        What is embedded; empty where a history left it out.
+        The embedded text; empty if the history does not store texts.
     input_tokens : float
-        As many as are expected: what it costs.
+        Expected input tokens, for the cost.
     query_hash : str or None
-        Of a text that was left out; tells calls that ask the same.
+        Hash of a text that was not stored; equal for equal queries.
     embedding : bytes or None
-        What stands for a text that was left out, see `packed`.
+        What was stored in place of the text, see `text_free`.
     most_tokens : float
-        As many as it may be in a common tokenizer: what is held against a context window. Default:
-        `input_tokens`, where those are known and not estimated.
+        Upper estimate over common tokenizers, for the context window. Default: `input_tokens`, for a known
+        count.
     abilities : frozenset of str
-        What a core must support to read it: of ``tools``, ``vision``, ``audio``, ``files``; all that there
-        is, where it holds parts of an unknown kind.
+        What a core must support to read it: ``tools``, ``vision``, ``audio``, ``files``; all of them if it
+        has parts of an unknown kind.
     """
 
     text: str
@@ -51,7 +51,7 @@ class CallText:
             object.__setattr__(self, "most_tokens", self.input_tokens)
 
     def with_tokens(self, input_tokens: float) -> CallText:
-        """The same, where the number of its tokens is known."""
+        """The same with a known number of input tokens."""
         return CallText(
             self.text, float(input_tokens), self.query_hash, self.embedding, abilities=self.abilities
         )
@@ -62,20 +62,20 @@ def call_text(
 ) -> CallText:
     """The text of a call in OpenAI's message format.
 
-    What the users wrote is embedded, and the tools' names and descriptions; a system prompt is the same
-    for all calls of an agent and tells them apart badly, so it is embedded only where no user wrote
-    anything. Tokens are counted over everything.
+    The user messages and the tools' names and descriptions are embedded. A system prompt, which is the same
+    for all calls of an agent and so says little, is embedded only if there is no user message. Tokens are
+    counted over everything.
 
     Parameters
     ----------
     messages : sequence of mapping
-        ``role`` and ``content``; the content a string, None, or a list of parts: texts, images, sounds,
-        files, tools' results, in the formats of OpenAI, Anthropic and Ollama.
+        ``role`` and ``content``; the content is a string, None, or a list of parts (text, image, audio,
+        file, tool result) in the formats of OpenAI, Anthropic and Ollama.
     tools : sequence of mapping, optional
         In OpenAI's format, with or without its ``function`` wrapper.
     """
     contents = contents_of(messages)
-    texts = [*contents.written, *contents.beside, *([as_json(tools)] if tools else ())]
+    texts = [*contents.texts, *contents.other_texts, *([as_json(tools)] if tools else ())]
     count = count_tokens("\n".join(texts))
     around = MESSAGE_TOKENS * len(messages or ())
     return CallText(
@@ -87,20 +87,20 @@ def call_text(
 
 
 def query_text(query: str, tools: Sequence[Mapping[str, Any]] | None = None) -> CallText:
-    """The text of a query, the same as that of one user message."""
+    """The text of a query, as of a single user message."""
     return call_text([{"role": "user", "content": query}], tools)
 
 
 def record_text(record: Record) -> CallText:
-    """The text of a past call, or what was kept instead; its own token count, or else the estimate."""
+    """The text of a past call, or what was stored in its place; with its token count, else an estimate."""
     known = record.input_token_length
     if record.query_hash is not None:
-        embedding = unpacked(record.embedding)
+        embedding = decode(record.embedding)
         own = own_tokens(embedding) if known is None else float(known)
         return CallText("", own, record.query_hash, embedding)
     if known is None:
         return query_text(record.query, record.tools)
-    contents = Contents(spoken=[record.query], written=[record.query])
+    contents = Contents(user_texts=[record.query], texts=[record.query])
     return CallText(_embedded(contents, record.tools or ()), float(known))
 
 
@@ -111,9 +111,9 @@ def split_tools(text: str) -> tuple[str, str]:
 
 
 def _embedded(contents: Contents, tools: Iterable[Any]) -> str:
-    spoken = any(text.strip() for text in contents.spoken)
-    asked = "\n".join(contents.spoken if spoken else contents.written).strip()
-    return _shortened(asked) + _shortened("".join(_tool_texts(tools)))
+    has_user_text = any(text.strip() for text in contents.user_texts)
+    query = "\n".join(contents.user_texts if has_user_text else contents.texts).strip()
+    return _shortened(query) + _shortened("".join(_tool_texts(tools)))
 
 
 def _tool_texts(tools: Iterable[Any]) -> Iterable[str]:
@@ -129,7 +129,7 @@ def _tool_texts(tools: Iterable[Any]) -> Iterable[str]:
 
 
 def _shortened(text: str) -> str:
-    """Head and tail of a long text: instructions stand at the start or at the end."""
+    """Start and end of a long text, where the instructions are."""
     if len(text) <= EMBEDDED_CHARACTERS:
         return text
     half = EMBEDDED_CHARACTERS // 2

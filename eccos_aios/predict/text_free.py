@@ -1,8 +1,8 @@
-"""What a history keeps of a call whose text it leaves out, as ``kind:base64``.
+"""Text-free codec: what a history stores of a call in place of its text, as ``kind:base64``.
 
 The bytes are counts of the query's word classes, the call's shape as half-precision numbers, and counts of
-the tools' word classes where there are any; two counts (0 to 15) share a byte. That is 227 characters for a
-query, 399 with tools. Whoever changes what the counts or the shape mean gives it another `KIND`.
+the tools' word classes if there are any; two counts (0 to 15) share a byte. That is 227 characters for a
+query, 399 with tools. A change of what the counts or the shape mean needs another `KIND`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 KIND = "hashed-256"
-CLASSES = 256  # of words; so many counts for the query, and as many for the tools
-MOST = 15  # that a count can say: four bits
-SHAPES = 17  # numbers that tell what a call looks like
-OWN_TOKENS = 1  # of these, where ``log1p`` of the input tokens stands
-LONGEST = 20.0  # the same at most, so that no broken file makes it infinite
+CLASSES = 256  # of words, counted for the query and for the tools
+MOST = 15  # highest count: four bits
+SHAPES = 17  # numbers that describe the form of a call
+OWN_TOKENS = 1  # index of ``log1p`` of the input tokens among these
+LONGEST = 20.0  # highest value of the same, so that a damaged file cannot make it infinite
 
 Counts = NDArray[np.uint8]
 
@@ -28,16 +28,16 @@ _HALF = CLASSES // 2  # bytes
 _SHORT = _HALF + 2 * SHAPES
 
 
-def packed(query: Counts, tools: Counts, shape: NDArray[np.float32]) -> str:
-    """Counts of shape (`CLASSES`,) and a shape (`SHAPES`,) -> what a record keeps."""
-    content = _paired(query) + np.asarray(shape, dtype="<f2").tobytes()
+def encode(query: Counts, tools: Counts, shape: NDArray[np.float32]) -> str:
+    """Counts of shape (`CLASSES`,) and a shape (`SHAPES`,) -> `Record.embedding`."""
+    content = _as_pairs(query) + np.asarray(shape, dtype="<f2").tobytes()
     if tools.any():
-        content += _paired(tools)
+        content += _as_pairs(tools)
     return f"{KIND}:{base64.b64encode(content).decode()}"
 
 
-def unpacked(embedding: str | None) -> bytes | None:
-    """The bytes, always with the tools' counts; None where they are of another kind, or none at all."""
+def decode(embedding: str | None) -> bytes | None:
+    """The bytes, always with the tools' counts; None if there are none, or they are of another kind."""
     kind, _, encoded = (embedding or "").partition(":")
     if kind != KIND:
         return None
@@ -52,28 +52,28 @@ def unpacked(embedding: str | None) -> bytes | None:
     return content
 
 
-def unpacked_counts(contents: Sequence[bytes]) -> tuple[Counts, Counts]:
+def decode_counts(contents: Sequence[bytes]) -> tuple[Counts, Counts]:
     """The query's and the tools' counts, both of shape (contents, `CLASSES`)."""
     rows = np.frombuffer(b"".join(contents), dtype=np.uint8).reshape(len(contents), _SHORT + _HALF)
     return _counts(rows[:, :_HALF]), _counts(rows[:, _SHORT:])
 
 
-def unpacked_shape(content: bytes) -> list[float]:
+def decode_shape(content: bytes) -> list[float]:
     """The `SHAPES` numbers."""
     shape: list[float] = _shape(content).astype(np.float64).tolist()
     return shape
 
 
 def own_tokens(content: bytes | None) -> float:
-    """The call's own count of its input tokens, to a part in two hundred; 0 where nothing was kept."""
-    return 0.0 if content is None else expm1(min(max(unpacked_shape(content)[OWN_TOKENS], 0.0), LONGEST))
+    """The call's own count of its input tokens, to half a percent; 0 where none is stored."""
+    return 0.0 if content is None else expm1(min(max(decode_shape(content)[OWN_TOKENS], 0.0), LONGEST))
 
 
 def _shape(content: bytes) -> NDArray[np.float16]:
     return np.frombuffer(content[_HALF:_SHORT], dtype="<f2")
 
 
-def _paired(counts: Counts) -> bytes:
+def _as_pairs(counts: Counts) -> bytes:
     return ((counts[0::2] << 4) | counts[1::2]).tobytes()
 
 

@@ -1,11 +1,9 @@
-"""How many tokens a text is: by pairs of ASCII characters, by scripts, and by a tokenizer that is there.
+"""Token counts without a tokenizer: by pairs of ASCII characters and by script.
 
-A token ends between two characters more often the rarer the pair is, whatever the tokenizer: hardly ever
-inside "th", mostly inside "xq". So a text costs the sum over its pairs of neighbours, and what the script
-costs of each character beyond ASCII. Fitted on 1,760 texts in cl100k, o200k, Qwen, Llama 3 and Mistral's
-tekken. On texts that a fit had not seen, the expected count errs by 5 % in English, code and CJK, 4 % in hex
-and base64, 11 % over 80 languages; the most is above the dearest of the five in 98 % of English, code, hex,
-base64 and digits, and above cl100k by a quarter in English. 4,000 characters take 0.02 to 0.05 ms.
+Whatever the tokenizer, a token ends between two characters the more often the rarer the pair is: hardly ever
+inside "th", mostly inside "xq". So the count is a sum over adjacent pairs, plus a count per character beyond
+ASCII by its script. Fitted on 1,760 texts for cl100k, o200k, Qwen, Llama 3 and Mistral's tekken. The README
+of `predict` has the errors on other texts.
 """
 
 from __future__ import annotations
@@ -17,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_COUNTED = 262_144  # characters; of a longer text `SLICES` are counted that are spread evenly over it
+MOST_COUNTED = 262_144  # characters; of a longer text, `SLICES` evenly spread slices are counted
 SLICES = 64
-# On the estimate for limits: for tokenizers that were not fitted and are dearer, such as Llama 2's.
+# Factor on the upper estimate, for other tokenizers that produce more tokens, such as Llama 2's.
 SAFETY = 1.05
-CHECKED_FROM = 500  # tokens from which a tokenizer is asked; fewer fit everywhere
-CHECKED = (4, 256)  # slices of a text, and characters of each, that it is asked for: 0.1 ms
+CHECKED_FROM = 500  # tokens from which a tokenizer is used; fewer fit into any context window
+CHECKED = (4, 256)  # number of slices that it counts, and characters of each: 0.1 ms
 
 # How often a token ends between two letters, in tenths: rows by the first letter, columns by the second.
 LETTER_PAIRS = (
@@ -41,9 +39,9 @@ LETTER_PAIRS = (
     "47574988498230019311795765" "36751783496875489976585743"  # y, z
 )  # fmt: skip
 
-# Tokens that a character adds by what stands before it, in hundredths: as expected, and at most. Rows: what
-# stands before; columns: the character. In this order lower-case letter, capital, digit, space, line break or
-# tab, sign, control character, anything beyond ASCII.
+# Tokens that a character adds after another, in hundredths: expected and upper estimate. Rows: the character
+# before; columns: the character. The order is lower-case letter, capital, digit, space, line break or tab,
+# punctuation, control character, anything beyond ASCII.
 EXPECTED_STEPS = (
     (5, 55, 75, 10, 80, 35, 105, 55),
     (5, 10, 85, 0, 45, 50, 105, 55),
@@ -64,45 +62,45 @@ MOST_STEPS = (
     (120, 120, 120, 115, 115, 120, 120, 115),
     (75, 85, 95, 0, 5, 85, 115, 60),
 )
-# What `LETTER_PAIRS` is multiplied by: inside a word, after its capital, between capitals.
+# Factors on `LETTER_PAIRS`: inside a word, after its capital, between capitals.
 EXPECTED_PAIR_FACTORS = (1.6, 1.85, 1.65)
 MOST_PAIR_FACTORS = (2.6, 2.35, 1.45)
-# Tokens of a letter, and of a sign, that stands again, as expected and at most.
+# Tokens of a repeated letter and of a repeated punctuation mark, expected and upper estimate.
 REPEATED_LETTER = (0.25, 0.5)
 REPEATED_SIGN = (0.05, 0.12)
 
-# Tokens of a character beyond ASCII, in hundredths, as expected and at most; ranges of code points. Where two
-# overlap the later counts.
+# Tokens of a character beyond ASCII, in hundredths, expected and upper estimate; ranges of code points. A
+# later range overrides an earlier one.
 SCRIPTS: tuple[tuple[int, int, tuple[tuple[int, int], ...]], ...] = (
     (275, 350, ((0x10000, 0x10FFFF),)),
-    (140, 260, ((0x0800, 0xFFFF),)),  # in three bytes, and rarely in a tokenizer
+    (140, 260, ((0x0800, 0xFFFF),)),  # three bytes, and rare in tokenizers
     # Armenian, Indic, Lao, Tibetan, Georgian
     (110, 170, ((0x0530, 0x058F), (0x0700, 0x08FF), (0x0980, 0x0DFF), (0x0E80, 0x0FFF), (0x10A0, 0x10FF))),
-    (15, 95, ((0x00C0, 0x02AF), (0x1E00, 0x1EFF))),  # Latin letters with marks
+    (15, 95, ((0x00C0, 0x02AF), (0x1E00, 0x1EFF))),  # Latin letters with diacritics
     (125, 200, ((0x0080, 0x00BF), (0x2000, 0x206F), (0x20A0, 0x20CF))),  # dashes, quotes, currencies
-    (165, 205, ((0x02B0, 0x036F),)),  # marks that combine
+    (165, 205, ((0x02B0, 0x036F),)),  # combining marks
     (50, 70, ((0x0370, 0x03FF),)),  # Greek
-    (170, 245, ((0x0400, 0x052F),)),  # Cyrillic letters that Russian has not
+    (170, 245, ((0x0400, 0x052F),)),  # Cyrillic letters that are not Russian
     (20, 10, ((0x0410, 0x044F),)),
     (60, 90, ((0x0590, 0x05FF),)),  # Hebrew
-    (115, 155, ((0x0600, 0x06FF),)),  # Arabic letters that Arabic has not
+    (115, 155, ((0x0600, 0x06FF),)),  # Arabic letters of other languages
     (25, 40, ((0x060C, 0x060C), (0x0621, 0x064A))),
     (60, 95, ((0x0900, 0x097F),)),  # Devanagari
     (45, 55, ((0x0E00, 0x0E7F),)),  # Thai
     (45, 30, ((0x3040, 0x30FF),)),  # kana
-    (160, 215, ((0x3400, 0x9FFF),)),  # Chinese characters that are rare or written in the old way
-    (225, 270, ((0xAC00, 0xD7A3),)),  # Korean syllables that are rare
+    (160, 215, ((0x3400, 0x9FFF),)),  # rare or traditional Chinese characters
+    (225, 270, ((0xAC00, 0xD7A3),)),  # rare Korean syllables
     (80, 100, ((0x3000, 0x303F), (0xFF00, 0xFF0F), (0xFF1A, 0xFF20))),  # CJK punctuation
-    (80, 220, ((0x2070, 0x209F), (0x2100, 0x2BFF))),  # arrows, mathematics, boxes
+    (80, 220, ((0x2070, 0x209F), (0x2100, 0x2BFF))),  # arrows, mathematics, box drawing
     (210, 350, ((0x1F000, 0x1FAFF), (0xFE00, 0xFE0F))),  # emoji
 )
-# The characters that a national standard puts first, because they are frequent: name of the codec, first and
-# last lead byte, and again what one is.
+# Frequent characters, which a national standard lists first: codec, first and last lead byte, and the tokens
+# of a character as above.
 FREQUENT = (("gb2312", 0xB0, 0xD7, 70, 80), ("euc_kr", 0xB0, 0xC8, 50, 90))
 
 ASCII = 128
-WIDTH = ASCII + 1  # of the table of pairs: all that is beyond ASCII is one character there
-LAST = 0x1FFFF  # code points above cost what this one costs
+WIDTH = ASCII + 1  # of the table of pairs, where everything beyond ASCII is one character
+LAST = 0x1FFFF  # code points above count as this one
 LOWER, CAPITAL, DIGIT, SPACE, BREAK, SIGN, CONTROL, BEYOND = range(8)
 
 Weights = NDArray[np.float64]
@@ -115,9 +113,9 @@ class TokenCount(NamedTuple):
     Attributes
     ----------
     expected : float
-        The mean over common tokenizers: for cost. It does not depend on what is installed.
+        Mean over common tokenizers, for the cost; independent of what is installed.
     most : float
-        At or above what common tokenizers count: for limits.
+        Upper estimate over common tokenizers, for context windows.
     """
 
     expected: float
@@ -128,15 +126,15 @@ _encode: Encode | None = None
 
 
 def use_tokenizer(encode: Encode | None) -> None:
-    """Let a tokenizer check `TokenCount.most` of long texts from now on, in this process; None: no more."""
+    """Set the tokenizer that corrects `TokenCount.most` of long texts in this process; None: none."""
     global _encode
     _encode = encode
 
 
 def count_tokens(text: str) -> TokenCount:
-    """Estimate the tokens of a text; half a surrogate pair counts as a character.
+    """Estimate the tokens of a text; a lone surrogate counts as a character.
 
-    Of a text longer than `MOST_COUNTED` characters a sample is counted, so the time is bounded (2 ms).
+    A text longer than `MOST_COUNTED` characters is sampled, which bounds the time to 2 ms.
     """
     if not text:
         return TokenCount(0.0, 0.0)
@@ -147,26 +145,26 @@ def count_tokens(text: str) -> TokenCount:
     expected, most = (scale * tokens for tokens in _counted(counted))
     encode = _encode
     if encode is not None and most >= CHECKED_FROM:
-        most = max(most, SAFETY * expected * _dearer(text, encode))
+        most = max(most, SAFETY * expected * _tokenizer_ratio(text, encode))
     return TokenCount(expected, most)
 
 
 def _slices(text: str, count: int, each: int) -> list[str]:
-    """Evenly spread from the first character to the last."""
+    """Slices spread evenly from the first character to the last."""
     return [
         text[start : start + each]
         for start in range(0, len(text) - each + 1, (len(text) - each) // (count - 1))
     ]
 
 
-def _dearer(text: str, encode: Encode) -> float:
-    """How many times the expected count a tokenizer counts on a few slices."""
+def _tokenizer_ratio(text: str, encode: Encode) -> float:
+    """A tokenizer's count over the expected count, on a few slices."""
     slices = _slices(text, *CHECKED) if len(text) > CHECKED[0] * CHECKED[1] else [text]
     return sum(len(encode(each)) for each in slices) / sum(_counted(each)[0] for each in slices)
 
 
 def _counted(text: str) -> tuple[float, float]:
-    """Expected and most tokens."""
+    """Expected tokens and upper estimate."""
     tables = _tables()
     expected = most = 0.0
     if text.isascii():
@@ -177,7 +175,7 @@ def _counted(text: str) -> tuple[float, float]:
         expected, most = (tables.of_script @ scripts).tolist()
         codes = np.concatenate([[ord("\n")], np.minimum(points, ASCII)])
     pairs = codes[:-1] * WIDTH + codes[1:]
-    words = float(np.count_nonzero(tables.starts.take(pairs)))  # no tokenizer joins two
+    words = float(np.count_nonzero(tables.starts.take(pairs)))  # no token spans two
     expected = max(words, expected + float(tables.expected.take(pairs).sum()))
     return expected, max(expected, SAFETY * (most + float(tables.most.take(pairs).sum())))
 
@@ -192,9 +190,9 @@ class _Tables(NamedTuple):
     starts : ndarray of bool of shape (`WIDTH` * `WIDTH`,)
         Whether a word starts between the two.
     script : ndarray of shape (`LAST` + 1,)
-        By code point, the column in `of_script`.
+        Column in `of_script` by code point.
     of_script : ndarray of shape (2, scripts)
-        Tokens of a character, expected and at most; 0 in the first column, for ASCII.
+        Tokens per character, expected and upper estimate; the first column, for ASCII, is 0.
     """
 
     expected: Weights

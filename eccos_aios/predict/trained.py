@@ -1,4 +1,4 @@
-"""TrainedPredictor (ECCOS-T): a capability head and length heads, trained on the history."""
+"""TrainedPredictor (ECCOS-T): quality and length heads trained on the history."""
 
 from __future__ import annotations
 
@@ -8,54 +8,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.history import Record
-from eccos_aios.predict.base import Predictor
+from eccos_aios.predict.base import EmbeddingPredictor
+from eccos_aios.predict.blas import one_blas_thread, product
 from eccos_aios.predict.category import CategoryHead, category_labels, category_means
-from eccos_aios.predict.dataset import Outcomes, core_positions, core_priors, outcomes_of, query_groups
-from eccos_aios.predict.embedders.base import Embedder, GuardedEmbedder, TfidfEmbedder, Vectors
-from eccos_aios.predict.embedders.hashed import fitted_embedder
+from eccos_aios.predict.dataset import (
+    Outcomes,
+    core_positions,
+    core_priors,
+    outcomes_of,
+    query_groups,
+    sample_of,
+)
+from eccos_aios.predict.embedders.base import Embedder, Vectors
 from eccos_aios.predict.estimates import Estimates, FloatArray
-from eccos_aios.predict.features import ShapeScale, embed_calls
+from eccos_aios.predict.features import ShapeScale, embed_calls, fitted_embedder, guarded
 from eccos_aios.predict.forest import LEAST_IN_LEAF, Forest, grow_forest
-from eccos_aios.predict.heads import KernelHeads, apply_heads
-from eccos_aios.predict.kernel_ridge import LandmarkKernel, Matrix
-from eccos_aios.predict.sample import sample_of
+from eccos_aios.predict.kernel_ridge import KernelHeads, LandmarkKernel, Matrix, apply_heads
 from eccos_aios.predict.text import CallText
-from eccos_aios.predict.threads import one_blas_thread, product
 
 KERNEL_WIDTH = 0.8
 LANDMARKS = 1000
-FOLDS = 10  # of the history, to predict each record without having seen it
-FOREST_FOLDS = 5  # for the trees, which are slower to grow; each joins two of the folds
+FOLDS = 10  # of the history, for left-out predictions
+FOREST_FOLDS = 5  # for the trees, which take longer; each joins two of the folds
 MOST_STRETCH = 8.0  # how far a predicted length may lie from the core's mean, as a factor
 
 Folds = NDArray[np.int64]
 
 
-class TrainedPredictor(Predictor):
-    """Capability and length heads on a call's features.
+class TrainedPredictor(EmbeddingPredictor):
+    """Quality and length heads on a call's features.
 
-    Capability is the core's mean, plus what the call's category tells (`CategoryHead`), plus what kernel
-    ridge regression (`KernelHeads`) and extremely randomised trees find in the remainder, half and half;
-    the remainder is taken of left-out predictions, so that the two do not learn the same twice. Lengths
-    are regressed on the log scale and brought back to the means of the tokens.
+    Quality is the core's mean, plus the effect of the call's category (`CategoryHead`), plus the residual:
+    the average of kernel ridge regression (`KernelHeads`) and extremely randomised trees (`Forest`). The
+    residual is that of left-out category predictions, so that nothing is learned twice. Lengths are
+    regressed on the log scale and brought back to the mean of the tokens.
 
-    `support` is the number of records that know the core: every one of them shaped its head.
-
-    Tried and left (5-fold, three shuffles; Brier score of the quality on qa9, on tools12; this one
-    0.1578, 0.1127): neighbours alone 0.1680, 0.1360; ridge on the embedding 0.1691, 0.1283; extra-trees on
-    embedding and shape 0.1625, 0.1196; kernel ridge alone 0.1634, 0.1192; a small perceptron 0.1651, 0.1257;
-    categories alone 0.1604, 0.1165; remainder by kernel ridge alone 0.1580, 0.1127, by trees alone 0.1582,
-    0.1131, and trees that also see the categories 0.1578, 0.1128; stacking by non-negative least squares
-    0.1588, 0.1142; penalties per principal direction of the cores 0.1636, 0.1206.
+    `support` is the number of records that name the core: all of them shaped its head.
 
     Parameters
     ----------
     embedder : Embedder, optional
-        Default: `TfidfEmbedder`. A history that left texts out takes `HashedEmbedder` in its place.
+        Default: `TfidfEmbedder`. A history without texts uses `HashedEmbedder` instead.
     """
 
     def __init__(self, embedder: Embedder | None = None) -> None:
-        self.embedder: Embedder = TfidfEmbedder() if embedder is None else GuardedEmbedder(embedder)
+        self.embedder = guarded(embedder)
 
     def fit(self, history: Sequence[Record]) -> TrainedPredictor:
         outcomes = outcomes_of(sample_of(history))
@@ -64,9 +61,9 @@ class TrainedPredictor(Predictor):
             return self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder_))
 
     def fit_outcomes(self, outcomes: Outcomes, vectors: Vectors) -> TrainedPredictor:
-        """Learn from outcomes whose calls are embedded already.
+        """Learn from outcomes whose calls have been embedded.
 
-        Leaves the left-out quality of every record, shape (records, cores), in `left_out_`.
+        Sets `left_out_`, the left-out quality of every record, shape (records, cores).
         """
         self.cores_ = outcomes.cores
         self.priors_ = core_priors(outcomes)
@@ -77,13 +74,13 @@ class TrainedPredictor(Predictor):
         labels, count = category_labels(outcomes.categories)
         deviation = outcomes.quality - self.priors_.quality[:-1]
         by_category = self._fit_categories(features, labels, count, deviation, fold)
-        remainder = deviation - by_category
+        residual = deviation - by_category
 
         self.kernel_ = LandmarkKernel(KERNEL_WIDTH, LANDMARKS)
         heads = KernelHeads(self.kernel_, self.kernel_.fit(features))
-        self.quality_heads_ = heads.fit(remainder)
-        by_kernel = heads.predict_left_out(remainder, fold)
-        whole = _filled(remainder, by_kernel)
+        self.quality_heads_ = heads.fit(residual)
+        by_kernel = heads.predict_left_out(residual, fold)
+        whole = _filled(residual, by_kernel)
         self.forest_ = _forest(features, whole)
         if self.forest_ is not None:
             by_kernel = (by_kernel + _forest_left_out(features, whole, fold)) / 2
@@ -93,7 +90,12 @@ class TrainedPredictor(Predictor):
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
-        quality, input_tokens, output_tokens = self.estimate(calls, embed_calls(calls, self.embedder_))
+        return self.predict_embedded(calls, embed_calls(calls, self.embedder_), cores)
+
+    def predict_embedded(
+        self, calls: Sequence[CallText], vectors: Vectors, cores: Sequence[str]
+    ) -> Estimates:
+        quality, input_tokens, output_tokens = self.estimate(calls, vectors)
         columns = core_positions(self.cores_, cores)
         return Estimates(
             quality=np.clip(quality[:, columns], 0.0, 1.0),
@@ -105,24 +107,24 @@ class TrainedPredictor(Predictor):
     def estimate(
         self, calls: Sequence[CallText], vectors: Vectors
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Quality (not clipped), input and output tokens of calls that are embedded already.
+        """Quality (not clipped), input and output tokens of embedded calls.
 
-        Each of shape (calls, known cores + 1); the last column stands for an unknown core.
+        Each of shape (calls, known cores + 1); the last column is for an unknown core.
         """
         features = np.concatenate([vectors, self.shape_.transform(calls)], axis=1)
-        told = product(self.kernel_.similarity(features), self._heads).astype(np.float64)
+        outputs = product(self.kernel_.similarity(features), self._heads).astype(np.float64)
         width = len(self.cores_) + 1
-        found = told[:, :width]
+        found = outputs[:, :width]
         if self.forest_ is not None:
             found = (found + self.forest_.predict(features)) / 2
         if self.category_ is not None:
             found += self.category_.predict(features) @ self.category_means_
-        tokens = self._scales * _stretch(told[:, width:])
+        tokens = self._scales * _stretch(outputs[:, width:])
         tokens[:, :width] *= np.array([[call.input_tokens] for call in calls]).reshape(-1, 1)
         return self.priors_.quality + found, tokens[:, :width], tokens[:, width:]
 
     def restore(self) -> None:
-        """Rebuild from the fitted arrays what can be told from them: all heads side by side."""
+        """Concatenate the heads of the fitted arrays, for one product."""
         heads = np.hstack([self.quality_heads_, self.input_heads_, self.output_heads_])
         self._heads = np.ascontiguousarray(heads.T)
         self._scales = np.concatenate([self.input_scale_, self.output_scale_])
@@ -130,23 +132,23 @@ class TrainedPredictor(Predictor):
     def _fit_categories(
         self, features: Matrix, labels: Folds, count: int, deviation: FloatArray, fold: Folds
     ) -> FloatArray:
-        """What the categories tell of each record without its fold, shape (records, cores)."""
-        told = np.zeros_like(deviation)
+        """Left-out effect of the categories on each record, shape (records, cores)."""
+        effect = np.zeros_like(deviation)
         self.category_: CategoryHead | None = None
         self.category_means_ = np.zeros((count, deviation.shape[1] + 1))
         if count < 2 or not deviation.size:
-            return told
+            return effect
         for left_out in range(int(fold.max()) + 1):
             rows = fold == left_out
             seen = np.where(rows, -1, labels)
             if (seen < 0).all():
                 continue
             head = CategoryHead().fit(features, seen, count)
-            told[rows] = head.predict(features[rows]) @ category_means(seen, count, deviation)
+            effect[rows] = head.predict(features[rows]) @ category_means(seen, count, deviation)
         self.category_ = CategoryHead().fit(features, labels, count)
         means = category_means(labels, count, deviation)
         self.category_means_ = np.hstack([means, means.mean(axis=1, keepdims=True)])
-        return told
+        return effect
 
     def _fit_lengths(self, outcomes: Outcomes, heads: KernelHeads, features: Matrix) -> None:
         own = np.array([max(call.input_tokens, 1.0) for call in outcomes.calls]).reshape(-1, 1)
@@ -160,38 +162,38 @@ class TrainedPredictor(Predictor):
         )
 
 
-def _filled(remainder: FloatArray, expected: FloatArray) -> FloatArray:
-    """The remainder with unknown cells as expected, moved by what the record's known cells had in common.
+def _filled(residual: FloatArray, expected: FloatArray) -> FloatArray:
+    """Fill unknown cells with what is expected, plus the mean surprise of the record's known cells.
 
-    Rows of which no cell is known stay unknown.
+    Rows without a known cell stay unknown.
     """
-    known = ~np.isnan(remainder)
+    known = ~np.isnan(residual)
     count = known.sum(axis=1, keepdims=True)
-    surprise = np.where(known, remainder - expected, 0.0).sum(axis=1, keepdims=True) / (count + 1)
-    return np.where(known | (count == 0), remainder, expected + surprise)
+    surprise = np.where(known, residual - expected, 0.0).sum(axis=1, keepdims=True) / (count + 1)
+    return np.where(known | (count == 0), residual, expected + surprise)
 
 
-def _forest(features: Matrix, remainder: FloatArray) -> Forest | None:
-    """Trees on the remainder of every core and, in the last column, on what all have in common."""
-    some = ~np.isnan(remainder).all(axis=1) if remainder.size else np.zeros(len(remainder), dtype=np.bool_)
+def _forest(features: Matrix, residual: FloatArray) -> Forest | None:
+    """Trees on the residual of every core and, as the last target, on the mean over the cores."""
+    some = ~np.isnan(residual).all(axis=1) if residual.size else np.zeros(len(residual), dtype=np.bool_)
     if some.sum() < 2 * LEAST_IN_LEAF:
         return None
-    common = remainder[some].mean(axis=1, keepdims=True)
-    return grow_forest(features[some], np.hstack([remainder[some], common]))
+    common = residual[some].mean(axis=1, keepdims=True)
+    return grow_forest(features[some], np.hstack([residual[some], common]))
 
 
-def _forest_left_out(features: Matrix, remainder: FloatArray, fold: Folds) -> FloatArray:
-    result = np.zeros_like(remainder)
+def _forest_left_out(features: Matrix, residual: FloatArray, fold: Folds) -> FloatArray:
+    result = np.zeros_like(residual)
     for left_out in range(FOREST_FOLDS):
         rows = fold % FOREST_FOLDS == left_out
-        forest = _forest(features[~rows], remainder[~rows])
+        forest = _forest(features[~rows], residual[~rows])
         if forest is not None and rows.any():
             result[rows] = forest.predict(features[rows])[:, :-1]
     return result
 
 
 def folds_of(calls: Sequence[CallText]) -> Folds:
-    """A fold for each call; calls that ask the same are in the same one, or one would tell of the other."""
+    """A fold per call; calls of the same query share one, or they would give each other away."""
     group = query_groups(calls)
     shuffled = np.random.default_rng(0).permutation(int(group.max(initial=-1)) + 1) % FOLDS
     return np.asarray(shuffled[group], dtype=np.int64)
@@ -204,16 +206,16 @@ def _length_head(
     heads: KernelHeads,
     similarity: Matrix,
 ) -> tuple[Matrix, FloatArray]:
-    """Coefficients of the log deviation, and the factor that brings the mean tokens back, per core + 1."""
+    """Coefficients of the log deviation, and the smearing factor times the mean tokens, per core + 1."""
     base = np.maximum(expected[:-1], 1e-3) * own
     known = ~np.isnan(tokens)
     deviation = np.where(known, np.log((np.where(known, tokens, 1.0) + 1.0) / (base + 1.0)), np.nan)
     coefficients = heads.fit(deviation)
     fitted = base * _stretch(apply_heads(similarity, coefficients)[:, :-1])
-    # the mean of an exponential lies above the exponential of the mean (Duan's smearing, 1983)
-    caution = base.mean(axis=0) if len(base) else np.ones(base.shape[1])
-    told = np.where(known, tokens, 0.0).sum(axis=0) + caution
-    smearing = told / (np.where(known, fitted, 0.0).sum(axis=0) + caution)
+    # the mean of an exponential exceeds the exponential of the mean: smearing estimate, Duan 1983
+    strength = base.mean(axis=0) if len(base) else np.ones(base.shape[1])
+    total = np.where(known, tokens, 0.0).sum(axis=0) + strength
+    smearing = total / (np.where(known, fitted, 0.0).sum(axis=0) + strength)
     return coefficients, expected * np.append(smearing, 1.0)
 
 

@@ -1,17 +1,13 @@
-"""The optimiser's curse: what chosen cells promise too much, measured on left-out records and taken off.
+"""The optimiser's (winner's) curse: what chosen estimates promise too much, measured and corrected.
 
-An optimiser picks cells whose estimate errs upward, so the mean over the chosen cells promises more than
-it keeps, although every single estimate is calibrated. What is chosen because it beats the core that is
-best on average is what errs most, so that advantage is shrunk: with b the best core of a call by its
-mean, every estimate q > b becomes ``b + keep * (q - b)``. The order of the cores on a call stays as it
-is, so the best reachable quality stays, too; only the promise moves.
+An optimiser picks the cells whose estimates err upward, so the mean over the chosen cells promises more than
+it delivers, although every single estimate is calibrated. What errs most is the advantage over the core that
+is best on average, so that is shrunk: with b the estimate of the best core on average, every estimate q > b
+of a call becomes ``b + shrinkage * (q - b)``. The order of the cores on a call stays, so the best reachable
+quality stays too; only the promise changes.
 
-`keep` is found on left-out predictions: for all cores and for random sets of them, the best core of every
-record is chosen, and promise and outcome are compared. Prices play no part in this, so it holds for any.
-
-Tried before (5-fold, worst promised − delivered over all targets, in points, mean of three shuffles of
-qa9 and tools12): no correction 1.7 and 2.9; shrinking every deviation from the core's mean 0.0 and 0.0,
-but the ranking on tools12 lost 0.5 points of quality at equal cost; this 0.4 and −0.2.
+The shrinkage is found on left-out predictions: for all cores and for random sets of them, the best core of
+every record is chosen, and promise and outcome are compared. Prices do not matter, so it holds for any.
 """
 
 from __future__ import annotations
@@ -21,39 +17,39 @@ from numpy.typing import NDArray
 
 from eccos_aios.predict.estimates import FloatArray
 
-LEAST_KEEP = 0.25  # the order of the cores must stay recognisable for the optimiser
-DEFAULT_KEEP = 0.5  # where nothing is known
-CAUTION = 50.0  # records at which the default weighs as much as what was measured
-CORE_SETS = 24  # random sets of cores, beside the set of all
+MIN_SHRINKAGE = 0.25  # the optimiser must still see the order of the cores
+DEFAULT_SHRINKAGE = 0.5  # without records
+PRIOR_STRENGTH = 50.0  # records at which the measured shrinkage weighs as much as the default
+CORE_SETS = 24  # random sets of cores, besides the set of all
 
 
-def shrink_advantage(quality: FloatArray, means: FloatArray, keep: float) -> FloatArray:
-    """Estimates with what goes beyond the best core by mean multiplied by `keep`.
+def shrink_advantage(quality: FloatArray, means: FloatArray, shrinkage: float) -> FloatArray:
+    """Multiply what each estimate exceeds the best core on average by with `shrinkage`.
 
     Parameters
     ----------
     quality : ndarray of shape (calls, cores)
     means : ndarray of shape (cores,)
         Each core's mean quality.
-    keep : float
-        0 to 1.
+    shrinkage : float
+        0 to 1; 1 leaves the estimates as they are.
     """
     if not quality.shape[1]:
         return quality
     best = quality[:, int(means.argmax()), None]
     beyond = np.maximum(quality - best, 0.0)
-    return np.asarray(np.minimum(quality, best) + keep * beyond, dtype=np.float64)
+    return np.asarray(np.minimum(quality, best) + shrinkage * beyond, dtype=np.float64)
 
 
-def fit_keep(left_out: FloatArray, outcome: FloatArray, means: FloatArray) -> float:
-    """The `keep` at which promise and outcome agree in the mean over the sets of cores.
+def fit_shrinkage(left_out: FloatArray, outcome: FloatArray, means: FloatArray) -> float:
+    """The shrinkage at which promise and outcome agree on average over the sets of cores.
 
     Parameters
     ----------
     left_out : ndarray of shape (records, cores)
         Estimates that were made without the record.
     outcome : ndarray of the same shape
-        NaN where unknown; the choice is then among the known.
+        NaN where unknown; the choice is among the known.
     means : ndarray of shape (cores,)
     """
     sets = _core_sets(left_out.shape[1])
@@ -62,13 +58,13 @@ def fit_keep(left_out: FloatArray, outcome: FloatArray, means: FloatArray) -> fl
     advantage = sum(part[1] for part in measured)
     records = len(left_out)
     if advantage <= 0:
-        return DEFAULT_KEEP
-    keep = float(np.clip(excess / advantage, LEAST_KEEP, 1.0))
-    return (records * keep + CAUTION * DEFAULT_KEEP) / (records + CAUTION)
+        return DEFAULT_SHRINKAGE
+    best_shrinkage = float(np.clip(excess / advantage, MIN_SHRINKAGE, 1.0))
+    return (records * best_shrinkage + PRIOR_STRENGTH * DEFAULT_SHRINKAGE) / (records + PRIOR_STRENGTH)
 
 
 def _core_sets(cores: int) -> list[NDArray[np.int64]]:
-    """All cores, as often as a fifth of the random sets, and random sets of at least two."""
+    """The set of all cores, repeated to weigh a fifth of the whole, and random sets of at least two."""
     if cores < 2:
         return []
     random = np.random.default_rng(0)
@@ -80,9 +76,9 @@ def _core_sets(cores: int) -> list[NDArray[np.int64]]:
 
 
 def _base_and_advantage(left_out: FloatArray, outcome: FloatArray, means: FloatArray) -> tuple[float, float]:
-    """Mean delivered and mean promised advantage over the best core by mean, of the chosen cells.
+    """Delivered and promised advantage of the chosen cells over the best core on average.
 
-    Both are means over the set's records, so that the sets weigh alike.
+    Both are means over the records, so that all sets weigh the same.
     """
     chosen = left_out.argmax(axis=1)
     rows = np.flatnonzero(~np.isnan(outcome[np.arange(len(outcome)), chosen]))

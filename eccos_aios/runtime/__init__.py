@@ -1,1 +1,1 @@
-"""The service around the scheduler: outcomes, learning, feedback; it has never heard of AIOS."""
+"""The service around the scheduler: configuration, outcomes, learning, feedback; knows nothing of AIOS."""

@@ -1,95 +1,125 @@
-"""Feedback: which call is meant, and where its quality has to become known."""
+"""Feedback: the one way of a grade from whoever gives it to all that uses it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from eccos_aios.errors import HistoryError, UnknownCallError
-from eccos_aios.history import CallOutcome
+from eccos_aios.history import Record
+from eccos_aios.runtime.feedback_limit import FeedbackLimit
 from eccos_aios.runtime.outcome_log import OutcomeLog
 from eccos_aios.schedule import Scheduler
 
-
-@dataclass(frozen=True)
-class Graded:
-    """A call whose quality has become known.
-
-    Attributes
-    ----------
-    call_id : str
-    outcome : CallOutcome or None
-        With that quality; None where the call finished too long ago to be remembered.
-    """
-
-    call_id: str
-    outcome: CallOutcome | None
+CALL_KEYS = {"call_id": "call", "agent": "agent"}  # keys of a HistoryError about an unknown call
 
 
-def give_quality(
-    clockwork: Scheduler,
-    history: OutcomeLog,
-    quality: float,
-    call: int | str | None = None,
-    agent: str | None = None,
-    grader: str | None = None,
-) -> Graded:
-    """Tell a call's quality to the store, where there is one, and to the quality held over time.
+class Feedback:
+    """Takes grades: checks the limit, finds the call, stores the grade, corrects the debt, teaches.
+
+    Of several grades of one call the last counts, in each of these places. Any thread may call any method.
 
     Parameters
     ----------
-    clockwork : Scheduler
-    history : OutcomeLog
-    quality : float
-        0 to 1.
-    call : int or str, optional
-        The call's number or id.
-    agent : str, optional
-        Whose call it is, the one that finished last; instead of `call`.
-    grader : str, optional
-        The address from which it was sent. None: from within this process, where nothing is limited.
+    scheduler : Scheduler
+        Holds the quality debt and the latest decisions.
+    outcomes : OutcomeLog
+    learn : callable
+        Given the record of each graded call that is remembered.
+    limit : FeedbackLimit, optional
 
-    Raises
-    ------
-    FeedbackLimitError
-        The call was graded, or its agent or the grader has graded, more often than is allowed.
-    UnknownCallError
-        There is no such finished call.
-    HistoryError
-        The store cannot be written.
-    ValueError
-        `quality` is out of range, or neither or both of `call` and `agent` are given.
+    Attributes
+    ----------
+    limit : FeedbackLimit
     """
-    if not 0 <= quality <= 1:
-        raise ValueError(f"quality: {quality!r}: must be a number from 0 to 1")
-    if (call is None) == (agent is None):
-        raise ValueError("give either call or agent")
-    if grader is not None:
-        history.feedback_limit.take("address", grader)
-    try:
-        call_id = call if isinstance(call, str) else _id_of(clockwork, history, call, agent)
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        outcomes: OutcomeLog,
+        learn: Callable[[Record], None],
+        limit: FeedbackLimit | None = None,
+    ) -> None:
+        self.limit = limit or FeedbackLimit()
+        self._scheduler = scheduler
+        self._outcomes = outcomes
+        self._learn = learn
+
+    def give(
+        self,
+        quality: float,
+        *,
+        call: int | str | None = None,
+        agent: str | None = None,
+        grader: str | None = None,
+    ) -> str:
+        """Grade a finished call; with a store the grade is on disk on return.
+
+        Parameters
+        ----------
+        quality : float
+            0 to 1.
+        call : int or str, optional
+            The call's number or id.
+        agent : str, optional
+            Instead of `call`: the agent, of whose calls the one that finished last is meant.
+        grader : str, optional
+            The address that the grade comes from. None: this process, which is not limited.
+
+        Returns
+        -------
+        str
+            The call's id.
+
+        Raises
+        ------
+        FeedbackLimitError
+            The call was graded, or its agent or the grader has graded, more often than is allowed.
+        UnknownCallError
+            There is no such finished call.
+        HistoryError
+            The store cannot be written.
+        ValueError
+            `quality` is out of range, or neither or both of `call` and `agent` are given.
+        """
+        if not 0 <= quality <= 1:
+            raise ValueError(f"quality: {quality!r}: must be a number from 0 to 1")
+        if (call is None) == (agent is None):
+            raise ValueError("give either call or agent")
         if grader is not None:
-            history.feedback_limit.take("call", call_id)
-            if (whose := history.agent_of(call_id)) is not None:
-                history.feedback_limit.take("agent", whose)
-        outcome = history.give_quality(call_id, quality)
-    except HistoryError as error:
-        if error.key in ("call_id", "agent"):
-            told = f"{error.key.removesuffix('_id')}: {error.value!r}: {error.allowed}"
-            raise UnknownCallError(told) from error
-        raise
-    remembered = clockwork.give_quality(call_id, quality)
-    if not remembered and outcome is None and not history.has_store:
-        raise UnknownCallError(f"call: {call_id!r}: is not among the last finished calls")
-    return Graded(call_id, outcome)
-
-
-def _id_of(clockwork: Scheduler, history: OutcomeLog, number: int | None, agent: str | None) -> str:
-    if number is not None:
-        decision, meant = clockwork.decision(number), f"call: {number}"
-    elif (call_id := history.latest_call(agent or "")) is not None:
+            self.limit.take("address", grader)
+        try:
+            call_id = self._call_id(call, agent)
+            if grader is not None:
+                self._limit_call(call_id)
+            outcome = self._outcomes.grade(call_id, quality)
+        except HistoryError as error:
+            if error.key in CALL_KEYS:
+                unknown = f"{CALL_KEYS[error.key]}: {error.value!r}: {error.allowed}"
+                raise UnknownCallError(unknown) from error
+            raise
+        remembered = self._scheduler.note_quality(call_id, quality)
+        if outcome is not None:
+            self._learn(outcome.record())
+        elif not remembered and not self._outcomes.has_store:
+            raise UnknownCallError(f"call: {call_id!r}: is not among the last finished calls")
         return call_id
-    else:
-        decision, meant = clockwork.latest_decision(agent or ""), f"agent: {agent!r}"
-    if decision is None:
-        raise UnknownCallError(f"{meant}: is not among the last decisions")
-    return decision.id
+
+    def _limit_call(self, call_id: str) -> None:
+        self.limit.take("call", call_id)
+        agent = self._outcomes.agent_of(call_id)
+        if agent is not None:
+            self.limit.take("agent", agent)
+
+    def _call_id(self, call: int | str | None, agent: str | None) -> str:
+        if isinstance(call, str):
+            return call
+        if call is not None:
+            decision, meant = self._scheduler.decision(call), f"call: {call}"
+        else:
+            call_id = self._outcomes.latest_call(agent or "")
+            if call_id is not None:
+                return call_id
+            decision, meant = self._scheduler.latest_decision(agent or ""), f"agent: {agent!r}"
+        if decision is None:
+            raise UnknownCallError(f"{meant}: is not among the last decisions")
+        return decision.id

@@ -1,4 +1,4 @@
-"""FeedbackLimit: how often one grader may grade, and how often one call may be graded."""
+"""FeedbackLimit: rate limits of grades by call, by agent and by address."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from eccos_aios.errors import FeedbackLimitError
 
 Kind = Literal["call", "agent", "address"]
 
-REMEMBERED = 10_000  # calls, agents and addresses, each; the longest silent are forgotten first
-SHOWN_LENGTH = 80  # characters of a name that an error repeats
+REMEMBERED = 10_000  # calls, agents and addresses each; the least recently graded are forgotten first
+SHOWN_LENGTH = 80  # characters of a name that an error message shows
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """A token bucket's measure.
+    """The size and rate of a token bucket.
 
     Attributes
     ----------
     at_once : int
-        Grades that may come at once.
+        Grades allowed in a burst.
     per_s : float
-        Grades a second that may come for ever.
+        Grades a second allowed in the long run.
     """
 
     at_once: int
     per_s: float
 
 
-# A judgement and some second thoughts. Learning counts a call once whatever is said of it, but each grade is
-# written to disk and, where it differs, learned anew.
+# A grade and a few corrections. However often a call is graded, learning counts it once; but each grade is
+# written to disk and, where it differs, learned again.
 OF_A_CALL = Allowance(at_once=6, per_s=1 / 60)
-# One service may grade all that a busy kernel answers, a few hundred calls a second, and what has piled up.
+# One grader may grade all that a busy kernel answers, a few hundred calls a second, and a backlog.
 OF_A_GRADER = Allowance(at_once=5_000, per_s=1_000.0)
 
 
 class FeedbackLimit:
-    """Counts grades by call, by agent and by address, and refuses those beyond what each may give or get.
+    """Counts grades by call, by agent and by address, and refuses those beyond the allowance of each.
 
     Any thread may call any method.
 
     Parameters
     ----------
     of_a_call, of_a_grader : Allowance
-        A grader is an agent, whoever grades its calls, or an address, whosever calls it grades.
+        A grader is an agent, whose calls are graded, or an address, from which grades come.
     clock : callable
-        Seconds.
+        Seconds, monotonic.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class FeedbackLimit:
         Raises
         ------
         FeedbackLimitError
-            It is one too many, and counts for nothing but `status`; says when to come again.
+            The grade exceeds the allowance; says when the next is accepted.
         """
         buckets = self._buckets[kind]
         with self._lock:
@@ -92,22 +92,21 @@ class FeedbackLimit:
             raise FeedbackLimitError(f"{kind}: {shown}: too many grades; allowed are {allowed}", wait_s)
 
     def status(self) -> dict[str, object]:
-        """How many grades were refused on account of a call, an agent, or an address."""
+        """How many grades were refused because of a call, an agent, or an address."""
         with self._lock:
             return {"refused": dict(self._refused)}
 
 
 class _Buckets:
-    """A token bucket for each name, by its hash: a name may be as long as whoever sends it likes."""
+    """A token bucket for each name, stored by its hash since clients may send names of any length."""
 
     def __init__(self, allowance: Allowance) -> None:
         self.allowance = allowance
-        self._left: OrderedDict[int, tuple[float, float]] = (
-            OrderedDict()
-        )  # tokens, and when so many were left
+        # By hash of the name: tokens left, and when that was.
+        self._left: OrderedDict[int, tuple[float, float]] = OrderedDict()
 
     def take(self, name: str, now_s: float) -> float:
-        """Take a token; seconds until there is one where there is none."""
+        """Take a token; returns the seconds until there is one, 0 where it was taken."""
         key = hash(name)
         full = float(self.allowance.at_once)
         tokens, then_s = self._left.get(key, (full, now_s))

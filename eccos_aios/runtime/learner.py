@@ -1,4 +1,4 @@
-"""Learner: teaches the running kernel's predictor what feedback tells."""
+"""Learner: lets the predictor of a running kernel learn from feedback."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from eccos_aios.history.schema import is_store
 from eccos_aios.predict import (
     Drift,
     Fitted,
-    HybridPredictor,
     OnlinePredictor,
+    PredictorSpec,
+    fit_store,
+    fitted_predictor,
+    is_persistent,
+    online_predictor,
     refit_is_due,
     stored_predictor,
 )
@@ -22,76 +26,88 @@ from eccos_aios.supervised import SupervisedThread
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 0.5  # seconds between two looks at a fit that is under way
-STOP_S = 2.0  # seconds that `stop` waits for what is being learned
+LOOK_S = 0.5  # seconds between two checks of a fit that is under way
+STOP_S = 2.0  # seconds that `stop` waits for the thread
 
 
 class Learner:
-    """Teaches a predictor each graded outcome at once, and has it fitted anew when enough have come.
+    """Passes each graded outcome to the predictor, and replaces its fit when enough have come.
 
-    It owns the thread ``eccos-learner``, which ends with `stop`; nobody else changes the predictor. A fit
-    runs in a process of its own, so that no round waits for it; its result is swapped in as a whole, with
-    the outcomes that came meanwhile. Without a store outcomes count until the kernel ends, and nothing is
-    fitted anew. An outcome that cannot be learned is left out and counted; whatever else raises, the
-    estimates stay as good as the last fit and what was learned since, and learning goes on.
+    It owns the thread ``eccos-learner``, which ends with `stop`; nothing else changes the predictor. A fit
+    runs in a process of its own, so that no round waits for it, and its result is swapped in as a whole, with
+    the outcomes that came meanwhile. A predictor that cannot be saved is fitted in the thread instead.
+    Without a store, outcomes count until the kernel ends, and there is no new fit.
+
+    An outcome that cannot be learned is skipped and counted. After any other exception the estimates stay as
+    they are, and learning continues.
 
     Parameters
     ----------
     predictor : OnlinePredictor
     store : Path, optional
-        Where the outcomes are kept.
+        The history's store, for new fits.
     fitted : int
-        Records that the predictor's fit has seen.
+        Number of records that the predictor was fitted on.
+    spec : PredictorSpec, optional
+        What is fitted. Default: the hybrid predictor.
     """
 
-    def __init__(self, predictor: OnlinePredictor, store: Path | None = None, fitted: int = 0) -> None:
+    def __init__(
+        self,
+        predictor: OnlinePredictor,
+        store: Path | None = None,
+        fitted: int = 0,
+        spec: PredictorSpec | None = None,
+    ) -> None:
         self.predictor = predictor
         self._store = store
         self._fitted = fitted
-        # Guards what follows. Never held while anything is learned, read or written.
+        self.spec = spec or PredictorSpec()
+        self._persistent = store is not None and is_persistent(self.spec)
+        # Guards the attributes from here to `_refits`. Never held while learning, reading or writing.
         self._changed = threading.Condition()
-        self._waiting: dict[object, Record] = {}  # by id: of several for one call the last is learned
-        self._in_hand: list[Record] = []  # taken from those, not yet learned
+        self._waiting: dict[object, Record] = {}  # by id: of several records of a call the last is learned
+        self._in_hand: list[Record] = []  # taken from `_waiting`, not yet learned
         self._stopping = False
         self._learned = 0
         self._refused = 0  # records that cannot be learned
         self._refits = 0
-        self._refit: Refit | None = None  # the thread's own
-        self._least_new = 0  # records to wait for after a fit that failed; likewise
+        self._refit: Refit | None = None  # used by the thread only
+        self._least_new = 0  # records to wait for after a failed fit; used by the thread only
         self._thread = SupervisedThread("eccos-learner", self._run)
 
     def start(self) -> None:
-        """Start learning, unless it has been started before."""
+        """Start the thread, unless it has been started before."""
         if not self._thread.started:
             self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, and a fit that is under way; twice does no harm."""
+        """End the thread and a fit that is under way; may be called twice."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         self._thread.end()
         if not self._thread.join(STOP_S):
-            logger.warning("what is being learned is given up: it did not end within %g s", STOP_S)
+            logger.warning("the learner did not end within %g s and is abandoned", STOP_S)
 
     @property
     def alive(self) -> bool:
-        """Whether the thread that learns runs."""
+        """Whether the thread runs."""
         return self._thread.alive
 
     def restarts(self) -> list[str]:
-        """The thread that learns, where it raised something unforeseen and went on, in a line."""
+        """A line about the thread, if it was restarted after an unexpected exception."""
         return [note] if (note := self._thread.note()) else []
 
     def faults(self) -> list[str]:
-        """What keeps outcomes from being learned, a line each; empty where nothing does."""
+        """Reasons why outcomes are not learned, a line each; empty if all is well."""
         with self._changed:
             stopping = self._stopping
         ended = self._thread.started and not stopping and not self.alive
         return ["the learner has ended"] if ended else []
 
     def learn(self, record: Record) -> None:
-        """Take a graded outcome, or a correction of one; never waits."""
+        """Queue a graded outcome, or a correction of one; does not block."""
         key: object = object() if record.id is None else record.id
         with self._changed:
             self._waiting.pop(key, None)
@@ -99,20 +115,24 @@ class Learner:
             self._changed.notify_all()
 
     def settle(self, timeout_s: float) -> bool:
-        """Wait until all that was taken is learned; False where the time ran out."""
+        """Wait until all queued outcomes have been learned; False after a timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._in_hand, timeout_s)
 
     def status(self) -> dict[str, object]:
-        """The ``learning`` of ``/eccos/status``: calls learned, fits, and how far cores have moved."""
+        """The ``learning`` of ``/eccos/status``: calls, fits, and how far cores have changed.
+
+        ``online`` is false if the predictor takes outcomes into account at its next fit only.
+        """
         with self._changed:
             counts = {"learned": self._learned, "refused": self._refused, "refits": self._refits}
-        return {**counts, "shifts": {core: round(shift, 4) for core, shift in self.predictor.shifts.items()}}
+        shifts = {core: round(shift, 4) for core, shift in self.predictor.shifts.items()}
+        return {"online": self.predictor.learns_online, **counts, "shifts": shifts}
 
     def _run(self) -> None:
         while self._next_batch():
             self._teach()
-            self._look_after_fit()
+            self._check_fit()
         if self._refit is not None:
             self._refit.cancel()
         with self._changed:
@@ -120,11 +140,11 @@ class Learner:
             self._changed.notify_all()
 
     def _next_batch(self) -> bool:
-        """Take what came, or nothing where a fit wants looking after; False when it is time to end."""
+        """Take the queued outcomes, or none if it is time to check a fit; False to end."""
         with self._changed:
             look_s = None if self._refit is None else LOOK_S
             self._changed.wait_for(lambda: self._in_hand or self._waiting or self._stopping, look_s)
-            if not self._in_hand:  # else it was begun again, and goes on with what it had
+            if not self._in_hand:  # else the thread was restarted, and continues with them
                 self._in_hand = list(self._waiting.values())
                 self._waiting = {}
             return not self._stopping
@@ -138,7 +158,7 @@ class Learner:
                     return
             before = self.predictor.calls
             drifts, fault = self._attempt(record)
-            if fault is not None:  # perhaps for want of memory; what is learned twice counts once
+            if fault is not None:  # perhaps for lack of memory; learning a record twice is harmless
                 drifts, fault = self._attempt(record)
             with self._changed:
                 del self._in_hand[0]
@@ -154,7 +174,7 @@ class Learner:
     def _attempt(self, record: Record) -> tuple[list[Drift], BaseException | None]:
         try:
             return self.predictor.learn([record]), None
-        except BaseException as fault:  # noqa: BLE001 - one record that breaks the arithmetic costs no other
+        except BaseException as fault:  # noqa: BLE001 - one bad record must not affect the others
             return [], fault
 
     def _report(self, drift: Drift) -> None:
@@ -166,8 +186,8 @@ class Learner:
             drift.outcomes,
         )
 
-    def _look_after_fit(self) -> None:
-        """Begin a fit that is due, and take in one that has ended; what fails is tried again later."""
+    def _check_fit(self) -> None:
+        """Start a fit that is due, or adopt one that has ended; a failure is retried later."""
         if self._store is None:
             return
         try:
@@ -177,7 +197,7 @@ class Learner:
                 refit, self._refit = self._refit, None
                 fault = refit.fault()
                 if fault is None:
-                    self._take_in(self._store)
+                    self._adopt(self._store, stored_predictor(self._store, self.spec))
                 else:
                     self._put_off(fault)
         except BaseException as error:  # noqa: BLE001 - a disk, a process or an archive may fail in any way
@@ -186,30 +206,33 @@ class Learner:
     def _begin_fit(self, path: Path) -> None:
         new = self.predictor.calls
         due = refit_is_due(new, self._fitted, suspecting=self.predictor.suspecting)
-        if due and new >= self._least_new:
-            self._keep_changes(path)
-            self._refit = Refit(path)
+        if not due or new < self._least_new:
+            return
+        self._store_changes(path)
+        if self._persistent:
+            self._refit = Refit(path, self.spec)
+        else:
+            self._adopt(path, fit_store(path, self.spec))
 
     def _put_off(self, fault: str) -> None:
         new = self.predictor.calls
         self._least_new = 2 * new
         logger.warning("no new fit before %d outcomes more: %s", new, fault)
 
-    def _keep_changes(self, path: Path) -> None:
-        """What is known by now of cores that changed, so that the fit reads their older outcomes by it."""
+    def _store_changes(self, path: Path) -> None:
+        """Store the changes of cores, so that the fit corrects outcomes from before them."""
         changes = self.predictor.changes
         if changes:
             with HistoryStore(path) as store:
                 store.note_changes(changes)
 
-    def _take_in(self, path: Path) -> None:
-        """Put the new fit underneath; what came while it was made is learned on top of it."""
-        fitted = stored_predictor(path)
+    def _adopt(self, path: Path, fitted: Fitted) -> None:
+        """Replace the fit by a new one, and learn what came while it was made."""
         since = _since(path, fitted)
         try:
-            drifts = self.predictor.rebase(_hybrid(fitted), since)
+            drifts = self.predictor.rebase(fitted.predictor, since)
         except ValueError:
-            drifts = self.predictor.rebase(_hybrid(fitted), ())
+            drifts = self.predictor.rebase(fitted.predictor, ())
             for record in since:  # one of them cannot be learned
                 self.learn(record)
         for drift in drifts:
@@ -219,18 +242,21 @@ class Learner:
             self._refits += 1
 
 
-def learner_of(history: Path, fitted: Fitted) -> Learner:
-    """The learner of a history: of a store, with what came after the fit.
+def learner_of(history: Path, spec: PredictorSpec | None = None) -> Learner:
+    """The learner of a history; of a store, with what came after the fit.
 
     Raises
     ------
     HistoryError
-        The store cannot be read.
+        The history cannot be read.
+    ConfigError
+        `spec` is wrong.
     """
-    predictor = OnlinePredictor(_hybrid(fitted))
+    fitted = fitted_predictor(history, spec)
+    predictor = online_predictor(fitted.predictor)
     if not is_store(history):
-        return Learner(predictor)
-    learner = Learner(predictor, history, fitted.records)
+        return Learner(predictor, spec=spec)
+    learner = Learner(predictor, history, fitted.records, spec)
     since = _since(history, fitted)
     try:
         predictor.learn(since)
@@ -245,9 +271,3 @@ def _since(store: Path, fitted: Fitted) -> list[Record]:
         return []
     with HistoryStore(store, read_only=True) as opened:
         return list(opened.records_since(fitted.mark))
-
-
-def _hybrid(fitted: Fitted) -> HybridPredictor:
-    if not isinstance(fitted.predictor, HybridPredictor):
-        raise TypeError(f"predictor: {type(fitted.predictor).__name__}: must be a HybridPredictor")
-    return fitted.predictor

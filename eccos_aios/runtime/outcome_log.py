@@ -1,4 +1,4 @@
-"""What a running kernel keeps of its calls: the store, its recorder, and the last outcomes."""
+"""OutcomeLog: the outcomes of a running service's calls, in its store and, the latest of them, in memory."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.config import EccosConfig
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import CallOutcome, HistoryStore, OutcomeRecorder
 from eccos_aios.history.schema import is_store
+from eccos_aios.log_once import LogOnce
 from eccos_aios.predict import embedding_of
-from eccos_aios.runtime.feedback_limit import FeedbackLimit
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ FLUSH_S = 10.0  # seconds that feedback waits for outcomes that are on their way
 
 
 def open_store(config: EccosConfig) -> HistoryStore | None:
-    """The store that the config names as its history, made where it is absent; None: nothing is written.
+    """The store that the config names as its history, made where it is absent; None where it names none.
 
     Raises
     ------
@@ -36,47 +37,45 @@ def open_store(config: EccosConfig) -> HistoryStore | None:
 
 
 class OutcomeLog:
-    """Owns the store that a kernel writes to, and its recorder, for as long as its scheduler runs.
+    """Owns the store that outcomes are written to, and its recorder; the store may be swapped at any time.
 
-    A scheduler that takes another's place takes this over, so that also the calls that the first has in
-    flight find the store that counts. Without a store the last outcomes are remembered all the same.
+    Without a store the latest outcomes are remembered all the same. Any thread may call any method.
 
-    Attributes
+    Parameters
     ----------
-    feedback_limit : FeedbackLimit
-        Of the feedback on these calls.
+    clock : Clock, optional
     """
 
-    def __init__(self) -> None:
-        self.feedback_limit = FeedbackLimit()
-        # Guards every field below. Held while a recorder takes an outcome, which never waits, so that no
+    def __init__(self, clock: Clock = MONOTONIC_CLOCK) -> None:
+        self._clock = clock
+        # Guards every field below. Held while a recorder accepts an outcome, which never waits, so that no
         # outcome meets a recorder that has just been closed.
         self._changed = threading.Condition()
         self._store: HistoryStore | None = None
         self._recorder: OutcomeRecorder | None = None
         self._identity: tuple[object, ...] | None = None
-        self._ended: list[OutcomeRecorder] = []  # of stores that were written to before
-        self._coming: dict[str, str] = {}  # id to agent of calls that are being answered and not yet recorded
+        self._closed: list[OutcomeRecorder] = []  # of the stores before this one
+        self._completing: dict[str, str] = {}  # id to agent of calls that are answered, not yet recorded
         self._recent: OrderedDict[str, CallOutcome] = OrderedDict()
-        self._lost = 0  # outcomes that could not be made
-        self._told = False
+        self._failed = 0  # outcomes that could not be made
+        self._log = LogOnce(logger)
 
     @property
     def has_store(self) -> bool:
-        """Whether what calls give is written anywhere."""
+        """Whether outcomes are written to a store."""
         with self._changed:
             return self._store is not None
 
     def writes_to(self, path: Path | None) -> bool:
-        """Whether that is the very file that is written to now."""
+        """Whether that is the file that outcomes are written to now."""
         with self._changed:
             identity = self._identity
         return path is not None and path.exists() and identity is not None and identity[0] == _file(path)
 
     def write_to(self, store: HistoryStore | None) -> None:
-        """Write to a store from now on and own it; what the one before was given is on disk on return.
+        """Write to a store from now on, and own it; on return all earlier outcomes are on disk.
 
-        The same file as before, with as much text, stays in use as it is.
+        If it is the same file as before, with the same `store_text`, the open one stays in use.
         """
         identity = None if store is None else _identity(store)
         with self._changed:
@@ -84,75 +83,77 @@ class OutcomeLog:
         if same and store is not None:
             store.close()
             return
-        following = None if store is None else OutcomeRecorder(store)  # raises where there is no thread
+        # Raises where no thread can be started.
+        following = None if store is None else OutcomeRecorder(store, clock=self._clock)
         with self._changed:
             before, recorder = self._store, self._recorder
             self._store, self._identity, self._recorder = store, identity, following
-            self._ended += [] if recorder is None else [recorder]
-        _end(recorder, before)
+            self._closed += [] if recorder is None else [recorder]
+        _close(recorder, before)
 
     def close(self) -> None:
-        """Write what is on its way, end the recorder, then close the store; twice does no harm."""
+        """Write what is on its way, end the recorder, close the store; may be repeated."""
         with self._changed:
             recorder, store = self._recorder, self._store
-        _end(recorder, store)
+        _close(recorder, store)
 
     @contextmanager
-    def coming(self, call_id: str, agent: str) -> Iterator[None]:
-        """While a call is answered and then recorded: feedback on it waits until that is over."""
+    def completing(self, call_id: str, agent: str) -> Iterator[None]:
+        """Delay feedback on a call until it is answered and recorded, which the body does."""
         with self._changed:
-            self._coming[call_id] = agent
+            self._completing[call_id] = agent
         try:
             yield
         finally:
             with self._changed:
-                del self._coming[call_id]
+                del self._completing[call_id]
                 self._changed.notify_all()
 
-    def record(self, make: Callable[[], CallOutcome]) -> None:
-        """Take an outcome; never waits for the disk, never raises.
+    def record(self, make: Callable[[], CallOutcome | None]) -> None:
+        """Record an outcome; never waits for the disk, never raises.
 
         Parameters
         ----------
         make : callable
-            Makes it. What it raises costs the outcome, and is counted.
+            Makes the outcome; None: there is none. Where it raises, the outcome is lost and counted.
         """
-        error: BaseException | None = None
+        outcome, error = None, None
         try:
             outcome = make()
-        except BaseException as fault:  # noqa: BLE001 - queries may hold anything; what was served stays served
+        except BaseException as fault:  # noqa: BLE001 - queries may hold anything; the call is answered already
             error = fault
+        if outcome is None and error is None:
+            return
         with self._changed:
-            if error is not None:
-                self._lost += self._recorder is not None
-                kept = self._recorder is None
+            recorder = self._recorder
+            if outcome is None:
+                self._failed += recorder is not None
+                stored = recorder is None
             else:
                 self._recent[outcome.call_id] = outcome
                 if len(self._recent) > REMEMBERED_OUTCOMES:
                     self._recent.popitem(last=False)
-                kept = self._recorder is None or self._recorder.record(outcome)
-            first = not kept and not self._told
-            self._told = self._told or first
-        if first:
+                stored = recorder is None or recorder.record(outcome)
+        if not stored:
             why = "the store cannot be written as fast" if error is None else type(error).__name__
-            logger.warning("an outcome is not kept: %s; /eccos/status counts them (logged once)", why)
+            self._log.warning("lost", "an outcome is not stored: %s; /eccos/status counts them", why)
 
-    def give_quality(self, call_id: str, quality: float) -> CallOutcome | None:
-        """Say how good a finished call's answer was; with a store it is on disk on return.
+    def grade(self, call_id: str, quality: float) -> CallOutcome | None:
+        """Set the quality, 0 to 1, of a finished call; with a store it is on disk on return.
 
         Returns
         -------
         CallOutcome or None
-            The call's, with that quality, where it is remembered.
+            The call's outcome with that quality, where it is remembered.
 
         Raises
         ------
         HistoryError
             With the key ``call_id``: the store holds no such call. With no key: it cannot be written.
         """
-        recorder = self._settled(lambda: call_id not in self._coming)
-        if recorder is not None:
-            recorder.give_quality(call_id, quality)
+        store = self._flushed(lambda: call_id not in self._completing)
+        if store is not None:
+            store.give_quality(call_id, quality)
         with self._changed:
             outcome = self._recent.get(call_id)
             if outcome is None:
@@ -161,13 +162,13 @@ class OutcomeLog:
             return graded
 
     def agent_of(self, call_id: str) -> str | None:
-        """Whose call it was, where that is remembered."""
+        """The agent of a call, where it is remembered."""
         with self._changed:
             outcome = self._recent.get(call_id)
         return None if outcome is None else outcome.agent
 
     def latest_call(self, agent: str) -> str | None:
-        """The id of the agent's call that finished last, as the store knows it; None without a store.
+        """The id of the agent's call that finished last, from the store; None without a store.
 
         Raises
         ------
@@ -175,25 +176,16 @@ class OutcomeLog:
             With the key ``agent``: the store holds no call of this agent. With no key: it is unreadable.
         """
         with self._changed:
-            ours = {call_id for call_id, name in self._coming.items() if name == agent}
-        self._settled(lambda: ours.isdisjoint(self._coming))
-        with self._changed:
-            store = self._store
+            calls = {call_id for call_id, name in self._completing.items() if name == agent}
+        store = self._flushed(lambda: calls.isdisjoint(self._completing))
         return None if store is None else store.latest_call(agent)
 
-    @property
-    def alive(self) -> bool:
-        """Whether outcomes are taken to the disk; True also where there is no store to take them to."""
-        with self._changed:
-            recorder = self._recorder
-        return recorder is None or recorder.alive
-
     def restarts(self) -> list[str]:
-        """The threads that write, where they raised something unforeseen and went on, a line each."""
+        """A line about each writing thread that an unexpected exception restarted."""
         return [note for recorder in self._recorders() for note in recorder.restarts()]
 
     def faults(self) -> list[str]:
-        """What keeps outcomes from the disk at the moment, a line each; empty where nothing does."""
+        """What currently keeps outcomes from the disk, a line each."""
         with self._changed:
             recorder = self._recorder
         return [] if recorder is None else recorder.faults()
@@ -203,30 +195,29 @@ class OutcomeLog:
         recorders = self._recorders()
         with self._changed:
             place = {} if self._store is None else {"path": self._store.path.name}
-            lost = self._lost
+            failed = self._failed
         return {
             **place,
             "recorded": sum(recorder.recorded for recorder in recorders),
-            "dropped": lost + sum(recorder.dropped for recorder in recorders),
+            "dropped": failed + sum(recorder.dropped for recorder in recorders),
         }
 
     def _recorders(self) -> list[OutcomeRecorder]:
-        """Those of the stores that were written to before, and the one that writes."""
         with self._changed:
-            return [*self._ended, *([] if self._recorder is None else [self._recorder])]
+            return [*self._closed, *([] if self._recorder is None else [self._recorder])]
 
-    def _settled(self, recorded: Callable[[], bool]) -> OutcomeRecorder | None:
-        """The recorder, once the calls in question are handed to it and all it was handed is on disk."""
+    def _flushed(self, is_recorded: Callable[[], bool]) -> HistoryStore | None:
+        """The store, once the calls in question are recorded and all that was recorded is on disk."""
         with self._changed:
-            done = self._changed.wait_for(recorded, FLUSH_S)
+            done = self._clock.wait_for(self._changed, is_recorded, self._clock.now_s() + FLUSH_S)
             recorder, store = self._recorder, self._store
         if recorder is not None and store is not None and not (done and recorder.flush(FLUSH_S)):
             raise HistoryError(str(store.path), "", ABSENT, "the store cannot be written at the moment")
-        return recorder
+        return store
 
 
 def _identity(store: HistoryStore) -> tuple[object, ...]:
-    """Tells one file from another, whatever it is called; a file that has taken its place is another."""
+    """Identifies a store's file, by whatever name, and how it is written."""
     return (_file(store.path), store.store_text)
 
 
@@ -235,7 +226,7 @@ def _file(path: Path) -> tuple[int, int]:
     return (found.st_dev, found.st_ino)
 
 
-def _end(recorder: OutcomeRecorder | None, store: HistoryStore | None) -> None:
+def _close(recorder: OutcomeRecorder | None, store: HistoryStore | None) -> None:
     if recorder is not None:
         recorder.close()
     if store is not None:

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from eccos_aios.schedule import Scheduler
+if TYPE_CHECKING:
+    from eccos_aios.schedule.metrics import Histogram
 
 CORE_STATES = ("ok", "paused", "half-open", "open")
 
 
 def exposition(
-    scheduler: Scheduler,
-    history: Mapping[str, Any] | None = None,
-    learning: Mapping[str, Any] | None = None,
-    feedback: Mapping[str, Any] | None = None,
+    status: Mapping[str, Any], histograms: Sequence[tuple[str, str, Histogram]]
 ) -> tuple[bytes, str]:
     """The metrics and their content type.
 
     Parameters
     ----------
-    scheduler : Scheduler
-    history : mapping, optional
-        How many outcomes were ``recorded`` and ``dropped``.
-    learning : mapping, optional
-        How many outcomes were ``learned`` and ``refused``, how many ``refits`` there were, and the cores'
-        ``shifts``.
-    feedback : mapping, optional
-        How many grades were ``refused`` on each account.
+    status : mapping
+        What `SchedulingService.status` returns.
+    histograms : sequence
+        What `Scheduler.histograms` returns.
 
     Raises
     ------
@@ -37,32 +31,21 @@ def exposition(
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(_Collector(scheduler, history or {}, learning or {}, feedback or {}))
+    registry.register(_Collector(status, histograms))
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 class _Collector:
-    """Reads the scheduler when it is asked, so that no call pays for being measured."""
+    """One exposition's figures, gathered on request so that calls do not pay for being measured."""
 
-    def __init__(
-        self,
-        scheduler: Scheduler,
-        history: Mapping[str, Any],
-        learning: Mapping[str, Any],
-        feedback: Mapping[str, Any],
-    ) -> None:
-        self._scheduler = scheduler
-        self._counts = {
-            **{f"history_{name}": value for name, value in history.items()},
-            **{f"learning_{name}": value for name, value in learning.items() if name != "shifts"},
-        }
-        self._shifts = learning.get("shifts", {})
-        self._feedback_refused = feedback.get("refused", {})
+    def __init__(self, status: Mapping[str, Any], histograms: Sequence[tuple[str, str, Histogram]]) -> None:
+        self._status = status
+        self._histograms = histograms
 
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-        status: Any = self._scheduler.status()
+        status = self._status
         totals = status["totals"]
         yield GaugeMetricFamily("eccos_pending_calls", "Calls that wait for a core.", status["pending"])
         yield GaugeMetricFamily("eccos_quality_target", "Mean quality to reach.", status["quality_target"])
@@ -72,42 +55,41 @@ class _Collector:
             "Mean predicted quality of the calls sent.",
             totals["predicted_quality"],
         )
-        for name, told in (
+        for name, meaning in (
             ("submitted", "Calls that came in."),
             ("completed", "Calls that were answered."),
             ("failed", "Calls that were answered with an error."),
             ("retries", "Times that a call was tried again."),
             ("refused", "Calls that were refused because too many waited."),
             ("abandoned", "Calls that were dropped because their client had gone."),
-            ("degraded", "Times that a thread raised and was begun again."),
+            ("degraded", "Times that an exception restarted a thread."),
             ("degraded_rounds", "Rounds in which stage 1 or stage 2 failed."),
-            ("degraded_calls", "Calls whose estimates were wrong, so that the prior stood in."),
+            ("degraded_calls", "Calls whose estimates were invalid and replaced by the prior."),
         ):
-            yield CounterMetricFamily(f"eccos_{name}", told, totals[name])
+            yield CounterMetricFamily(f"eccos_{name}", meaning, totals[name])
         yield CounterMetricFamily("eccos_cost_usd", "Estimated US dollars of calls sent.", totals["cost_usd"])
-        for name, told in (
-            ("history_recorded", "Outcomes of calls that are in the store."),
-            ("history_dropped", "Outcomes that never reached the store."),
-            ("learning_learned", "Graded outcomes that the estimates have learned."),
-            ("learning_refused", "Graded outcomes that could not be learned."),
-            ("learning_refits", "New fits of the trained part."),
+        for section, name, meaning in (
+            ("history", "recorded", "Outcomes of calls that are in the store."),
+            ("history", "dropped", "Outcomes that never reached the store."),
+            ("learning", "learned", "Graded outcomes that the predictor has learned."),
+            ("learning", "refused", "Graded outcomes that could not be learned."),
+            ("learning", "refits", "New fits of the trained part."),
         ):
-            if name in self._counts:
-                yield CounterMetricFamily(f"eccos_{name}", told, self._counts[name])
+            yield CounterMetricFamily(f"eccos_{section}_{name}", meaning, status[section][name])
         refused = CounterMetricFamily(
-            "eccos_feedback_refused", "Grades refused on this account.", labels=["account"]
+            "eccos_feedback_refused", "Grades refused because of this.", labels=["account"]
         )
-        for account, count in self._feedback_refused.items():
+        for account, count in status["feedback"]["refused"].items():
             refused.add_metric([account], count)
         yield refused
-        moved = "Points of quality that the core gives beyond what the last fit learned of it."
-        shift = GaugeMetricFamily("eccos_core_shift", moved, labels=["core"])
-        for core, points in self._shifts.items():
+        meaning = "Quality of the core less its quality at the last fit."
+        shift = GaugeMetricFamily("eccos_core_shift", meaning, labels=["core"])
+        for core, points in status["learning"]["shifts"].items():
             shift.add_metric([core], points)
         yield shift
-        for name, told, histogram in self._scheduler.histograms():
+        for name, meaning, histogram in self._histograms:
             yield HistogramMetricFamily(
-                f"eccos_{name}_seconds", told, buckets=histogram.cumulative(), sum_value=histogram.sum_s
+                f"eccos_{name}_seconds", meaning, buckets=histogram.cumulative(), sum_value=histogram.sum_s
             )
         yield from self._cores(status["cores"], CounterMetricFamily, GaugeMetricFamily)
 

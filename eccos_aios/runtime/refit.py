@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-KILL_S = 1.0  # seconds that a process gets to end when it is asked to
-SHOWN_BYTES = 4096  # of what it says, from the end
+from eccos_aios.predict import PredictorSpec
+
+KILL_S = 1.0  # seconds between terminating the process and killing it
+SHOWN_BYTES = 4096  # of the end of its standard error
 
 
 class Refit:
-    """Fits a store's predictor and keeps it beside the store; begins at once.
+    """Fits a store's predictor and saves it beside the store; starts at once.
 
-    In this process a fit would hold up every round: it takes seconds of computing, for a million records
-    minutes and memory. The process is nice to others. Its owner looks at `ended` and then asks for the
-    `fault`, or calls `cancel`. Where this process ends, however it ends, the other does too: it watches a
-    pipe of which this one holds the only other end.
+    In this process a fit would delay every round: it takes seconds of computing, for a million records
+    minutes, and memory. The new process has a low priority. Its owner polls `ended` and then calls `fault`,
+    or calls `cancel`. It ends when this process ends, however that happens: it reads from a pipe whose only
+    other end is here.
 
     Parameters
     ----------
     store : Path
+    spec : PredictorSpec
+        What is fitted.
 
     Raises
     ------
     OSError
-        There is no process to be had.
+        The process cannot be started.
     """
 
-    def __init__(self, store: Path) -> None:
-        command = [sys.executable, "-m", "eccos_aios.predict.refit", str(store), str(os.getpid())]
-        # a file, since a pipe that nobody reads would hold up whoever says more than fits in it
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
+    def __init__(self, store: Path, spec: PredictorSpec) -> None:
+        content = json.dumps({"spec": spec.as_json(), "path": sys.path})
+        module = "eccos_aios.predict.fit_process"
+        command = [sys.executable, "-m", module, str(store), str(os.getpid()), content]
+        # a file, because a pipe that is not read would block a process that writes a lot
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._said
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._stderr
             )
         except BaseException:
-            self._said.close()
+            self._stderr.close()
             raise
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id."""
         return self._process.pid
 
     @property
@@ -53,22 +60,22 @@ class Refit:
         return self._process.poll() is not None
 
     def fault(self) -> str | None:
-        """Why there is no new fit; None where there is one. Waits for the end, and is asked once."""
+        """Why there is no new fit; None if there is one. Waits for the end; call it once."""
         self._process.communicate()
-        with self._said:
-            self._said.seek(-min(SHOWN_BYTES, self._said.seek(0, 2)), 2)
-            said = self._said.read().decode(errors="replace")
+        with self._stderr:
+            self._stderr.seek(-min(SHOWN_BYTES, self._stderr.seek(0, 2)), 2)
+            text = self._stderr.read().decode(errors="replace")
         if self._process.returncode == 0:
             return None
-        last = (said.strip().splitlines() or ["it said nothing"])[-1]
+        last = (text.strip().splitlines() or ["no message"])[-1]
         return f"the fit ended with {self._process.returncode}: {last}"
 
     def cancel(self) -> None:
-        """End the process; what it has not finished leaves no trace."""
+        """End the process; an unfinished fit leaves no file."""
         self._process.terminate()
         try:
             self._process.communicate(timeout=KILL_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
-        self._said.close()
+        self._stderr.close()

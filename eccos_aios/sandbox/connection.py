@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from eccos_aios.connections import Connections, NotSentError
+from eccos_aios.sandbox.http_connections import Connections, NotSentError
 from eccos_aios.schedule import Attempt, current_attempt
 
 TIMEOUT_S = 600.0  # seconds without a byte; the default of OpenAI's client

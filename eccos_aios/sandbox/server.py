@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from eccos_aios.connections import shut
 from eccos_aios.sandbox.answer import Answer, completion_answer, fault_answer, json_answer
 from eccos_aios.sandbox.fault import Fault, FaultKind, RetryHeader
+from eccos_aios.sandbox.http_connections import shut
 from eccos_aios.sandbox.reply import Reply, canned_reply, error_body, last_user_text, usage
 
 LOOPBACK = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""What a round is given beside its calls: what the cores can take, what to reach, how long calls may wait."""
+"""Capacity, Target and WaitLimits: what the cores can take, the quality to reach, how long calls may wait."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class Capacity:
 
 @dataclass(frozen=True)
 class Target:
-    """What a round has to reach.
+    """The quality that a round has to reach.
 
     Attributes
     ----------
     quality : float
         Mean quality, 0 to 1, for calls that have no target of their own.
     owed : callable
-        Points beyond that for a round of so many calls; see `QualityDebt`.
+        Called with a number of calls: the points of quality that they owe beyond that; see `QualityDebt`.
     price_per_second : float
-        US dollars that a second until the answer counts for.
+        US dollars that a second of waiting and answering counts as.
     """
 
     quality: float
@@ -59,21 +59,21 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """How long a call may wait for a core that is busy while another is free, in seconds.
+class WaitLimits:
+    """Seconds that a call may wait for a busy core while another core is free.
 
     Attributes
     ----------
     for_price_s : float
-        For a cheaper one.
+        For a cheaper core.
     for_quality_s : float
-        For one that is good enough.
+        For a core that is good enough.
     """
 
-    for_price_s: float
-    for_quality_s: float
+    for_price_s: float = 1.0
+    for_quality_s: float = 10.0
 
     @property
     def limits_s(self) -> tuple[float, float]:
-        """Both."""
+        """Both, the shorter first."""
         return self.for_price_s, self.for_quality_s

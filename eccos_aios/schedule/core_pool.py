@@ -9,13 +9,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from eccos_aios.candidates import Candidates
 from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.core import Core
 from eccos_aios.predict import Estimates, Predictor, prices_of
 from eccos_aios.requirements import allowed_cores
 from eccos_aios.schedule.affinity import discounted
 from eccos_aios.schedule.call import Call, EstimateRow
-from eccos_aios.schedule.capacity import Capacity, Waiting
+from eccos_aios.schedule.capacity import Capacity, WaitLimits
 from eccos_aios.schedule.slots import CoreSlots, SlotAvailability
 
 PRIOR_QUALITY = 0.5  # of every core when the predictor failed: none is preferred for its quality
@@ -88,7 +89,7 @@ class CorePool:
         """The cores that a call with time until `until_s` must not wait for."""
         return frozenset(slots.core.name for slots in self.slots if slots.why_down(until_s))
 
-    def capacity(self, waiting: Waiting) -> Capacity:
+    def capacity(self, waiting: WaitLimits) -> Capacity:
         """What the cores can take now and within the times that a call may wait."""
         cores = self.availability()
         measured = [core.service_s for core in cores if core.service_s is not None]
@@ -140,8 +141,9 @@ class CorePool:
             Cores that are known to be down.
         """
         cores, columns = self.cores, self.columns
-        cost = estimates.cost_at(self.prices)
-        allowed = allowed_cores([call.requirements for call in calls], cores)
+        requirements = [call.requirements for call in calls]
+        candidates = Candidates.of(estimates, requirements, cores, self.prices)
+        cost, allowed = candidates.cost, candidates.allowed
         choices = allowed.sum(axis=1).tolist()
         for position, call in enumerate(calls):
             permitted, prices = _untried(allowed[position], call, columns, down), cost[position]

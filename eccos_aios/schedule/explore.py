@@ -1,29 +1,28 @@
-"""Exploration: a small share of calls goes to cores that are not known well enough."""
+"""Exploration: the pass that sends a small share of calls to cores of which little is known."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eccos_aios.schedule.call import Call
-from eccos_aios.schedule.plan import Placement
+from eccos_aios.schedule.plan import Plan
+from eccos_aios.schedule.round_batch import RoundBatch, estimates_of
 
 OUTCOME_SPREAD = 0.5  # standard deviation of a right or wrong answer at most, in points of quality
+EXPLORED = "explored"
 
 FloatArray = NDArray[np.float64]
 
 
 class Exploration:
-    """Thompson sampling (Thompson, 1933) for at most a share of the calls.
+    """Thompson sampling (Thompson, 1933) for at most a share of the calls; a pass.
 
     For a call that explores, every core's quality is drawn from a normal distribution around its estimate
     with deviation ``OUTCOME_SPREAD / sqrt(1 + support)``; the call goes to the cheapest core that reaches its
-    target in the draw, or to the best. Cores of which much is known are drawn near their estimates, so that
-    exploring ends by itself where nothing is left to learn.
+    target in the draw, or to the best. A core with much support is drawn near its estimate, so exploration
+    ends by itself where nothing is left to learn.
 
-    Not thread-safe: the rounds' thread alone uses it.
+    Not thread-safe: the thread of the rounds alone uses it.
 
     Parameters
     ----------
@@ -52,33 +51,22 @@ class Exploration:
         reached = np.flatnonzero(drawn >= target)
         return int(reached[np.argmin(cost[reached])] if reached.size else np.argmax(drawn))
 
-    def redirected(
-        self, placements: Sequence[Placement], free: NDArray[np.int64], target_of: Callable[[Call], float]
-    ) -> list[Placement]:
-        """What a round decided, some of it to cores with a slot left that are worth a try.
-
-        Parameters
-        ----------
-        placements : sequence of Placement
-        free : ndarray of shape (cores,)
-            Slots before the round.
-        target_of : callable
-            A call's quality target.
-        """
+    def __call__(self, batch: RoundBatch, plan: Plan) -> Plan:
+        """Move some of the calls that are sent now to another core with a free slot."""
         if not self.share:
-            return list(placements)
-        left = free - np.bincount([placed.column for placed in placements], minlength=len(free))
-        redirected = []
-        for placed in placements:
-            row = placed.call.row
-            column = None
-            if row is not None:
-                open_to = row.allowed & (left > 0)
-                open_to[placed.column] = True
-                target = target_of(placed.call)
-                column = self.choose(row.quality, row.cost, row.support, open_to, target)
-            if column is not None and column != placed.column:
-                left[[placed.column, column]] += [1, -1]
-                placed = Placement(placed.call, column, "explored")
-            redirected.append(placed)
-        return redirected
+            return plan
+        left = batch.capacity.free - plan.load(len(batch.capacity.free))
+        moves: dict[int, int] = {}
+        for row, sent in enumerate(plan.is_sent(batch.capacity.free)):
+            if not sent:
+                continue
+            call, planned = batch.calls[row], int(plan.columns[row])
+            estimates = estimates_of(call)
+            open_to = estimates.allowed & (left > 0)
+            open_to[planned] = True
+            target = batch.target.of(call)
+            column = self.choose(estimates.quality, estimates.cost, estimates.support, open_to, target)
+            if column is not None and column != planned:
+                moves[row] = column
+                left[[planned, column]] += [1, -1]
+        return plan.moved(moves, EXPLORED)

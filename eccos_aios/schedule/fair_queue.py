@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
+from eccos_aios.config import default_of
 from eccos_aios.schedule.call import Call
 
 REMEMBERED_AGENTS = 10_000  # agents whose turns are kept; those that are behind the clock are forgotten first
 LOOKED_AT = 8  # times the calls that are wanted; those behind are left for a later round
+DEFAULT_MAX_AGE_S: float = default_of("max_age_s")
 SPARE_ENTRIES = 64  # of a heap that nobody waits for any more, beside as many as do
 
 Entry: TypeAlias = tuple[tuple[float, ...], int, Call]
@@ -35,7 +37,9 @@ class FairQueue:
         Seconds after which a call goes before all younger ones, whatever their priority.
     """
 
-    def __init__(self, weights: Mapping[str, float] | None = None, max_age_s: float = 60.0) -> None:
+    def __init__(
+        self, weights: Mapping[str, float] | None = None, max_age_s: float = DEFAULT_MAX_AGE_S
+    ) -> None:
         self.weights = dict(weights or {})
         self.max_age_s = max_age_s
         self._clock = 0.0

@@ -1,52 +1,64 @@
-"""The two stages of a round, and what stands in for each when it fails."""
+"""RoundPipeline: the two stages of a round, and what stands in for each when it fails."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from eccos_aios.predict import Estimates
 from eccos_aios.schedule.call import Call
 from eccos_aios.schedule.capacity import Target
 from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.explore import Exploration
-from eccos_aios.schedule.plan import Plan, first_free, plan_round
+from eccos_aios.schedule.passes import PASSES, optimise
+from eccos_aios.schedule.plan import (
+    CALLS_PER_SLOT,
+    SPARE_CALLS,
+    Dispatch,
+    Pass,
+    Plan,
+    checked_plan,
+    dispatch_of,
+    first_free,
+)
+from eccos_aios.schedule.round_batch import RoundBatch
 from eccos_aios.schedule.settings import SchedulerSettings
 
 logger = logging.getLogger(__name__)
 
 
 class RoundPipeline:
-    """Estimates and plans; calls go on whatever a predictor or the optimiser raises.
+    """Estimates and plans; calls go on whatever a predictor, the optimiser or a pass raises.
 
-    Not thread-safe: the rounds' thread alone uses it.
+    Not thread-safe: the thread of the rounds alone uses it.
 
     Parameters
     ----------
     on_degraded : callable
-        Called for each failure that something stood in for, with the number of calls whose estimates it
-        cost.
+        Called once for each stage of a round in which something failed, with the number of calls that lost
+        their estimates by it.
     """
 
     def __init__(self, on_degraded: Callable[[int], None]) -> None:
         self._on_degraded = on_degraded
-        self._reported: set[str] = set()
+        self._logged: set[str] = set()
         self._exploration = Exploration(0.0)
 
     def estimate(self, table: CorePool, calls: Sequence[Call]) -> Estimates:
-        """Stage 1, checked; what is wrong is replaced by the prior."""
+        """Stage 1, checked; wrong estimates are replaced by the prior."""
         try:
             estimates = table.predict(calls)
             if not isinstance(estimates, Estimates):
                 raise TypeError(f"the predictor returned {type(estimates).__name__}, not Estimates")
             estimates, sound, fault = estimates.checked(len(calls), table.names)
         except BaseException as error:  # noqa: BLE001 - an embedder or a model may raise anything, SystemExit too
-            self._degrade("stage 1 failed, every core counts as equally good", error, len(calls))
+            self._on_degraded(len(calls))
+            self._log("stage 1 failed, every core counts as equally good", error)
             return table.prior(calls)
         if sound.all():
             return estimates
-        self._degrade("stage 1 is wrong, those calls get the prior", ValueError(fault), int((~sound).sum()))
+        self._on_degraded(int((~sound).sum()))
+        self._log("stage 1 is wrong, those calls get the prior", ValueError(fault))
         return estimates.with_rows_of(table.prior(calls), ~sound)
 
     def plan(
@@ -56,25 +68,59 @@ class RoundPipeline:
         pending: Sequence[Call],
         owed: Callable[[int], float],
         now_s: float,
-    ) -> Plan:
-        """Stage 2, and the exploring of what it decided."""
+    ) -> Dispatch:
+        """Stage 2: ECCOS's own passes, exploration, then the settings' passes.
+
+        Parameters
+        ----------
+        pending : sequence of Call
+            Calls with a row of estimates, in the order of the queue.
+        owed : callable
+            See `Target`.
+        now_s : float
+            Seconds on the scheduler's clock.
+        """
         capacity = table.capacity(settings.waiting)
+        if not pending or not capacity.free.any():
+            return Dispatch([], {})
+        front = pending[: CALLS_PER_SLOT * int(capacity.free.sum()) + SPARE_CALLS]
         target = Target(settings.quality_target, owed, settings.price_per_second)
+        batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, table.names)
+        return dispatch_of(batch, self._plan(batch, settings))
+
+    def _plan(self, batch: RoundBatch, settings: SchedulerSettings) -> Plan:
+        """The plan after all passes; one that raises leaves the plan as it was, or the first free cores."""
         if self._exploration.share != settings.exploration:
             self._exploration = Exploration(settings.exploration)
-        try:
-            plan = plan_round(pending, capacity, target, now_s, settings.waiting)
-            if not settings.exploration:
-                return plan
-            placements = self._exploration.redirected(plan.placements, capacity.free, target.of)
-            return replace(plan, placements=placements)
-        except BaseException as error:  # noqa: BLE001 - whatever the optimiser raises
-            self._degrade("stage 2 failed, calls go to their first free core", error)
-            return first_free(pending, capacity.free)
+        own: tuple[Pass, ...] = (*PASSES, self._exploration)
+        plan, failed = Plan.undecided(len(batch)), 0
+        for step in (*own, *settings.passes):
+            passed = self._passed(step, batch, plan, checked=step not in own)
+            failed += passed is None
+            if passed is not None:
+                plan = passed
+            elif step is optimise:
+                plan = first_free(batch)
+        if failed:
+            self._on_degraded(0)
+        return plan
 
-    def _degrade(self, what: str, error: BaseException, calls: int = 0) -> None:
-        self._on_degraded(calls)
+    def _passed(self, step: Pass, batch: RoundBatch, plan: Plan, checked: bool) -> Plan | None:
+        """The plan after one pass; None where it raised."""
+        try:
+            passed = step(batch, plan)
+            return checked_plan(batch, passed) if checked else passed
+        except BaseException as error:  # noqa: BLE001 - whatever the optimiser or a user's code raises
+            self._log(f"pass {_name(step)} failed, the plan stays as it was before it", error)
+            return None
+
+    def _log(self, what: str, error: BaseException) -> None:
         cause = f"{what}: {type(error).__name__}"
-        if cause not in self._reported:
-            self._reported.add(cause)
+        if cause not in self._logged:
+            self._logged.add(cause)
             logger.warning("%s: %s (logged once)", cause, error, exc_info=error)
+
+
+def _name(step: Pass) -> str:
+    named = step if hasattr(step, "__qualname__") else type(step)
+    return f"{named.__module__}:{named.__qualname__}"

@@ -1,51 +1,120 @@
-"""One round of stage 2: which of the pending calls goes to which core now, and which waits for which."""
+"""Plan: the core of each call of a round, and which calls are sent there now."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from eccos_aios.assign import WAITS, AssignmentProblem, solve
+from eccos_aios.assign import WAITS
 from eccos_aios.schedule.call import Call
-from eccos_aios.schedule.capacity import Capacity, IntArray, Target, Waiting
-from eccos_aios.schedule.round_batch import CLOSE_ENOUGH, RoundBatch, estimates_of, planned_columns
+from eccos_aios.schedule.capacity import IntArray
+from eccos_aios.schedule.round_batch import RoundBatch
 
-# Calls that a round plans, from the front of the line: some choice for each slot that is free. Planning all
-# of 1,000 pending calls over 16 cores took 230 ms where the target was out of reach, and placed no more.
+# A round plans so many calls from the front of the queue: some choice for each free slot. Planning all of
+# 1,000 pending calls over 16 cores took 230 ms where the target was out of reach, and placed no more.
 CALLS_PER_SLOT = 4
 SPARE_CALLS = 64
+
+PLANNED = "planned"
+PLANNING_FAILED = "planning failed"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The core that each call of a `RoundBatch` is sent to, or waits for.
+
+    A core may be planned for more calls than it has free slots: the first of them in the queue are sent, as
+    many as fit, and the others wait for it. So no plan can break a quota.
+
+    Attributes
+    ----------
+    columns : ndarray of int of shape (calls,)
+        Column of the core; `eccos_aios.assign.WAITS` for a call that waits for any core. Read-only.
+    reasons : mapping of int to str
+        By row, why a call is where it is, if not because the optimiser planned it there; it appears in
+        ``/eccos/decisions``.
+    fell_back : bool
+        Whether the optimiser failed inside and returned its greedy start.
+    """
+
+    columns: IntArray
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    fell_back: bool = False
+
+    def __post_init__(self) -> None:
+        columns = np.asarray(self.columns)
+        columns.setflags(write=False)
+        object.__setattr__(self, "columns", columns)
+
+    @classmethod
+    def undecided(cls, calls: int) -> Plan:
+        """The plan by which all calls wait."""
+        return cls(np.full(calls, WAITS, dtype=np.int64))
+
+    def moved(self, moves: Mapping[int, int], reason: str) -> Plan:
+        """The plan with some calls elsewhere.
+
+        Parameters
+        ----------
+        moves : mapping of int to int
+            By row, the new column, or `WAITS`.
+        reason : str
+        """
+        if not moves:
+            return self
+        columns = self.columns.copy()
+        columns[list(moves)] = list(moves.values())
+        return Plan(columns, {**self.reasons, **dict.fromkeys(moves, reason)}, self.fell_back)
+
+    def is_sent(self, free: IntArray) -> list[bool]:
+        """Whether each call is sent now.
+
+        Parameters
+        ----------
+        free : ndarray of int of shape (cores,)
+            Free slots.
+        """
+        left, sent = free.tolist(), []
+        for column in self.columns.tolist():
+            fits = column != WAITS and left[column] > 0
+            if fits:
+                left[column] -= 1
+            sent.append(fits)
+        return sent
+
+    def load(self, cores: int) -> IntArray:
+        """Number of calls planned for each core, shape (cores,)."""
+        return np.bincount(self.columns[self.columns != WAITS], minlength=cores)
+
+
+Pass = Callable[[RoundBatch, Plan], Plan]
+"""One step of planning: returns the plan, or a changed copy of it."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A call, the column of the core that it goes to now, and why.
-
-    Attributes
-    ----------
-    call : Call
-    column : int
-    reason : {"planned", "waited long enough", "planning failed"}
-    """
+    """A call that is sent now, the column of its core, and why it goes there."""
 
     call: Call
     column: int
-    reason: str = "planned"
+    reason: str = PLANNED
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a round decided.
+class Dispatch:
+    """The decisions of a round.
 
     Attributes
     ----------
     placements : list of Placement
-        The calls to send now; no core gets more than its free slots.
+        The calls to send now, in the order of the queue; no core gets more than its free slots.
     waiting_for : dict of Call to int
         The column of the busy core that a call waits for.
     fell_back : bool
-        Whether the optimiser failed inside, so that its greedy start stands.
+        Whether the optimiser failed inside and returned its greedy start.
     """
 
     placements: list[Placement]
@@ -53,84 +122,54 @@ class Plan:
     fell_back: bool = False
 
 
-def plan_round(
-    pending: Sequence[Call], capacity: Capacity, target: Target, now_s: float, waiting: Waiting
-) -> Plan:
-    """Plan over what the cores can take within a horizon, dispatch the part that fits now.
+def dispatch_of(batch: RoundBatch, plan: Plan) -> Dispatch:
+    """What a plan means for each call."""
+    dispatch = Dispatch([], {}, plan.fell_back)
+    sent = plan.is_sent(batch.capacity.free)
+    for row, (call, column) in enumerate(zip(batch.calls, plan.columns.tolist(), strict=True)):
+        if sent[row]:
+            dispatch.placements.append(Placement(call, column, plan.reasons.get(row, PLANNED)))
+        elif column != WAITS:
+            dispatch.waiting_for[call] = column
+    return dispatch
 
-    Solving against the free slots alone sends easy calls to dear cores whenever cheap ones are busy, so
-    the plan counts the slots that come free soon too. Of two cores that are as good and as cheap, the free
-    one is taken. Where the target is out of reach that way, because what is good is busy, the plan looks
-    further ahead. Calls that have waited long enough are then offered what is still free.
 
-    Parameters
-    ----------
-    pending : sequence of Call
-        Calls with a row of estimates, who goes first at the front.
-    capacity : Capacity
-    target : Target
-    now_s : float
-        Seconds on the monotonic clock.
-    waiting : Waiting
+def first_free(batch: RoundBatch) -> Plan:
+    """The plan that stands in where the optimiser failed: the first call, its first free core."""
+    left, columns = batch.capacity.free.copy(), np.full(len(batch), WAITS, dtype=np.int64)
+    for row, allowed in enumerate(batch.candidates.allowed):
+        found = np.flatnonzero(allowed & (left > 0))
+        if found.size:
+            columns[row] = found[0]
+            left[found[0]] -= 1
+    return Plan(columns, dict.fromkeys(range(len(batch)), PLANNING_FAILED))
+
+
+def checked_plan(batch: RoundBatch, plan: object) -> Plan:
+    """The plan that a pass returned.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no plan of this batch, or sends a call to a core that may not take it.
     """
-    free = capacity.free
-    if not pending or not free.any():
-        return Plan([], {})
-    front = RoundBatch(pending[: CALLS_PER_SLOT * int(free.sum()) + SPARE_CALLS], target)
-    columns, fell_back = planned_columns(front, capacity)
-    left = free.copy()
-    plan = Plan([], {}, fell_back)
-    late: list[tuple[Call, float]] = []
-    for call, column in zip(front.calls, columns, strict=True):
-        if column != WAITS and left[column] > 0:
-            left[column] -= 1
-            plan.placements.append(Placement(call, column))
-            continue
-        if column != WAITS:
-            plan.waiting_for[call] = column
-        if now_s - call.arrived_s >= waiting.for_price_s:
-            late.append((call, _least_quality(call, column, target, now_s, waiting)))
-    for placement in _place_late(late, left, target):
-        plan.waiting_for.pop(placement.call, None)
-        plan.placements.append(placement)
-    return plan
-
-
-def first_free(pending: Sequence[Call], free: IntArray) -> Plan:
-    """What stands in for a plan when planning itself failed: the first call, its first free core."""
-    left = free.copy()
-    plan = Plan([], {})
-    for call in pending:
-        columns = np.flatnonzero(estimates_of(call).allowed & (left > 0))
-        if columns.size:
-            left[columns[0]] -= 1
-            plan.placements.append(Placement(call, int(columns[0]), "planning failed"))
-    return plan
-
-
-def _least_quality(call: Call, planned: int, target: Target, now_s: float, waiting: Waiting) -> float:
-    """What a core must promise to be offered a call that waits for another one."""
-    if now_s - call.arrived_s >= waiting.for_quality_s or planned == WAITS:
-        return 0.0
-    return min(target.of(call), float(estimates_of(call).quality[planned]))
-
-
-def _place_late(late: Sequence[tuple[Call, float]], left: IntArray, target: Target) -> list[Placement]:
-    if not late or not left.any():
-        return []
-    front = RoundBatch([call for call, _ in late], target)
-    least = np.array([least for _, least in late])
-    problem = AssignmentProblem(
-        cost=front.cost,
-        quality=front.quality,
-        quota=left,
-        target=front.mean_target,
-        allowed=front.allowed & (front.quality >= least[:, None]),
-        weight=front.weights,
+    if not isinstance(plan, Plan):
+        raise TypeError(f"{type(plan).__name__}: a pass must return a Plan")
+    columns: NDArray[np.generic] = plan.columns
+    if columns.shape != (len(batch),) or not np.issubdtype(columns.dtype, np.integer):
+        raise ValueError(
+            f"columns: {columns.dtype} of shape {columns.shape}: must be ({len(batch)},) integers"
+        )
+    cores = len(batch.capacity.free)
+    known = (plan.columns >= WAITS) & (plan.columns < cores)
+    allowed = np.where(
+        plan.columns == WAITS, True, batch.candidates.allowed[np.arange(len(batch)), plan.columns % cores]
     )
-    columns = solve(problem, CLOSE_ENOUGH).core.tolist()
-    return [
-        Placement(call, column, "waited long enough")
-        for call, column in zip(front.calls, columns, strict=True)
-        if column != WAITS
-    ]
+    for wrong, why in ((~known, f"must be a column from {WAITS} to {cores - 1}"), (~allowed, _NOT_ALLOWED)):
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise ValueError(f"columns[{row}]: {plan.columns[row]}: {why}")
+    return plan
+
+
+_NOT_ALLOWED = "this core may not take the call"

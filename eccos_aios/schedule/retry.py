@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 
+from eccos_aios.config import default_of
 from eccos_aios.schedule.call import Call
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
 
@@ -31,7 +32,7 @@ class RetryPolicy:
         Retries that may be in flight in any case.
     """
 
-    max_attempts: int = 3
+    max_attempts: int = default_of("max_attempts")
     first_backoff_s: float = 0.1
     longest_backoff_s: float = 5.0
     budget_share: float = 0.25

@@ -208,8 +208,8 @@ class Scheduler:
         with self._state.changed:
             self._state.metrics.refused += 1
 
-    def give_quality(self, call: int | str, quality: float) -> bool:
-        """Record feedback on a call's quality, 0 to 1; later feedback replaces earlier.
+    def note_quality(self, call: int | str, quality: float) -> bool:
+        """Correct the quality debt by the actual quality, 0 to 1, of a call; the last one counts.
 
         `call` is its number or its id; False if no such finished call is remembered.
         """

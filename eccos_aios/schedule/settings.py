@@ -1,38 +1,66 @@
-"""SchedulerSettings: the knobs of the clockwork."""
+"""SchedulerSettings: the scheduler's part of `EccosConfig`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Literal
 
-from eccos_aios.schedule.capacity import Waiting
+from eccos_aios.config import EccosConfig, default_of
+from eccos_aios.schedule.capacity import WaitLimits
 from eccos_aios.schedule.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from eccos_aios.schedule.plan import Pass
 
 
 @dataclass(frozen=True)
 class SchedulerSettings:
-    """Units and meaning as in `EccosConfig`."""
+    """How a scheduler decides; meaning, unit and default of a field are those of `EccosConfig`.
 
-    quality_target: float = 0.8
-    max_wait_s: float = 1.0
-    max_quality_wait_s: float = 10.0
-    price_per_second: float = 0.0
-    gather_s: float = 0.002
-    call_timeout_s: float = 600.0
-    attempt_timeout_s: float | None = None
-    unavailable_after_s: float = 5.0
-    max_pending: int = 10_000
-    grace_s: float = 10.0
-    max_age_s: float = 60.0
+    Attributes
+    ----------
+    gather_s : float
+        `EccosConfig.gather_ms`, in seconds.
+    agent_weights, agent_targets : mapping of str to float
+        By agent, `AgentConfig.weight` and `AgentConfig.quality_target` where it has one.
+    retry : RetryPolicy
+        Holds `EccosConfig.max_attempts`.
+    """
+
+    quality_target: float = default_of("quality_target")
+    max_wait_s: float = default_of("max_wait_s")
+    max_quality_wait_s: float = default_of("max_quality_wait_s")
+    price_per_second: float = default_of("price_per_second")
+    gather_s: float = default_of("gather_ms") / 1000
+    call_timeout_s: float = default_of("call_timeout_s")
+    attempt_timeout_s: float | None = default_of("attempt_timeout_s")
+    unavailable_after_s: float = default_of("unavailable_after_s")
+    max_pending: int = default_of("max_pending")
+    grace_s: float = default_of("grace_s")
+    max_age_s: float = default_of("max_age_s")
     agent_weights: Mapping[str, float] = field(default_factory=dict)
     agent_targets: Mapping[str, float] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    affinity: Literal["off", "prefer", "strict"] = "off"
-    exploration: float = 0.0
-    log_text: bool = False
+    affinity: Literal["off", "prefer", "strict"] = default_of("affinity")
+    exploration: float = default_of("exploration")
+    log_text: bool = default_of("log_text")
+    passes: tuple[Pass, ...] = ()
+
+    @classmethod
+    def of(cls, config: EccosConfig) -> SchedulerSettings:
+        """The settings of a config; options of the same name are taken over as they are."""
+        targets = {name: agent.quality_target for name, agent in config.agents.items()}
+        same = {each.name for each in fields(cls)} & EccosConfig.model_fields.keys()
+        return cls(
+            **{name: getattr(config, name) for name in same},
+            gather_s=config.gather_ms / 1000,
+            agent_weights={name: agent.weight for name, agent in config.agents.items()},
+            agent_targets={name: target for name, target in targets.items() if target is not None},
+            retry=RetryPolicy(max_attempts=config.max_attempts),
+        )
 
     @property
-    def waiting(self) -> Waiting:
+    def waiting(self) -> WaitLimits:
         """How long a call may wait for a busy core."""
-        return Waiting(self.max_wait_s, self.max_quality_wait_s)
+        return WaitLimits(self.max_wait_s, self.max_quality_wait_s)

@@ -85,7 +85,7 @@ def test_the_scale_of_money_does_not_matter(spread: float) -> None:
 
 
 def test_ten_thousand_calls_stay_within_the_figures_for_the_gap() -> None:
-    from eccos_aios.bench.solver_instances import solver_instance
+    from experiments.solver_instances import solver_instance
 
     problem = solver_instance("tight", 10_000, 8)
     assignment = solve(problem)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eccos_aios.assign import WAITS, AssignmentProblem, choose_cores, is_out_of_reach, solve
+from eccos_aios.assign import WAITS, AssignmentProblem, choose_cores, solve, solve_if_reachable
 
 
 @settings(max_examples=400, deadline=None)
@@ -88,7 +88,7 @@ def test_one_core_places_a_few_calls_within_its_quota() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 30), st.integers(1, 5))
-def test_what_is_out_of_reach_is_not_reached(seed: int, calls: int, cores: int) -> None:
+def test_a_target_is_given_up_only_where_it_is_out_of_reach(seed: int, calls: int, cores: int) -> None:
     rng = np.random.default_rng(seed)
     problem = AssignmentProblem(
         cost=rng.random((calls, cores)),
@@ -97,12 +97,16 @@ def test_what_is_out_of_reach_is_not_reached(seed: int, calls: int, cores: int) 
         target=float(rng.random()),
         allowed=rng.random((calls, cores)) < 0.8,
     )
-    if is_out_of_reach(problem):
-        assert not solve(problem).met
+    whole, reachable = solve(problem), solve_if_reachable(problem)
+    if reachable is None:
+        assert not whole.met
+    else:
+        assert reachable.core.tolist() == whole.core.tolist()
+        assert (reachable.cost, reachable.lower_bound) == (whole.cost, whole.lower_bound)
 
 
 def test_a_target_beyond_the_room_at_the_good_core_is_seen_to_be_out_of_reach() -> None:
     quality = np.tile([0.9, 0.5], (10, 1))
     cost = np.tile([2.0, 1.0], (10, 1))
-    assert is_out_of_reach(AssignmentProblem(cost, quality, np.array([4, 10]), 0.67))
-    assert not is_out_of_reach(AssignmentProblem(cost, quality, np.array([4, 10]), 0.66))
+    assert solve_if_reachable(AssignmentProblem(cost, quality, np.array([4, 10]), 0.67)) is None
+    assert solve_if_reachable(AssignmentProblem(cost, quality, np.array([4, 10]), 0.66)) is not None

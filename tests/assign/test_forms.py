@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix, identity, kron
 
-from eccos_aios.assign import WAITS, AssignmentProblem, solve
+from eccos_aios.assign import AssignmentProblem, solve
 
 
 def random_problem(seed: int, calls: int = 8, cores: int = 3, **fields: Any) -> AssignmentProblem:
@@ -59,17 +59,6 @@ def test_a_budget_buys_the_best_quality_it_can(seed: int, budget: float) -> None
     assert assignment.quality <= best + 1e-9 <= assignment.quality_bound + 1e-6
     one_call = 1 / len(problem.cost)
     assert assignment.quality >= best - (assignment.quality_bound - best) - one_call
-
-
-def test_a_call_with_a_floor_goes_only_where_it_is_served_so_well() -> None:
-    problem = random_problem(3, quality_floor=np.full(8, 0.7))
-    assignment = solve(problem)
-    able = (problem.quality >= 0.7).any(axis=1)
-    placed = assignment.core != WAITS
-    assert (placed <= able).all()
-    rows = np.flatnonzero(placed)
-    assert rows.size
-    assert (problem.quality[rows, assignment.core[rows]] >= 0.7).all()
 
 
 def test_a_credit_from_past_rounds_lets_a_small_round_take_the_cheap_core() -> None:

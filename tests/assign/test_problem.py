@@ -40,7 +40,6 @@ RIGHT: dict[str, Any] = {
         ("allowed", [[True, False]], "(1, 2)"),
         ("weight", [1.0, np.nan, 1.0], "nan"),
         ("weight", [1.0], "(1,)"),
-        ("quality_floor", [0.5, 0.5, 2.0], "2.0"),
         ("target_deficit", float("inf"), "inf"),
         ("budget", -1.0, "-1.0"),
         ("seconds", [1.0, -2.0], "-2.0"),

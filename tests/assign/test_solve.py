@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix, identity, kron
 
 from eccos_aios.assign import WAITS, Assignment, AssignmentProblem, solve
 from eccos_aios.assign.greedy import greedy
-from eccos_aios.assign.solver import _allowed, _instance, _score
+from eccos_aios.assign.solver import _admitted, _score
 
 
 @st.composite
@@ -45,7 +45,7 @@ def exact(
 ) -> float | None:
     """The optimum over the assignments of `rows` with each `array · x >= limit`; None where there is none."""
     calls, cores = len(rows), len(problem.quota)
-    permitted = _allowed(problem)[rows]
+    permitted = allowed_in(problem)[rows]
     result = milp(
         objective[rows].ravel(),
         integrality=np.ones(calls * cores),
@@ -60,12 +60,16 @@ def exact(
     return None if result.x is None else float(result.fun)
 
 
+def allowed_in(problem: AssignmentProblem) -> np.ndarray:
+    return np.ones(problem.cost.shape, dtype=bool) if problem.allowed is None else problem.allowed
+
+
 def most_calls(problem: AssignmentProblem) -> int:
     calls, cores = problem.cost.shape
     result = milp(
         -np.ones(calls * cores),
         integrality=np.ones(calls * cores),
-        bounds=Bounds(0.0, _allowed(problem).ravel().astype(float)),
+        bounds=Bounds(0.0, allowed_in(problem).ravel().astype(float)),
         constraints=[
             LinearConstraint(kron(identity(calls), np.ones((1, cores))), 0, 1),
             LinearConstraint(kron(np.ones((1, calls)), identity(cores)), -np.inf, problem.quota),
@@ -82,7 +86,7 @@ def check_held(problem: AssignmentProblem, assignment: Assignment) -> np.ndarray
     assert assignment.core.shape == (len(problem.cost),)
     assert ((chosen >= 0) & (chosen < cores)).all()
     assert (np.bincount(chosen, minlength=cores) <= problem.quota).all()
-    assert _allowed(problem)[rows, chosen].all()
+    assert allowed_in(problem)[rows, chosen].all()
     assert assignment.cost == pytest.approx(problem.cost[rows, chosen].sum())
     if rows.size:
         assert assignment.quality == pytest.approx(problem.quality[rows, chosen].mean())
@@ -125,11 +129,9 @@ def test_verdict_and_cost_agree_with_the_exact_optimum(problem: AssignmentProble
 @given(problems(most_calls=12))
 def test_never_dearer_than_greedy_where_greedy_meets_the_target(problem: AssignmentProblem) -> None:
     assignment = solve(problem)
-    rows = np.flatnonzero(assignment.core != WAITS)
-    if not rows.size:
+    rows, instance = _admitted(problem)
+    if instance is None:
         return
-    allowed = _allowed(problem)
-    instance = _instance(problem, allowed, rows, None)
     start = greedy(_score(instance), instance.quota)
     assert (start >= 0).all()
     if problem.quality[rows, start].sum() >= problem.target * len(rows) + problem.target_deficit:

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from eccos_aios.bench.kernel_pair import PAIR, cost_usd, pair_questions
-from eccos_aios.predict import default_predictor, query_text
+from eccos_aios.predict import HybridPredictor, query_text
 from eccos_aios.sandbox import SandboxCore
 
 
 def test_the_history_tells_on_which_questions_the_cheap_core_will_do() -> None:
     questions = pair_questions(96)
-    assert not {q.text for q in questions.learned} & {q.text for q in questions.asked}
+    assert not {q.text for q in questions.past} & {q.text for q in questions.asked}
     names = [core.name for core in PAIR]
-    predictor = default_predictor().fit(questions.history())
+    predictor = HybridPredictor().fit(questions.history())
     quality = predictor.predict([query_text(q.text) for q in questions.asked], names).quality
     easy = np.array([q.level <= PAIR[1].level for q in questions.asked])
     assert 0.3 < easy.mean() < 0.7

@@ -75,7 +75,7 @@ def test_eccos_learns_what_the_cheap_core_can_do() -> None:
     replay = replay_history(history(), CORES, 3, ["eccos", "oracle", "best-single"], targets=(0.6, 0.95))
     best = {
         (row.policy, row.quotas): row
-        for row in replay.played
+        for row in replay.outcomes
         if row.level == 0.95 or row.policy == "best-single"
     }
     eccos, single = best["eccos", False], best["best-single", False]
@@ -86,7 +86,7 @@ def test_eccos_learns_what_the_cheap_core_can_do() -> None:
 
 def test_no_policy_sends_a_call_where_nothing_is_recorded_or_breaks_a_quota() -> None:
     replay = replay_history(history(60), CORES, 3, targets=(0.9,))
-    assert {row.policy for row in replay.played} >= {
+    assert {row.policy for row in replay.outcomes} >= {
         "eccos",
         "eccos-r",
         "eccos-t",
@@ -94,7 +94,7 @@ def test_no_policy_sends_a_call_where_nothing_is_recorded_or_breaks_a_quota() ->
         "balance",
         "length",
     }
-    for row in replay.played:
+    for row in replay.outcomes:
         assert not (row.core == 2).any()
         assert np.isfinite(row.quality[row.core >= 0]).all()
         if row.quotas:
@@ -103,14 +103,14 @@ def test_no_policy_sends_a_call_where_nothing_is_recorded_or_breaks_a_quota() ->
 
 def test_same_seed_same_replay() -> None:
     first, second = (replay_history(history(30), CORES, 2, ["random", "smart"], seed=4) for _ in range(2))
-    for before, after in zip(first.played, second.played, strict=True):
+    for before, after in zip(first.outcomes, second.outcomes, strict=True):
         assert (before.core == after.core).all()
 
 
 def test_intervals_hold_the_value_and_are_paired() -> None:
     replay = replay_history(history(), CORES, 3, ["best-single", "first"], quotas=(False,))
     sample = Sample(replay)
-    means = sample.means([replay.played[0].quality, replay.played[0].quality - 0.25])
+    means = sample.means([replay.outcomes[0].quality, replay.outcomes[0].quality - 0.25])
     assert means.shape == (RESAMPLES + 1, 2)
     assert means[:, 0] - means[:, 1] == pytest.approx(np.full(RESAMPLES + 1, 0.25))
     points = results_of(replay)["points"]

@@ -60,7 +60,7 @@ def test_import_stats_export_for_machines(run: Run, source: Path, store: Path, t
         "bad_records": 0,
     }
     with HistoryStore(store) as kept:
-        kept.append_outcome(CallOutcome(call_id="c", core="small", query="q", cost_usd=0.25))
+        kept.append_outcomes([CallOutcome(call_id="c", core="small", query="q", cost_usd=0.25)])
     figures = json.loads(run("stats", store, "--json").out)
     assert (figures["records"], figures["calls"], figures["graded_calls"]) == (2, 1, 0)
     assert figures["cores"] == {
@@ -85,12 +85,12 @@ def test_what_people_read(run: Run, source: Path, store: Path, tmp_path: Path) -
     source.write_text(json.dumps({**LINE, "query": "other"}))
     assert "1 of them have other content under the same id" in run("import", store, source).out
     with HistoryStore(store) as kept:
-        kept.append_outcome(CallOutcome(call_id="c", core="a-core-of-a-long-name-" + "x" * 40, query="q"))
+        kept.append_outcomes([CallOutcome(call_id="c", core="a-core-of-a-long-name-" + "x" * 40, query="q")])
     told = run("stats", store).out
     assert "2 records; 1 calls, 0 of known" in told
     assert "0.500" in told
     assert "x" not in "".join(line[-40:] for line in told.splitlines()[2:]), "a name stands in the figures"
-    assert "1 calls stay behind" in run("export", store, "--out", tmp_path / "out.jsonl").out
+    assert "1 calls left out" in run("export", store, "--out", tmp_path / "out.jsonl").out
 
 
 def test_text_can_be_left_out(run: Run, source: Path, store: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eccos_aios.collect.grade import check_schema, expected_calls, given_calls, json_schema, tool_call
-from eccos_aios.collect.grade.schema import fits
 from eccos_aios.collect.grade.tool_call import ToolCall
+from eccos_aios.errors import MissingExtraError
 
 PERSON = {
     "type": "object",
@@ -81,15 +82,16 @@ def test_where_a_value_is_wanted_the_json_must_equal_it() -> None:
             {"a": "", "b": 1},
             {"b": ""},
         ),
+        ({"properties": {"a": True}, "unevaluatedProperties": False}, {"a": 1}, {"b": 1}),
+        ({"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "string"}]}, ["a"], [1]),
         (True, None, ...),
         (False, ..., None),
     ],
 )
 def test_the_keywords_of_a_schema(schema: Any, good: Any, bad: Any) -> None:
     check_schema(schema)
-    root = schema if isinstance(schema, dict) else {}
-    assert good is ... or fits(good, schema, root)
-    assert bad is ... or not fits(bad, schema, root)
+    assert good is ... or json_schema(json.dumps(good), schema) == 1
+    assert bad is ... or json_schema(json.dumps(bad), schema) == 0
 
 
 def test_a_schema_may_name_itself() -> None:
@@ -102,18 +104,24 @@ def test_a_schema_may_name_itself() -> None:
 @pytest.mark.parametrize(
     ("schema", "fault"),
     [
-        ({"type": "text"}, "schema.type: 'text' is no type"),
-        ({"properties": {"a": {"unevaluatedItems": False}}}, "schema.properties.a.unevaluatedItems"),
-        ({"pattern": "("}, "no regular expression"),
+        ({"type": "text"}, "schema.type: 'text' is not valid"),
+        ({"properties": {"a": {"minimum": "1"}}}, "schema.properties.a.minimum: '1' is not of type 'number'"),
+        ({"pattern": "("}, "schema.pattern: '(' is not a 'regex'"),
         ({"$ref": "#/$defs/none"}, "leads nowhere"),
-        ({"$ref": "http://example.org/schema"}, "does not start with #"),
+        ({"$ref": "http://example.org/schema"}, "must start with #"),
         ({"anyOf": []}, "schema.anyOf"),
-        ("string", "must be a mapping"),
+        ("string", "schema: 'string' is not of type"),
     ],
 )
-def test_a_schema_that_could_not_be_kept_is_refused(schema: Any, fault: str) -> None:
+def test_a_schema_that_cannot_be_used_is_refused(schema: Any, fault: str) -> None:
     with pytest.raises(ValueError, match=fault.replace("$", r"\$").replace("(", r"\(")):
         check_schema(schema)
+
+
+def test_without_jsonschema_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jsonschema.validators", None)
+    with pytest.raises(MissingExtraError, match=r"jsonschema is not installed: .*eccos-aios\[collect\]"):
+        check_schema({"type": "string"})
 
 
 @settings(deadline=None)

@@ -45,7 +45,7 @@ def store(tmp_path: Path) -> HistoryStore:
     store.extend([record("1", a=1.0, b=1.0), record("2", a=1.0)])
     for number in range(6):
         graded = 1.0 if number % 2 == 0 else None  # half of the calls nobody grades
-        store.append_outcome(CallOutcome(call_id=f"call-{number}", core="a", quality=graded))
+        store.append_outcomes([CallOutcome(call_id=f"call-{number}", core="a", quality=graded)])
     return store
 
 

@@ -152,7 +152,7 @@ def test_a_bad_element_of_an_array_is_named_with_its_position(history: Path, bad
 
 
 def test_a_core_that_stands_twice_in_a_record_is_named() -> None:
-    with pytest.raises(ValueError, match="'small' stands twice"):
+    with pytest.raises(ValueError, match="'small' occurs twice"):
         Record(
             query="q",
             outputs=(Outcome(model_name="small", quality=1), Outcome(model_name="small", quality=0)),

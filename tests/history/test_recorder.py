@@ -149,20 +149,6 @@ def test_what_could_not_be_written_to_the_end_is_counted(path: Path) -> None:
         assert writers() == []
 
 
-def test_feedback_waits_for_the_outcome_that_it_is_about(slow: SlowStore) -> None:
-    with OutcomeRecorder(slow) as recorder:
-        recorder.record(call("a"))
-        assert slow.reached.wait(30)
-        feedback = threading.Thread(target=recorder.give_quality, args=("a", 0.5), name="feedback")
-        feedback.start()
-        slow.go_on.set()
-        feedback.join(30)
-        (record,) = slow.records()
-        assert record.outputs[0].quality == 0.5
-        with pytest.raises(HistoryError, match="no finished call of this id"):
-            recorder.give_quality("nobody", 0.5)
-
-
 def test_many_threads_record_at_once_and_nothing_is_lost(path: Path) -> None:
     with HistoryStore(path) as store, OutcomeRecorder(store) as recorder:
         threads = [
@@ -245,7 +231,7 @@ def test_an_outcome_that_the_store_does_not_take_costs_no_other(
         assert recorder.faults() == []
     assert sorted(ids(store)) == sorted([*(str(n) for n in range(40) if n != 5), "afterwards"])
     assert (recorder.recorded, recorder.dropped) == (40, 2)
-    assert caplog.text.count("does not take it") == 1
+    assert caplog.text.count("the store rejects it") == 1
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("not yet"), MemoryError(), SystemExit(1)], ids=repr)
@@ -290,7 +276,7 @@ def test_what_keeps_outcomes_from_the_disk_is_said(path: Path) -> None:
         assert store.refused.wait(30)
         clock.advance_waiters(RETRY_S)
         assert recorder.faults() == [
-            f"outcomes wait for the disk since {RETRY_S:.0f} s: the store cannot be used: disk is full"
+            f"outcomes have waited for the disk for {RETRY_S:.0f} s: the store cannot be used: disk is full"
         ]
         store.mended.set()
         clock.advance_until(lambda: recorder.recorded == 1, 2 * RETRY_S)

@@ -52,7 +52,7 @@ def raw(path: Path, *statements: str) -> None:
 def test_what_was_appended_is_read_in_its_order_by_a_later_process(path: Path) -> None:
     given = [record("b"), record(None, category="sums"), record("a", tools=[{"name": "add"}])]
     with HistoryStore(path) as store:
-        assert [store.append(one) for one in given] == [True] * 3
+        assert [store.extend([one]).stored for one in given] == [1] * 3
     program = f"from eccos_aios.history import read_history; print(read_history({str(path)!r}) == {given!r})"
     program = f"from eccos_aios.history import Outcome, Record\n{program}"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "True\n"
@@ -65,10 +65,10 @@ def test_a_record_is_stored_once_by_id_or_else_by_content(store: HistoryStore) -
 
 
 def test_a_call_and_a_record_share_one_space_of_ids(store: HistoryStore) -> None:
-    store.append_outcome(call("seen", quality=1.0))
-    store.append(record("imported"))
-    assert not store.append(record("seen"))
-    assert not store.append_outcome(call("imported"))
+    store.append_outcomes([call("seen", quality=1.0)])
+    store.extend([record("imported")])
+    assert not store.extend([record("seen")]).stored
+    assert not store.append_outcomes([call("imported")])
     assert [found.id for found in store.records()] == ["imported", "seen"]
 
 
@@ -77,7 +77,7 @@ def test_a_batch_is_stored_whole_or_not_at_all(store: HistoryStore) -> None:
     with pytest.raises(HistoryError, match=r"history\.db: record: 'bad': holds what JSON cannot"):
         store.extend([*(record(str(n)) for n in range(BATCH)), record("with the bad one"), bad])
     assert store.record_count() == BATCH
-    assert store.append(record("after it"))
+    assert store.extend([record("after it")]).stored
 
 
 def test_every_field_of_an_outcome_comes_back(store: HistoryStore) -> None:
@@ -94,7 +94,7 @@ def test_every_field_of_an_outcome_comes_back(store: HistoryStore) -> None:
         quality=0.25,
     )
     bare = call("2", query="nul \0 and ✓")
-    assert [store.append_outcome(one) for one in (full, bare, full)] == [True, True, False]
+    assert [store.append_outcomes([one]) for one in (full, bare, full)] == [1, 1, 0]
     assert list(store.outcomes()) == [full, bare]
 
 
@@ -108,7 +108,7 @@ def test_only_calls_of_known_quality_become_records(store: HistoryStore) -> None
 
 
 def test_the_quality_that_is_given_last_counts(store: HistoryStore) -> None:
-    store.append_outcome(call("a", quality=1.0))
+    store.append_outcomes([call("a", quality=1.0)])
     for quality in (0.25, 0.75):
         store.give_quality("a", quality)
     (found,) = store.records()
@@ -117,7 +117,7 @@ def test_the_quality_that_is_given_last_counts(store: HistoryStore) -> None:
 
 @pytest.mark.parametrize("quality", [1.01, -0.01, float("nan"), float("inf"), True, "1", None])
 def test_a_quality_out_of_range_is_refused_by_name(store: HistoryStore, quality: Any) -> None:
-    store.append_outcome(call("a"))
+    store.append_outcomes([call("a")])
     with pytest.raises(HistoryError, match=r"quality: .*: must be a number from 0 to 1") as caught:
         store.give_quality("a", quality)
     assert caught.value.key == "quality"
@@ -126,8 +126,8 @@ def test_a_quality_out_of_range_is_refused_by_name(store: HistoryStore, quality:
 
 @pytest.mark.parametrize("identity", ["nobody", "", "\ud800", 7, "record"])
 def test_feedback_on_what_is_no_call_is_refused_by_name(store: HistoryStore, identity: Any) -> None:
-    store.append(record("record"))
-    store.append_outcome(call("a"))
+    store.extend([record("record")])
+    store.append_outcomes([call("a")])
     with pytest.raises(HistoryError) as caught:
         store.give_quality(identity, 0.5)
     assert caught.value.key == "call_id"
@@ -144,13 +144,13 @@ def test_the_latest_call_of_an_agent(store: HistoryStore) -> None:
 def test_an_outcome_takes_what_an_agent_really_sent(store: HistoryStore, field: str) -> None:
     half = "half a pair: \ud83d"
     value: Any = [{half: [half, 1]}] if field == "tools" else half
-    assert store.append_outcome(CallOutcome(**{"call_id": "1", "core": "small", field: value}))
+    assert store.append_outcomes([CallOutcome(**{"call_id": "1", "core": "small", field: value})])
     assert "half a pair: ?" in str(getattr(next(store.outcomes()), field))
 
 
 def test_tools_that_are_no_json_are_kept_as_text(store: HistoryStore) -> None:
-    store.append_outcome(
-        call("1", tools=[{"name": "add", (1, 2): {"path": Path("x"), "bound": float("inf")}}])
+    store.append_outcomes(
+        [call("1", tools=[{"name": "add", (1, 2): {"path": Path("x"), "bound": float("inf")}}])]
     )
     (found,) = store.outcomes()
     assert found.tools == [{"name": "add", "(1, 2)": {"path": "x", "bound": float("inf")}}]
@@ -169,10 +169,10 @@ def test_text_that_is_to_be_left_out_never_reaches_the_disk(path: Path) -> None:
     answer = Outcome(model_name="small", quality=0.5, output_token_length=3, prediction={"said": SECRET})
     asked = Record(id="r", query=SECRET, outputs=(answer,), tools=[{"name": SECRET}], category="sums")
     with HistoryStore(path, store_text=False, embed=lambda record: f"length:{len(record.query):04}") as store:
-        assert store.append(asked)
-        assert not store.append(asked)
-        assert not store.append(record("r", query="other"))
-        store.append_outcome(call("c", query=SECRET, tools=[{"name": SECRET}], quality=1.0))
+        assert store.extend([asked]).stored
+        assert not store.extend([asked]).stored
+        assert not store.extend([record("r", query="other")]).stored
+        store.append_outcomes([call("c", query=SECRET, tools=[{"name": SECRET}], quality=1.0)])
         store.give_quality("c", 0.5)
         on_disk = b"".join(file.read_bytes() for file in path.parent.iterdir())
         found = list(store.records())
@@ -193,7 +193,7 @@ def test_stats_sum_up_records_and_calls(store: HistoryStore) -> None:
         Outcome(model_name="small", correctness=True, output_token_length=10),
         Outcome(model_name="large", correctness=True, quality=0.25, latency_s=2.0),
     )
-    store.append(Record(query="q", outputs=outputs))
+    store.extend([Record(query="q", outputs=outputs)])
     store.append_outcomes(
         [
             call("1", cost_usd=0.5, output_token_length=30),
@@ -218,7 +218,7 @@ def test_stats_sum_up_records_and_calls(store: HistoryStore) -> None:
 
 def test_a_store_is_told_by_content_whatever_its_name(path: Path) -> None:
     with HistoryStore(path) as store:
-        store.append(record("a"))
+        store.extend([record("a")])
     assert read_history(path.rename(path.with_suffix(".sqlite"))) == [record("a")]
 
 
@@ -291,15 +291,15 @@ def test_absent_files_and_folders_are_named(tmp_path: Path) -> None:
 
 def test_a_reader_cannot_write(path: Path) -> None:
     HistoryStore(path).close()
-    with pytest.raises(HistoryError, match="was opened to be read only"):
-        HistoryStore(path, read_only=True).append(record("a"))
+    with pytest.raises(HistoryError, match="was opened read-only"):
+        HistoryStore(path, read_only=True).extend([record("a")])
 
 
 def test_a_store_in_a_folder_where_nothing_can_be_written_is_read(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with HistoryStore(path) as store:
-        store.append(record("a"))
+        store.extend([record("a")])
     monkeypatch.setattr(os, "access", lambda *where: False)
     assert read_history(path) == [record("a")]
     assert list(path.parent.iterdir()) == [path]
@@ -336,7 +336,7 @@ def test_a_store_of_version_1_is_brought_to_this_version_with_all_it_holds(
             ("q", 0.25),
         ]
         assert store.latest_call("x") == "b"
-        store.append_outcome(call("c", query_hash="00", embedding="kind:AAAA", quality=1.0))
+        store.append_outcomes([call("c", query_hash="00", embedding="kind:AAAA", quality=1.0)])
         assert [found.embedding for found in store.records()] == [None, None, None, "kind:AAAA"]
 
 
@@ -377,12 +377,12 @@ def test_a_store_whose_making_was_cut_off_is_empty_and_is_completed(
         path.write_bytes(cut_off)
     assert read_history(path) == []
     with HistoryStore(path) as store:
-        assert store.append(record("a"))
+        assert store.extend([record("a")]).stored
 
 
 def test_a_journal_that_a_killed_writer_left_is_rolled_back_also_by_a_reader(path: Path) -> None:
     with HistoryStore(path) as store:
-        store.append(record("a"))
+        store.extend([record("a")])
     raw(path, "PRAGMA journal_mode = DELETE")
     program = (
         "import os, sqlite3, sys\n"
@@ -406,7 +406,7 @@ def test_many_may_make_the_same_store_at_once(path: Path) -> None:
     def make(number: int) -> bool:
         together.wait()
         with HistoryStore(path) as store:
-            return store.append(record(str(number)))
+            return store.extend([record(str(number))]).stored
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(make, range(8)))
@@ -443,7 +443,7 @@ def test_a_reader_keeps_what_was_there_when_it_began(store: HistoryStore) -> Non
     store.extend(record(str(n)) for n in range(3))
     begun = store.records()
     assert next(begun).id == "0"
-    store.append(record("later"))
+    store.extend([record("later")])
     assert [found.id for found in begun] == ["1", "2"]
     assert store.record_count() == 4
 
@@ -451,7 +451,7 @@ def test_a_reader_keeps_what_was_there_when_it_began(store: HistoryStore) -> Non
 def test_writers_wait_for_each_other(path: Path) -> None:
     def write(writer: int) -> int:
         with HistoryStore(path) as store:
-            return sum(store.append(record(f"{writer}-{n}")) for n in range(25))
+            return sum(store.extend([record(f"{writer}-{n}")]).stored for n in range(25))
 
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(write, range(4))) == 100
@@ -465,6 +465,6 @@ def test_a_store_that_another_writer_does_not_let_go_of_says_so(
     with closing(sqlite3.connect(path, isolation_level=None)) as other, HistoryStore(path) as impatient:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(HistoryError, match="another writer has held the store"):
-            impatient.append(record("a"))
+            impatient.extend([record("a")])
         other.execute("ROLLBACK")
-        assert impatient.append(record("a"))
+        assert impatient.extend([record("a")]).stored

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import shlex
 from pathlib import Path
@@ -44,6 +45,26 @@ def test_a_sound_checkout_has_no_failure(tmp_path: Path) -> None:
     assert [finding for finding in findings if finding.level == "fail"] == []
     assert by_subject(findings)["core small"].level == "ok"
     assert by_subject(findings)["history"].remedy  # there is none: said, with what to do
+
+
+def test_without_httpx_a_core_is_not_checked_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "httpx" else find_spec(name)
+    )
+    finding = by_subject(diagnose(checkout(tmp_path, config("http://127.0.0.1:9"))))["core small"]
+    assert finding.level == "warn"
+    assert "not checked: httpx is not installed: pip install 'eccos-aios[collect]'" in finding.message
+
+
+def test_a_core_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path) -> None:
+    findings = diagnose(checkout(tmp_path, config("http://me:swordfish@127.0.0.1:9/v1")))
+    finding = by_subject(findings)["core small"]
+    assert finding.level == "fail"
+    assert "127.0.0.1:9/v1/models cannot be reached: connection failed" in finding.message
+    assert "swordfish" not in finding.message
 
 
 def section(history: str, **more: Any) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def test_quotas_hold_under_load(kernel: EmbeddedKernel, cores: list[SandboxCore]
     assert all(core.max_in_flight <= 2 for core in cores)
 
 
-def test_a_successor_carries_on_and_stopping_the_first_stops_it(
+def test_the_scheduler_of_a_refresh_takes_over_and_stopping_the_first_stops_it(
     cores: list[SandboxCore], config: EccosConfig
 ) -> None:
     before = set(threading.enumerate())
@@ -215,7 +215,7 @@ def test_a_successor_carries_on_and_stopping_the_first_stops_it(
             first.get_tool_syscall,
             config=config,
             response=error_response,
-            predecessor=first,
+            service=first.service,
         )
         second.start()
         readers = [thread.name for thread in threading.enumerate() if thread.name.startswith("eccos-process")]
@@ -224,7 +224,7 @@ def test_a_successor_carries_on_and_stopping_the_first_stops_it(
         assert waiting.result(WAIT_S)["response"].error is None
         assert ask(kernel, HARD).error is None
         first.stop()
-        assert second.stopped
+        assert second.service.stopped
         first.refuse_queued()
         assert [t for t in set(threading.enumerate()) - before if t.name.startswith("eccos-")] == []
 
@@ -255,7 +255,7 @@ def test_a_call_that_waits_goes_with_its_client(
     scheduler: Any = kernel.scheduler
     named = LLMQuery(messages=[{"role": "user", "content": EASY}], llms=[{"name": "small"}])
     asked = [kernel.query("agent", named) for _ in range(5)]
-    while scheduler.clockwork.pending < 3 or cores[0].requests < 2:
+    while scheduler.service.scheduler.pending < 3 or cores[0].requests < 2:
         assert not any(each.done() for each in asked)
     client.leave()
     gone = [each for each in asked if each.result(WAIT_S)["response"].error]

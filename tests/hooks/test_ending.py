@@ -31,17 +31,13 @@ def stop():
     say("stopped")
     ended.set()
 
-class Clockwork:
-    def stop(self):
-        say("answered")
-
 def by_server(number, frame):
     say("server has it")
 
 signal.signal(signal.SIGTERM, by_server)
 signal.signal(signal.SIGINT, by_server)
 ending.SLACK_S = 0.2
-scheduler = SimpleNamespace(clockwork=Clockwork(), stop=stop, config=SimpleNamespace(grace_s={grace_s}))
+scheduler = SimpleNamespace(stop=stop, config=SimpleNamespace(grace_s={grace_s}))
 ending.ACTIVE = SimpleNamespace(ours={ours})
 watched = ending.Ending(lambda: say("begun"))
 watched.watch()
@@ -78,7 +74,7 @@ def test_a_signal_begins_the_stop_and_reaches_the_server(number: str) -> None:
     assert done.returncode == 0, done.stderr
     told = done.stdout.split("\n")
     assert told.count("server has it") == 2
-    assert [line for line in told if line != "server has it"] == ["begun", "answered", "stopped", "ends", ""]
+    assert [line for line in told if line != "server has it"] == ["begun", "stopped", "ends", ""]
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
@@ -95,8 +91,7 @@ def test_without_a_scheduler_of_ours_the_server_alone_has_the_signal() -> None:
 
 def test_a_server_that_ends_by_itself_stops_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = threading.Event()
-    clockwork = SimpleNamespace(stop=lambda: None)
-    ours = SimpleNamespace(clockwork=clockwork, stop=stopped.set, config=SimpleNamespace(grace_s=0.0))
+    ours = SimpleNamespace(stop=stopped.set, config=SimpleNamespace(grace_s=0.0))
     monkeypatch.setattr(ending, "ACTIVE", SimpleNamespace(ours=ours))
     handlers = [signal.getsignal(number) for number in ending.SIGNALS]
     watched = Ending(lambda: None)
@@ -109,7 +104,7 @@ def test_a_server_that_ends_by_itself_stops_the_scheduler(monkeypatch: pytest.Mo
 
 
 def test_a_stop_that_fails_is_an_end_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "ACTIVE", SimpleNamespace(ours=SimpleNamespace(config=None, clockwork=None)))
+    monkeypatch.setattr(ending, "ACTIVE", SimpleNamespace(ours=SimpleNamespace(config=None)))
     watched = Ending(lambda: None)
     watched.watch()
     watched.begin()

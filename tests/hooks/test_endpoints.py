@@ -34,13 +34,13 @@ class Decided:
 
 
 class Scheduled:
-    """As EccosScheduler, as far as the endpoints ask it."""
+    """As EccosScheduler and its service, as far as the endpoints use them."""
 
     def __init__(self, config: EccosConfig) -> None:
         self.config = config
         self.told: dict[str, Any] = {"healthy": True, "reasons": []}
         self.listed: list[Decided] = [Decided(n, "agent", 0.5) for n in range(200)]
-        self.clockwork = SimpleNamespace(decisions=lambda: self.listed)
+        self.scheduler = SimpleNamespace(decisions=lambda: self.listed)
         self.fault: Exception | None = None
         self.graded: list[dict[str, Any]] = []
 
@@ -67,7 +67,7 @@ def config(tmp_path: Path) -> EccosConfig:
 @pytest.fixture
 def seated(config: EccosConfig, monkeypatch: pytest.MonkeyPatch) -> Scheduled:
     scheduled = Scheduled(config)
-    monkeypatch.setattr(endpoints, "ACTIVE", SimpleNamespace(ours=scheduled, shadow=None))
+    monkeypatch.setattr(endpoints, "ACTIVE", SimpleNamespace(ours=scheduled, service=scheduled, shadow=None))
     return scheduled
 
 

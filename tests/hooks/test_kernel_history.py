@@ -51,13 +51,19 @@ def kernel_of(cores: list[SandboxCore], config: EccosConfig) -> EmbeddedKernel:
     return EmbeddedKernel(cores, make, query_threads=32)
 
 
-def successor(kernel: EmbeddedKernel, config: EccosConfig) -> EccosScheduler:
-    """What a refresh puts in the running scheduler's place."""
+def refresh(kernel: EmbeddedKernel, config: EccosConfig) -> EccosScheduler:
+    """The scheduler that a refresh makes, which takes over the running one's service."""
     first: Any = kernel.scheduler
     managers = (kernel.memory_manager, kernel.storage_manager, kernel.tool_manager)
     queues = [getattr(first, f"get_{kind}_syscall") for kind in ("llm", "memory", "storage", "tool")]
     following = EccosScheduler(
-        kernel.llm, *managers, "console", *queues, config=config, response=error_response, predecessor=first
+        kernel.llm,
+        *managers,
+        "console",
+        *queues,
+        config=config,
+        response=error_response,
+        service=first.service,
     )
     following.start()
     return following
@@ -87,7 +93,7 @@ def test_a_finished_call_is_in_the_store(cores: list[SandboxCore], config: Eccos
         scheduler: Any = kernel.scheduler
         assert ask(kernel, "how many cores?", agent="asker").error is None
         assert ask(kernel, "and named?", agent="other", llms=[{"name": "large"}]).error is None
-        decisions = [decision.id for decision in scheduler.clockwork.decisions()]
+        decisions = [decision.id for decision in scheduler.service.scheduler.decisions()]
     first, second = stored(config)
     assert [second.call_id, first.call_id] == decisions
     assert (first.core, first.agent, first.query, first.error) == ("small", "asker", "how many cores?", None)
@@ -121,7 +127,7 @@ def test_a_call_that_is_cut_off_by_the_stop_has_an_outcome_too(
     cores[0].fail("hang")
     with kernel_of(cores, config) as kernel:
         waiting = kernel.query("agent", LLMQuery(messages=[{"role": "user", "content": "hello?"}]))
-        while not kernel.scheduler.clockwork.decisions():  # type: ignore[attr-defined]
+        while not kernel.scheduler.service.scheduler.decisions():  # type: ignore[attr-defined]
             assert not waiting.done()
         kernel.scheduler.stop()
         assert waiting.result(WAIT_S)["response"].status_code == 503
@@ -150,9 +156,9 @@ def test_feedback_right_after_the_answer_is_in_the_store(
         for number in range(20):
             ask(kernel, f"question {number}", agent=f"agent-{number}")
             assert scheduler.give_quality(number / 20, agent=f"agent-{number}")
-        by_id = scheduler.clockwork.decisions()[0].id
+        by_id = scheduler.service.scheduler.decisions()[0].id
         assert scheduler.give_quality(0.25, call=by_id) == by_id
-        newest = scheduler.clockwork.decisions()[1]
+        newest = scheduler.service.scheduler.decisions()[1]
         assert scheduler.give_quality(0.75, call=newest.call) == newest.id
         qualities = {record.query: record.outputs[0].quality for record in records(config)}
     expected = {f"question {number}": number / 20 for number in range(18)}
@@ -186,14 +192,14 @@ def test_feedback_reaches_the_debt_and_whoever_learns_once_for_each_call(
     with kernel_of(cores, config) as kernel:
         scheduler: Any = kernel.scheduler
         ask(kernel, "what is it worth?")
-        (decision,) = scheduler.clockwork.decisions()
+        (decision,) = scheduler.service.scheduler.decisions()
         scheduler.give_quality(0.2, call=decision.id)
         owed = scheduler.status()["quality_owed"]
         scheduler.give_quality(0.2, agent="agent")
         assert scheduler.status()["quality_owed"] == owed
         scheduler.give_quality(0.3, call=decision.call)
         assert scheduler.status()["quality_owed"] == pytest.approx(owed - 0.1)
-        assert scheduler.clockwork.decisions()[0].quality == 0.3
+        assert scheduler.service.scheduler.decisions()[0].quality == 0.3
     assert [(record.id, record.query) for record in known] == [(decision.id, "what is it worth?")] * 3
     assert [record.outputs[0].quality for record in known] == [0.2, 0.2, 0.3]
     assert known[0].outputs[0].model_name == decision.core
@@ -204,10 +210,10 @@ def test_feedback_on_a_call_in_flight_is_refused(cores: list[SandboxCore], confi
     with kernel_of(cores, config) as kernel:
         scheduler: Any = kernel.scheduler
         waiting = kernel.query("agent", LLMQuery(messages=[{"role": "user", "content": "hello?"}]))
-        while not scheduler.clockwork.decisions():
+        while not scheduler.service.scheduler.decisions():
             assert not waiting.done()
         with pytest.raises(UnknownCallError, match="no finished call"):
-            scheduler.give_quality(0.5, call=scheduler.clockwork.decisions()[0].call)
+            scheduler.give_quality(0.5, call=scheduler.service.scheduler.decisions()[0].call)
         cores[0].heal()
         assert waiting.result(WAIT_S)["response"].error is None
 
@@ -238,7 +244,7 @@ def test_a_refresh_under_load_loses_no_outcome(
         ]
         for number, refreshed in enumerate((changed, config, changed)):
             answers[number * CALLS // 4].result(WAIT_S)
-            kernel.scheduler = successor(kernel, refreshed)
+            kernel.scheduler = refresh(kernel, refreshed)
             assert len(writers()) == 1
         assert {answer.result(WAIT_S).error for answer in answers} == {None}
         first.stop()
@@ -253,12 +259,12 @@ def test_feedback_is_learned_at_once(cores: list[SandboxCore], config: EccosConf
     with kernel_of(cores, config) as kernel:
         scheduler: Any = kernel.scheduler
         calls = [query_text(f"question {number} of arithmetic") for number in range(4)]
-        before = scheduler.clockwork.predictor.predict(calls, ["small"]).quality
+        before = scheduler.service.scheduler.predictor.predict(calls, ["small"]).quality
         for number in range(8):
             ask(kernel, f"question {number} of arithmetic", agent="asker", llms=[{"name": "small"}])
             scheduler.give_quality(0.0, agent="asker")
-        assert scheduler._learning.settle(WAIT_S)
-        assert (scheduler.clockwork.predictor.predict(calls, ["small"]).quality < before - 0.1).all()
+        assert scheduler.service.learner.settle(WAIT_S)
+        assert (scheduler.service.scheduler.predictor.predict(calls, ["small"]).quality < before - 0.1).all()
         assert scheduler.status()["learning"]["learned"] == 8
     assert not any(thread.name == "eccos-learner" for thread in threading.enumerate())
 
@@ -269,28 +275,28 @@ def test_sixty_grades_of_one_call_count_once_also_over_restarts(
     call = [query_text("something else altogether")]
 
     def quality_of(scheduler: Any) -> float:
-        return float(scheduler.clockwork.predictor.predict(call, ["small"]).quality[0, 0])
+        return float(scheduler.service.scheduler.predictor.predict(call, ["small"]).quality[0, 0])
 
     with kernel_of(cores, config) as kernel:
         scheduler: Any = kernel.scheduler
         for number in range(12):
             ask(kernel, f"question {number} of arithmetic", agent="asker", llms=[{"name": "small"}])
             scheduler.give_quality(1.0, agent="asker")
-        assert scheduler._learning.settle(WAIT_S)
+        assert scheduler.service.learner.settle(WAIT_S)
         good, owed = quality_of(scheduler), scheduler.status()["quality_owed"]
-        victim = scheduler.clockwork.decisions()[0].id
+        victim = scheduler.service.scheduler.decisions()[0].id
         scheduler.give_quality(0.0, call=victim)
-        assert scheduler._learning.settle(WAIT_S)
+        assert scheduler.service.learner.settle(WAIT_S)
         once, owed_once = quality_of(scheduler), scheduler.status()["quality_owed"]
         for _ in range(60):
             scheduler.give_quality(0.0, call=victim)
-        assert scheduler._learning.settle(WAIT_S)
+        assert scheduler.service.learner.settle(WAIT_S)
         assert quality_of(scheduler) == pytest.approx(once, abs=1e-6)
         assert once > good - 0.2
         assert scheduler.status()["quality_owed"] == owed_once
         assert scheduler.status()["learning"]["learned"] == 12
         scheduler.give_quality(1.0, call=victim)
-        assert scheduler._learning.settle(WAIT_S)
+        assert scheduler.service.learner.settle(WAIT_S)
         assert quality_of(scheduler) == pytest.approx(good, abs=1e-6)
         assert scheduler.status()["quality_owed"] == owed
         scheduler.give_quality(0.0, call=victim)
@@ -318,8 +324,7 @@ def test_a_writer_that_is_poisoned_goes_on_and_says_nothing_is_wrong(
         for text in ("before", "poison", "after"):
             assert ask(kernel, text).error is None
         scheduler.give_quality(0.5, agent="agent")
-        assert (scheduler._history.alive, scheduler._history.faults()) == (True, [])
-        assert scheduler._learning.faults() == []
+        assert scheduler.health()["healthy"]
         assert scheduler.status()["history"] == {"path": "history.db", "recorded": 2, "dropped": 1}
     assert [outcome.query for outcome in stored(config)] == ["before", "after"]
 
@@ -329,12 +334,12 @@ def test_a_refresh_learns_anew_only_from_another_history(
 ) -> None:
     with kernel_of(cores, config) as kernel:
         scheduler: Any = kernel.scheduler
-        learned = scheduler.clockwork.predictor
-        kernel.scheduler = successor(kernel, config.model_copy(update={"max_wait_s": 0.5}))
-        assert scheduler.clockwork.predictor is learned
+        learned = scheduler.service.scheduler.predictor
+        kernel.scheduler = refresh(kernel, config.model_copy(update={"max_wait_s": 0.5}))
+        assert scheduler.service.scheduler.predictor is learned
         other = config.manifest.parent / "other.db"
-        kernel.scheduler = successor(kernel, config.model_copy(update={"history": other}))
-        assert scheduler.clockwork.predictor is not learned
+        kernel.scheduler = refresh(kernel, config.model_copy(update={"history": other}))
+        assert scheduler.service.scheduler.predictor is not learned
 
 
 def test_a_kernel_that_starts_again_after_a_stop_goes_on_writing(
@@ -345,7 +350,7 @@ def test_a_kernel_that_starts_again_after_a_stop_goes_on_writing(
         stopped: Any = kernel.scheduler
         stopped.stop()
         assert writers() == []
-        kernel.scheduler = successor(kernel, config)
+        kernel.scheduler = refresh(kernel, config)
         ask(kernel, "after")
         stopped.stop()  # AIOS may stop a scheduler that it has stopped before
         ask(kernel, "after that")
@@ -373,7 +378,7 @@ def test_a_store_that_cannot_be_written_costs_outcomes_and_no_call(
             scheduler.give_quality(0.5, agent="agent")
         assert scheduler.status()["history"]["dropped"] >= 6
     assert scheduler.status()["history"] == {"path": "history.db", "recorded": 0, "dropped": 10}
-    assert caplog.text.count("an outcome is not kept") == 1
+    assert caplog.text.count("an outcome is not stored") == 1
 
 
 def test_an_outcome_that_cannot_be_made_costs_no_call(
@@ -406,7 +411,7 @@ def test_a_history_that_is_only_read_is_said_to_be(
     with kernel_of(cores, config.model_copy(update={"history": history})) as kernel:
         ask(kernel, "hello")
         assert kernel.scheduler.status()["history"] == {"recorded": 0, "dropped": 0}  # type: ignore[attr-defined]
-    assert caplog.text.count("what this kernel sees is not kept") == 1
+    assert caplog.text.count("this kernel's outcomes are not stored") == 1
     assert history.read_text() == ""
 
 

@@ -56,7 +56,9 @@ def outcome(query: LLMQuery, result: CallResult) -> CallOutcome:
 
 
 def answered(message: str, reported: Usage | None = None) -> CallResult:
-    return CallResult("small", Answer(LLMResponse(response_message=message), reported), service_s=0.5)
+    return CallResult(
+        "small", Answer(LLMResponse(finished=True, response_message=message), reported), service_s=0.5
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,12 @@ def test_what_is_kept_gives_stage_1_the_same_text_again(messages: Any, tools: An
     assert query_text(kept.query, kept.tools).text == call.text.text
 
 
+def test_a_call_whose_time_slice_is_over_has_no_outcome_yet() -> None:
+    half = Answer(LLMResponse(response_message="half", finished=False))
+    call = call_of(LLMQuery(messages=[user("x")]))
+    assert outcome_of(call, CallResult("small", half), CORE, finished_s=7.0) is None
+
+
 def test_tokens_that_nobody_reported_are_counted_and_marked() -> None:
     kept = outcome(LLMQuery(messages=[user("x" * 40)]), answered("y" * 10))
     assert (kept.input_token_length, kept.output_token_length, kept.token_source) == (11, 4, "counted")
@@ -108,7 +116,7 @@ def test_tokens_that_nobody_reported_are_counted_and_marked() -> None:
 
 
 def test_the_tokens_of_a_tool_call_count() -> None:
-    response = LLMResponse(tool_calls=[{"name": "lookup", "parameters": {"word": "core"}}])
+    response = LLMResponse(finished=True, tool_calls=[{"name": "lookup", "parameters": {"word": "core"}}])
     kept = outcome(LLMQuery(messages=[user("x")]), CallResult("small", Answer(response)))
     assert kept.output_token_length is not None
     assert kept.output_token_length > 5
@@ -125,17 +133,26 @@ def test_tokens_of_the_provider_count_and_cost() -> None:
     [
         (CallResult("small", error=CallTimeoutError("secret"), failed=True), "CallTimeoutError"),
         (CallResult("small", error=TimeoutError("secret"), failed=True), "TimeoutError"),
-        (CallResult("small", Answer(LLMResponse(error="secret", status_code=503)), failed=True), "http_503"),
+        (
+            CallResult(
+                "small", Answer(LLMResponse(finished=True, error="secret", status_code=503)), failed=True
+            ),
+            "http_503",
+        ),
         (
             CallResult(
                 "small",
-                Answer(LLMResponse(error="Tool call decoding error: x", status_code=500)),
+                Answer(LLMResponse(finished=True, error="Tool call decoding error: x", status_code=500)),
                 failed=True,
             ),
             "undecoded",
         ),
         (
-            CallResult("small", Answer(LLMResponse(error="Warning: odd", status_code=200)), failed=True),
+            CallResult(
+                "small",
+                Answer(LLMResponse(finished=True, error="Warning: odd", status_code=200)),
+                failed=True,
+            ),
             "undecoded",
         ),
     ],
@@ -212,21 +229,27 @@ def test_what_a_client_raises_tells_more_than_what_aios_says_of_it(monkeypatch: 
     litellm, attempt = client(monkeypatch, completion), Attempt("core")
     with attempt.current(), pytest.raises(ConnectionError):
         litellm.completion()
-    as_aios_says = LLMResponse(error="API Error from model 'core'.", status_code=502)
+    as_aios_says = LLMResponse(finished=True, error="API Error from model 'core'.", status_code=502)
     assert attempt_outcome(attempt, as_aios_says, with_tools=False).kind is OutcomeKind.CALL_AT_FAULT
 
 
 @pytest.mark.parametrize(
     ("response", "kind"),
     [
-        (LLMResponse(response_message="yes"), OutcomeKind.ANSWERED),
-        (LLMResponse(response_message=" "), OutcomeKind.NO_ANSWER),
-        (LLMResponse(error="Authentication Error", status_code=401), OutcomeKind.CORE_REFUSES),
-        (LLMResponse(error="Rate Limit Exceeded", status_code=429), OutcomeKind.CORE_BUSY),
-        (LLMResponse(error="Request Timed Out", status_code=408), OutcomeKind.CORE_SILENT),
-        (LLMResponse(error="Connection Error", status_code=503), OutcomeKind.CORE_FAILS),
-        (LLMResponse(error="must contain messages", status_code=400), OutcomeKind.CALL_AT_FAULT),
-        (LLMResponse(error="Tool call decoding error: x", status_code=500), OutcomeKind.CORE_UNFIT),
+        (LLMResponse(finished=True, response_message="yes"), OutcomeKind.ANSWERED),
+        (LLMResponse(finished=True, response_message=" "), OutcomeKind.NO_ANSWER),
+        (LLMResponse(finished=True, error="Authentication Error", status_code=401), OutcomeKind.CORE_REFUSES),
+        (LLMResponse(finished=True, error="Rate Limit Exceeded", status_code=429), OutcomeKind.CORE_BUSY),
+        (LLMResponse(finished=True, error="Request Timed Out", status_code=408), OutcomeKind.CORE_SILENT),
+        (LLMResponse(finished=True, error="Connection Error", status_code=503), OutcomeKind.CORE_FAILS),
+        (
+            LLMResponse(finished=True, error="must contain messages", status_code=400),
+            OutcomeKind.CALL_AT_FAULT,
+        ),
+        (
+            LLMResponse(finished=True, error="Tool call decoding error: x", status_code=500),
+            OutcomeKind.CORE_UNFIT,
+        ),
     ],
 )
 def test_where_no_client_was_seen_aios_words_have_to_do(response: Any, kind: OutcomeKind) -> None:

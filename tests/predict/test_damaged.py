@@ -8,7 +8,7 @@ import random
 import shutil
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,25 @@ import pytest
 from eccos_aios.errors import HistoryError
 from eccos_aios.history import Record
 from eccos_aios.predict import (
+    Embedder,
     HybridPredictor,
-    MiniLmEmbedder,
+    PredictorSpec,
     RetrievalPredictor,
     TfidfEmbedder,
     TrainedPredictor,
+    fitted_predictor,
     load_predictor,
     query_text,
     save_predictor,
 )
 from eccos_aios.predict import persistence as room
-from eccos_aios.predict.persistence import _fitted
 
 CALLS = [query_text("prove the lemma"), query_text("a poem"), query_text("")]
 MOST_MEMORY = 64 * 2**20
 Members = dict[str, bytes]
 
 
-def make() -> HybridPredictor:
-    return HybridPredictor(TfidfEmbedder(12))
+SPEC = PredictorSpec(embedder="tfidf", embedder_options={"dimensions": 12})
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         query = f"{topics[number % 2]}, number {number}"
         records.append({"query": query, "category": topics[number % 2], "outputs": outputs})
     history.write_text("\n".join(map(json.dumps, records)) + "\n")
-    _fitted(history, lambda path: [Record.model_validate(each) for each in records], make, 0.8)
+    fitted_predictor(history, SPEC, lambda path: [Record.model_validate(each) for each in records])
     assert cache_of(history).exists()
     return history
 
@@ -86,7 +86,7 @@ def loaded(history: Path) -> Any | None:
     try:
         before = cache_of(history).read_bytes()
         tracemalloc.reset_peak()
-        found = _fitted(history, read, make, 0.8).predictor
+        found = fitted_predictor(history, SPEC, read).predictor
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -291,9 +291,9 @@ def edited(tree: dict[str, Any], place: str, **fields: Any) -> None:
 @pytest.mark.parametrize(
     ("place", "fields"),
     [
-        ("", {"keep_": 1e400}),
-        ("", {"keep_": "0.5"}),
-        ("", {"keep_": None}),
+        ("", {"shrinkage_": 1e400}),
+        ("", {"shrinkage_": "0.5"}),
+        ("", {"shrinkage_": None}),
         ("", {"predict": 5}),
         ("", {"retrieval": {"same": "predictor.embedder"}}),
         ("", {"embedder_": {"same": "predictor.retrieval"}}),
@@ -323,7 +323,7 @@ def test_a_tree_of_another_form_is_fitted_anew(history: Path, place: str, fields
 @pytest.mark.parametrize("nested", [5_000, 100_000])
 def test_a_tree_that_is_deep_is_fitted_anew(history: Path, nested: int) -> None:
     content = members(cache_of(history))
-    text = json.dumps(head(content)).replace('"keep_": ', '"keep_": ' + '{"tuple": [' * nested)
+    text = json.dumps(head(content)).replace('"shrinkage_": ', '"shrinkage_": ' + '{"tuple": [' * nested)
     raw = np.frombuffer(text.encode(), dtype=np.uint8)
     write(cache_of(history), {**content, "head.npy": npy(raw)})
     assert loaded(history) is None
@@ -382,14 +382,20 @@ def test_what_is_fitted_has_the_form_that_is_asked(
 def test_a_history_without_texts_too(two_topics: list[Record], tmp_path: Path) -> None:
     from eccos_aios.predict import embedding_of
 
-    fitted = make().fit([record.without_text(embedding_of) for record in two_topics])
+    fitted = SPEC.make().fit([record.without_text(embedding_of) for record in two_topics])
     save_predictor(fitted, tmp_path / "p.npz")
     assert (answers(load_predictor(tmp_path / "p.npz")) == answers(fitted)).all()
 
 
 def test_an_embedder_that_failed_too(two_topics: list[Record], tmp_path: Path) -> None:
-    # sentence-transformers or its model is not there
-    fitted = HybridPredictor(MiniLmEmbedder(str(tmp_path / "no-model"))).fit(two_topics[:20])
+    class Broken(Embedder):
+        def fit(self, texts: Sequence[str]) -> Broken:
+            raise OSError("the model is not there")
+
+        def transform(self, texts: Sequence[str]) -> Any:
+            raise AssertionError
+
+    fitted = HybridPredictor(Broken()).fit(two_topics[:20])
     save_predictor(fitted, tmp_path / "p.npz")
     assert (answers(load_predictor(tmp_path / "p.npz")) == answers(fitted)).all()
 
@@ -416,7 +422,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _ in range(400)
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eccos_aios.predict.sample.SAMPLE", 200)
+        patch.setattr("eccos_aios.predict.dataset.SAMPLE", 200)
         patch.setattr("eccos_aios.predict.retrieval.EXACT_UP_TO", 300)
         fitted = RetrievalPredictor(embedder=TfidfEmbedder(8)).fit(records)
     assert fitted.approximate_ is not None

@@ -18,10 +18,6 @@ def test_cost_is_tokens_times_the_price_per_million() -> None:
     assert ESTIMATES.cost(CORES).tolist() == [[2.0, 20.0]]
 
 
-def test_a_cached_prefix_is_not_charged() -> None:
-    assert ESTIMATES.cost(CORES, cached_share=np.array([[0.5, 0.25]])).tolist() == [[1.5, 15.0]]
-
-
 def test_a_core_of_unknown_price_is_never_the_cheapest() -> None:
     unknown = Core(name="nobody knows")
     assert prices_of([*CORES, unknown]).tolist() == [[1, 10, 10], [2, 20, 20]]

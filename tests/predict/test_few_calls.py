@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from eccos_aios.history import Record
 from eccos_aios.predict import HybridPredictor, TfidfEmbedder, query_text
-from eccos_aios.predict.embedders.base import FEW_TEXTS
+from eccos_aios.predict.blas import FEW_ROWS, product
+from eccos_aios.predict.embedders.tfidf import FEW_TEXTS
 from eccos_aios.predict.terms import BUCKETS, count_terms, few_buckets
-from eccos_aios.predict.threads import FEW_ROWS, product
 
 TOOL = {"function": {"name": "rhyme", "description": "Finds words for a poem", "parameters": {}}}
 QUERIES = ["prove the lemma with oak 7", "", "write a poem about elm and yew", "天气 17", "zzz unheard of"]

@@ -10,25 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments.history_records import CORES, GeneratedHistory
 
-from eccos_aios.bench.history_records import CORES, GeneratedHistory
 from eccos_aios.core import Core
 from eccos_aios.errors import HistoryError
 from eccos_aios.explain import explain
 from eccos_aios.history import CallOutcome, HistoryStore, Outcome, Record
 from eccos_aios.predict import (
     HybridPredictor,
+    PredictorSpec,
     RetrievalPredictor,
     TfidfEmbedder,
-    cached_predictor,
     fitted_predictor,
     load_predictor,
     query_text,
     record_text,
 )
-from eccos_aios.predict.dataset import outcomes_of
+from eccos_aios.predict.dataset import LEAST_OF_CORE, outcomes_of, sample_of
 from eccos_aios.predict.features import embed_calls
-from eccos_aios.predict.sample import LEAST_OF_CORE, sample_of
 
 RECORDS = 1_500
 GENERATED = GeneratedHistory(RECORDS)
@@ -38,7 +37,7 @@ CALLS = [record_text(record) for record in GENERATED.unseen(64)]
 
 @pytest.fixture(autouse=True)
 def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eccos_aios.predict.sample.SAMPLE", 420)
+    monkeypatch.setattr("eccos_aios.predict.dataset.SAMPLE", 420)
     monkeypatch.setattr("eccos_aios.predict.retrieval.EXACT_UP_TO", 1_000)
     monkeypatch.setattr("eccos_aios.predict.retrieval.CHUNK", 512)
     monkeypatch.setattr("eccos_aios.predict.approximate.SCANNED", 500)
@@ -71,8 +70,11 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return lengths
 
 
+# With few dimensions, so that a fit takes no time.
+NARROW = PredictorSpec("retrieval", embedder="tfidf", embedder_options={"dimensions": 24})
+
+
 def narrow() -> RetrievalPredictor:
-    """With few dimensions, so that a fit takes no time."""
     return RetrievalPredictor(embedder=TfidfEmbedder(24))
 
 
@@ -125,10 +127,8 @@ def test_no_core_is_missing_from_a_sample_and_its_order_is_the_historys() -> Non
 
 
 def test_an_opened_predictor_says_what_the_fitted_one_said_and_shows_the_records(path: Path) -> None:
-    def make() -> HybridPredictor:
-        return HybridPredictor(TfidfEmbedder(24))
-
-    fitted, opened = (fitted_predictor(path, make=make) for _ in range(2))
+    spec = PredictorSpec(embedder="tfidf", embedder_options={"dimensions": 24})
+    fitted, opened = (fitted_predictor(path, spec) for _ in range(2))
     assert opened.predictor is not fitted.predictor
     for before, after in zip(
         vars(fitted.predictor.predict(CALLS, [*CORES, "unknown"])).values(),
@@ -147,51 +147,39 @@ def test_an_opened_predictor_says_what_the_fitted_one_said_and_shows_the_records
 
 
 def test_a_cache_holds_for_later_marks_and_tells_what_came_since(fits: list[int], path: Path) -> None:
-    first = fitted_predictor(path, make=narrow)
+    first = fitted_predictor(path, NARROW)
     later = Record(id="later", query="q", outputs=(Outcome(model_name="core-1", quality=1.0),))
     with HistoryStore(path) as store:
-        store.append(later)
-        store.append_outcome(CallOutcome(call_id="call", core="core-2", query="q"))
+        store.extend([later])
+        store.append_outcomes([CallOutcome(call_id="call", core="core-2", query="q")])
         store.give_quality("call", 0.5)
-        again = fitted_predictor(path, make=narrow)
+        again = fitted_predictor(path, NARROW)
         assert (fits, again.mark) == ([RECORDS], first.mark)
         assert again.mark is not None
         assert [record.id for record in store.records_since(again.mark)] == ["later", "call"]
         store.extend(islice(GeneratedHistory(RECORDS // 3, seed=1), RECORDS // 3))
         store.extend(later.model_copy(update={"id": f"n{number}"}) for number in range(RECORDS // 2))
-        renewed = fitted_predictor(path, make=narrow)
+        renewed = fitted_predictor(path, NARROW)
         assert len(fits) == 2
         assert renewed.mark == store.mark()
-
-
-def test_the_simple_form_is_fitted_on_everything(fits: list[int], path: Path) -> None:
-    for _ in range(2):
-        cached_predictor(path, make=narrow)
-    assert len(fits) == 1
-    with HistoryStore(path) as store:
-        store.append(Record(query="q", outputs=(Outcome(model_name="late", quality=1.0),)))
-    predictor = cached_predictor(path, make=narrow)
-    assert len(fits) == 2
-    assert isinstance(predictor, RetrievalPredictor)
-    assert "late" in predictor.cores_
 
 
 def test_a_cache_of_another_past_is_not_used(fits: list[int], path: Path, tmp_path: Path) -> None:
     shutil.copy(path, tmp_path / "older.db")
     with HistoryStore(path) as store:
-        store.append(Record(id="x", query="q", outputs=(Outcome(model_name="core-1", quality=1.0),)))
-    fitted_predictor(path, make=narrow)
+        store.extend([Record(id="x", query="q", outputs=(Outcome(model_name="core-1", quality=1.0),))])
+    fitted_predictor(path, NARROW)
     for part in ("", "-wal", "-shm"):
         path.with_name(path.name + part).unlink(missing_ok=True)
     shutil.copy(tmp_path / "older.db", path)
-    fitted_predictor(path, make=narrow)
+    fitted_predictor(path, NARROW)
     assert len(fits) == 2
 
 
 @pytest.mark.parametrize("part", ["predictor.deviation_.npy", "predictor.approximate_"])
 @pytest.mark.parametrize("where", [100, -1])
 def test_a_broken_cache_is_fitted_anew(fits: list[int], path: Path, part: str, where: int) -> None:
-    fitted_predictor(path, make=narrow)
+    fitted_predictor(path, NARROW)
     cache = path.with_name("h.db.predictor.npz")
     with zipfile.ZipFile(cache) as file:
         member = file.getinfo(part)
@@ -201,7 +189,7 @@ def test_a_broken_cache_is_fitted_anew(fits: list[int], path: Path, part: str, w
     cache.write_bytes(content)
     with pytest.raises(HistoryError, match=r"h\.db\.predictor\.npz: is not a saved predictor"):
         load_predictor(cache)
-    fitted_predictor(path, make=narrow)
+    fitted_predictor(path, NARROW)
     assert len(fits) == 2
     load_predictor(cache)
 
@@ -216,7 +204,7 @@ def test_an_outcome_of_absurd_length_does_not_spoil_its_neighbours() -> None:
 def test_a_long_history_without_texts_gives_the_means(tmp_path: Path) -> None:
     with HistoryStore(tmp_path / "h.db", store_text=False) as store:
         store.extend(ALL)
-    predictor = fitted_predictor(tmp_path / "h.db", make=narrow).predictor
+    predictor = fitted_predictor(tmp_path / "h.db", NARROW).predictor
     estimates = predictor.predict([query_text("anything")], CORES)
     share = np.nanmean([[known.get(core, np.nan) for core in CORES] for known in _qualities(ALL)], axis=0)
     assert estimates.quality[0] == pytest.approx(share, abs=0.1)

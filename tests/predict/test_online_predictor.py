@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from eccos_aios.history import Outcome, Record
-from eccos_aios.predict import HybridPredictor, OnlinePredictor, query_text, refit_is_due
+from eccos_aios.predict import HybridPredictor, ResidualOnlinePredictor, query_text, refit_is_due
 from eccos_aios.predict.drift import DriftDetector
-from eccos_aios.predict.recent_outcomes import BLOCK, MOST_BLOCKS, OutcomeLog
-from eccos_aios.predict.residual_memory import CAPACITY, Recent
+from eccos_aios.predict.recent_outcomes import BLOCK, MOST_BLOCKS, RecentOutcomes
+from eccos_aios.predict.residual_memory import CAPACITY, ResidualMemory
 
 TOPICS = ("the capital city of a country in Europe", "the derivative of a polynomial function")
 
@@ -32,33 +32,33 @@ def fitted() -> HybridPredictor:
     return HybridPredictor().fit(history())
 
 
-def quality(predictor: OnlinePredictor, query: str, cores: Sequence[str]) -> list[float]:
+def quality(predictor: ResidualOnlinePredictor, query: str, cores: Sequence[str]) -> list[float]:
     estimates: list[float] = predictor.predict([query_text(query)], cores).quality[0].tolist()
     return estimates
 
 
 def test_without_news_it_says_what_the_fit_says(fitted: HybridPredictor) -> None:
     call, cores = [query_text("Question 3 about anything")], ["other", "unknown", "steady"]
-    learning = OnlinePredictor(fitted).predict(call, cores)
+    learning = ResidualOnlinePredictor(fitted).predict(call, cores)
     np.testing.assert_array_equal(learning.quality, fitted.predict(call, cores).quality)
 
 
 def test_what_is_like_a_new_outcome_follows_it_at_once_and_other_calls_do_not(
     fitted: HybridPredictor,
 ) -> None:
-    predictor = OnlinePredictor(fitted)
+    predictor = ResidualOnlinePredictor(fitted)
     like, unlike = f"Question 7 about {TOPICS[0]}", f"Question 7 about {TOPICS[1]}"
     before = quality(predictor, like, ["other"]), quality(predictor, unlike, ["other"])
     predictor.learn([record(100 + n, TOPICS[0], other=0.0) for n in range(4)])
     assert quality(predictor, like, ["other"])[0] < before[0][0] - 0.1
     assert quality(predictor, unlike, ["other"])[0] == pytest.approx(before[1][0], abs=0.08)
     assert quality(predictor, like, ["steady"])[0] == pytest.approx(
-        quality(OnlinePredictor(fitted), like, ["steady"])[0], abs=1e-9
+        quality(ResidualOnlinePredictor(fitted), like, ["steady"])[0], abs=1e-9
     )
 
 
 def test_a_core_that_gets_worse_is_told_of_once_with_its_first_bad_record(fitted: HybridPredictor) -> None:
-    predictor = OnlinePredictor(fitted)
+    predictor = ResidualOnlinePredictor(fitted)
     good = [record(100 + n, TOPICS[n % 2], steady=float(n % 10 > 1)) for n in range(40)]
     bad = [record(200 + n, TOPICS[n % 2], steady=0.0) for n in range(40)]
     assert predictor.learn(good) == []
@@ -71,7 +71,7 @@ def test_a_core_that_gets_worse_is_told_of_once_with_its_first_bad_record(fitted
 
 def test_learning_one_by_one_is_learning_all_at_once(fitted: HybridPredictor) -> None:
     news = [record(100 + n, TOPICS[n % 2], steady=float(n % 3 == 0), fresh=1.0) for n in range(30)]
-    at_once, one_by_one = OnlinePredictor(fitted), OnlinePredictor(fitted)
+    at_once, one_by_one = ResidualOnlinePredictor(fitted), ResidualOnlinePredictor(fitted)
     at_once.learn(news)
     for each in news:
         one_by_one.learn([each])
@@ -82,14 +82,14 @@ def test_learning_one_by_one_is_learning_all_at_once(fitted: HybridPredictor) ->
 
 
 def test_a_core_that_nobody_knew_is_learned_from_nothing() -> None:
-    predictor = OnlinePredictor(HybridPredictor().fit([]))
+    predictor = ResidualOnlinePredictor(HybridPredictor().fit([]))
     predictor.learn([record(n, TOPICS[0], good=1.0, bad=0.0) for n in range(10)])
     good, bad = quality(predictor, "Anything at all", ["good", "bad"])
     assert good > 0.7 and bad < 0.3
 
 
 def test_a_newer_fit_takes_the_place_and_keeps_what_it_has_not_seen(fitted: HybridPredictor) -> None:
-    predictor = OnlinePredictor(fitted)
+    predictor = ResidualOnlinePredictor(fitted)
     predictor.learn([record(100 + n, TOPICS[0], other=0.0) for n in range(30)])
     newer = HybridPredictor().fit(history())
     predictor.rebase(newer, [])
@@ -99,7 +99,7 @@ def test_a_newer_fit_takes_the_place_and_keeps_what_it_has_not_seen(fitted: Hybr
 
 
 def test_readers_never_see_half_of_what_is_learned(fitted: HybridPredictor) -> None:
-    predictor = OnlinePredictor(fitted)
+    predictor = ResidualOnlinePredictor(fitted)
     calls, cores = (
         [query_text(f"Question {n} about {TOPICS[n % 2]}") for n in range(8)],
         ["steady", "other", "x"],
@@ -125,13 +125,13 @@ def test_readers_never_see_half_of_what_is_learned(fitted: HybridPredictor) -> N
 
 
 def test_recent_records_are_bounded_and_the_oldest_go() -> None:
-    recent, cell = Recent.none(2), np.full((100, 1), 0.5)
+    recent, cell = ResidualMemory.empty(2), np.full((100, 1), 0.5)
     for _ in range(3 * CAPACITY // 100):
         recent = recent.with_rows(np.tile(np.float32([1, 0]), (100, 1)), cell, 0 * cell)
     for _ in range(CAPACITY // 100 + 1):
         recent = recent.with_rows(np.tile(np.float32([1, 0]), (100, 1)), cell, 2 * cell)
     assert len(recent.vectors) <= 3 * CAPACITY
-    like = recent.residual(np.zeros(1), np.zeros(1))
+    like = recent.residuals(np.zeros(1), np.zeros(1))
     assert like.expected(np.float32([[1, 0]]))[0, 0] == pytest.approx(0.5, abs=0.01)
 
 
@@ -149,7 +149,7 @@ CALLS = [query_text(f"Question {n} about {TOPICS[n % 2]}") for n in range(20)]
 CORES = ["steady", "other", "fresh"]
 
 
-def estimates(predictor: OnlinePredictor) -> np.ndarray:
+def estimates(predictor: ResidualOnlinePredictor) -> np.ndarray:
     return predictor.predict(CALLS, CORES).quality
 
 
@@ -162,7 +162,7 @@ def outcomes(count: int, first: int = 100) -> list[Record]:
 
 
 def test_sixty_grades_of_one_call_are_one(fitted: HybridPredictor) -> None:
-    once, sixty = OnlinePredictor(fitted), OnlinePredictor(fitted)
+    once, sixty = ResidualOnlinePredictor(fitted), ResidualOnlinePredictor(fitted)
     bad = record(1000, TOPICS[0], steady=0.0)
     once.learn([*outcomes(50), bad])
     sixty.learn(outcomes(50))
@@ -175,7 +175,7 @@ def test_sixty_grades_of_one_call_are_one(fitted: HybridPredictor) -> None:
 
 
 def test_a_correction_ends_where_the_right_word_would_have(fitted: HybridPredictor) -> None:
-    corrected, right = OnlinePredictor(fitted), OnlinePredictor(fitted)
+    corrected, right = ResidualOnlinePredictor(fitted), ResidualOnlinePredictor(fitted)
     told = outcomes(300)
     for position, each in enumerate(told):
         outputs = tuple(outcome.model_copy(update={"quality": 0.2}) for outcome in each.outputs)
@@ -190,7 +190,7 @@ def test_a_correction_ends_where_the_right_word_would_have(fitted: HybridPredict
 
 
 def test_what_is_said_of_a_call_and_another_core_is_added(fitted: HybridPredictor) -> None:
-    in_parts, at_once = OnlinePredictor(fitted), OnlinePredictor(fitted)
+    in_parts, at_once = ResidualOnlinePredictor(fitted), ResidualOnlinePredictor(fitted)
     told = outcomes(40)
     in_parts.learn([record(int(each.id or 0), TOPICS[0], fresh=1.0) for each in told[:1]])
     in_parts.learn(told)
@@ -208,7 +208,7 @@ def test_what_is_said_of_a_call_and_another_core_is_added(fitted: HybridPredicto
 
 
 def test_records_without_an_id_count_each(fitted: HybridPredictor) -> None:
-    predictor = OnlinePredictor(fitted)
+    predictor = ResidualOnlinePredictor(fitted)
     nameless = record(1, TOPICS[0], steady=0.0).model_copy(update={"id": None})
     predictor.learn([nameless] * 3)
     predictor.learn([nameless] * 4)
@@ -216,7 +216,7 @@ def test_records_without_an_id_count_each(fitted: HybridPredictor) -> None:
 
 
 def test_a_change_is_never_concluded_from_a_few_calls(fitted: HybridPredictor) -> None:
-    predictor = OnlinePredictor(fitted)
+    predictor = ResidualOnlinePredictor(fitted)
     predictor.learn(outcomes(60))
     before = quality(predictor, "Something else entirely", ["steady"])[0]
     few = [record(1000 + n, TOPICS[n % 2], steady=0.0) for n in range(3)]
@@ -229,7 +229,7 @@ def test_a_change_is_never_concluded_from_a_few_calls(fitted: HybridPredictor) -
 
 
 def test_a_change_that_was_taken_back_is_none(fitted: HybridPredictor) -> None:
-    predictor = OnlinePredictor(fitted)
+    predictor = ResidualOnlinePredictor(fitted)
     predictor.learn(outcomes(60))
     before = estimates(predictor)
     slander = [record(1000 + n, TOPICS[n % 2], steady=0.0) for n in range(30)]
@@ -241,7 +241,7 @@ def test_a_change_that_was_taken_back_is_none(fitted: HybridPredictor) -> None:
 
 
 def test_a_newer_fit_goes_on_counting_a_call_once(fitted: HybridPredictor) -> None:
-    predictor, straight = OnlinePredictor(fitted), OnlinePredictor(fitted)
+    predictor, straight = ResidualOnlinePredictor(fitted), ResidualOnlinePredictor(fitted)
     told = outcomes(40)
     predictor.learn(outcomes(10, first=500))
     predictor.rebase(fitted, [*told, *told[5:9]])
@@ -253,7 +253,7 @@ def test_a_newer_fit_goes_on_counting_a_call_once(fitted: HybridPredictor) -> No
 
 
 def test_what_cannot_be_learned_leaves_what_was_learned(fitted: HybridPredictor) -> None:
-    predictor = OnlinePredictor(fitted)
+    predictor = ResidualOnlinePredictor(fitted)
     predictor.learn(outcomes(30))
     before = estimates(predictor)
     odd = record(900, TOPICS[0], steady=0.5)
@@ -270,14 +270,14 @@ def test_however_long_there_is_no_fit_what_is_remembered_is_bounded(
     fitted: HybridPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("eccos_aios.predict.online.REMEMBERED_CALLS", 500)
-    predictor = OnlinePredictor(fitted)
+    predictor = ResidualOnlinePredictor(fitted)
     for start in range(0, 4000, 500):
         predictor.learn([record(start + n, TOPICS[n % 2], steady=0.8) for n in range(500)])
     since = predictor._since
     assert predictor.calls == 4000
     assert len(since._numbers) == 500
-    assert sum(len(block.numbers) for block in since._logs["steady"]._blocks) <= BLOCK * MOST_BLOCKS
-    assert len(since._recent.vectors) <= 3 * CAPACITY
+    assert sum(len(block.numbers) for block in since._outcomes["steady"]._blocks) <= BLOCK * MOST_BLOCKS
+    assert len(since._memory.vectors) <= 3 * CAPACITY
     before = estimates(predictor)
     predictor.learn([record(3999, TOPICS[1], steady=0.8)])
     np.testing.assert_allclose(estimates(predictor), before, atol=1e-6)
@@ -285,7 +285,7 @@ def test_however_long_there_is_no_fit_what_is_remembered_is_bounded(
 
 def test_a_log_with_corrections_is_the_detector_that_heard_the_right_words() -> None:
     draw = np.random.default_rng(2)
-    log, detector = OutcomeLog(), DriftDetector()
+    log, detector = RecentOutcomes(), DriftDetector()
     said = [(float(draw.uniform(0.5, 1)), float(draw.random() < 0.7), f"c{n}") for n in range(700)]
     for number, (predicted, right, call) in enumerate(said):
         log.put(number, predicted, 1.0 - right if number % 7 == 0 else right, call)
@@ -298,7 +298,7 @@ def test_a_log_with_corrections_is_the_detector_that_heard_the_right_words() -> 
 
 
 def test_a_log_leaves_what_is_too_old_as_it_is() -> None:
-    log, detector = OutcomeLog(), DriftDetector()
+    log, detector = RecentOutcomes(), DriftDetector()
     for number in range(BLOCK * MOST_BLOCKS + 300):
         log.put(number, 0.8, float(number % 5 > 0))
         detector.add(0.8, float(number % 5 > 0))

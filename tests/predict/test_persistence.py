@@ -15,7 +15,7 @@ from eccos_aios.predict import (
     Predictor,
     RetrievalPredictor,
     TrainedPredictor,
-    cached_predictor,
+    fitted_predictor,
     load_predictor,
     query_text,
     save_predictor,
@@ -89,12 +89,12 @@ def test_the_cache_holds_until_the_history_changes(two_topics: list[Record], tmp
         reads.append(path)
         return two_topics[:30]
 
-    first = cached_predictor(history, read)
-    second = cached_predictor(history, read)
+    first = fitted_predictor(history, read=read).predictor
+    second = fitted_predictor(history, read=read).predictor
     assert len(reads) == 1
     assert (first.predict(CALLS, ["a"]).quality == second.predict(CALLS, ["a"]).quality).all()
     history.write_text(history.read_text() + "\n")
-    cached_predictor(history, read)
+    fitted_predictor(history, read=read)
     assert len(reads) == 2
 
 
@@ -103,5 +103,5 @@ def test_a_broken_cache_is_fitted_anew(two_topics: list[Record], tmp_path: Path)
     history.write_text("x")
     cache = tmp_path / "h.jsonl.predictor.npz"
     cache.write_bytes(b"PK\x03\x04 torn")
-    cached_predictor(history, lambda path: two_topics[:20])
+    fitted_predictor(history, read=lambda path: two_topics[:20])
     load_predictor(cache)

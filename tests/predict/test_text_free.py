@@ -20,8 +20,8 @@ from eccos_aios.history import (
 from eccos_aios.predict import (
     HashedEmbedder,
     HybridPredictor,
-    OnlinePredictor,
     Predictor,
+    ResidualOnlinePredictor,
     RetrievalPredictor,
     TfidfEmbedder,
     TrainedPredictor,
@@ -149,7 +149,7 @@ def test_a_store_without_text_says_the_same_after_it_is_opened_again_and_after_a
 def test_a_long_history_is_searched_by_what_was_kept(
     two_topics: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eccos_aios.predict.sample.SAMPLE", 60)
+    monkeypatch.setattr("eccos_aios.predict.dataset.SAMPLE", 60)
     monkeypatch.setattr("eccos_aios.predict.retrieval.CHUNK", 50)
     predictor = HybridPredictor().fit([record.without_text(embedding_of) for record in two_topics])
     (proof_a, proof_b), (poem_a, poem_b) = quality(predictor)
@@ -158,7 +158,7 @@ def test_a_long_history_is_searched_by_what_was_kept(
 
 
 def test_news_without_text_count_for_like_calls_at_once(two_topics: list[Record]) -> None:
-    predictor = OnlinePredictor(
+    predictor = ResidualOnlinePredictor(
         HybridPredictor().fit([record.without_text(embedding_of) for record in two_topics])
     )
     before = quality(predictor)

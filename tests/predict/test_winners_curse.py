@@ -1,10 +1,10 @@
-"""The mean promise of chosen cells is what they keep, and the order of the cores stays."""
+"""The mean promise of chosen cells is what they deliver, and the order of the cores stays."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from eccos_aios.predict.winners_curse import fit_keep, shrink_advantage
+from eccos_aios.predict.winners_curse import fit_shrinkage, shrink_advantage
 
 
 def test_noise_that_the_choice_exploits_is_taken_off() -> None:
@@ -13,8 +13,8 @@ def test_noise_that_the_choice_exploits_is_taken_off() -> None:
     means = np.full(6, 0.6) + np.arange(6) * 1e-3
     left_out, fresh = (np.clip(truth + 0.1 * random.standard_normal(truth.shape), 0, 1) for _ in range(2))
     outcome = (random.random(truth.shape) < truth).astype(float)
-    keep = fit_keep(left_out, outcome, means)
-    promise = shrink_advantage(fresh, means, keep)
+    shrinkage = fit_shrinkage(left_out, outcome, means)
+    promise = shrink_advantage(fresh, means, shrinkage)
     rows, chosen = np.arange(len(truth)), fresh.argmax(axis=1)
     before = fresh[rows, chosen].mean() - truth[rows, chosen].mean()
     after = promise[rows, chosen].mean() - truth[rows, chosen].mean()
@@ -33,4 +33,4 @@ def test_estimates_that_keep_their_promise_keep_their_advantage() -> None:
     random = np.random.default_rng(2)
     truth = random.random((6000, 4))
     outcome = (random.random(truth.shape) < truth).astype(float)
-    assert fit_keep(truth, outcome, truth.mean(axis=0)) > 0.9
+    assert fit_shrinkage(truth, outcome, truth.mean(axis=0)) > 0.9

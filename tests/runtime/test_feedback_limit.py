@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from eccos_aios.errors import EccosError, FeedbackLimitError, UnknownCallError
-from eccos_aios.history import CallOutcome, HistoryStore
-from eccos_aios.predict import HybridPredictor
+from eccos_aios.errors import EccosError, FeedbackLimitError
 from eccos_aios.runtime import feedback_limit
-from eccos_aios.runtime.feedback import give_quality
 from eccos_aios.runtime.feedback_limit import Allowance, FeedbackLimit
-from eccos_aios.runtime.outcome_log import OutcomeLog
-from eccos_aios.schedule import Scheduler
 
 
 class Clock:
@@ -88,72 +80,3 @@ def test_one_service_may_grade_all_that_a_busy_kernel_answers(clock: Clock) -> N
         limit.take("agent", "the-only-agent")
         limit.take("call", str(number))
     assert limit.status() == {"refused": {"call": 0, "agent": 0, "address": 0}}
-
-
-@pytest.fixture
-def history(tmp_path: Path) -> Iterator[OutcomeLog]:
-    history = OutcomeLog()
-    history.write_to(HistoryStore(tmp_path / "history.db"))
-    yield history
-    history.close()
-
-
-@pytest.fixture
-def clockwork() -> Scheduler:
-    return Scheduler((), HybridPredictor().fit([]), lambda call, core: pytest.fail("nothing is sent"))
-
-
-def finished(history: OutcomeLog, call_id: str, agent: str = "agent") -> None:
-    history.record(lambda: CallOutcome(call_id=call_id, core="a", query="q", agent=agent))
-
-
-def graded(history: OutcomeLog) -> int:
-    """How many grades are on disk."""
-    assert history._store is not None
-    return history._store.mark().feedback
-
-
-def test_a_call_that_is_graded_over_and_over_is_refused_and_no_other(
-    history: OutcomeLog, clockwork: Scheduler
-) -> None:
-    finished(history, "a")
-    finished(history, "b")
-    refused = 60 - feedback_limit.OF_A_CALL.at_once
-    for _ in range(feedback_limit.OF_A_CALL.at_once):
-        give_quality(clockwork, history, 0.0, call="a", grader="10.0.0.1")
-    for _ in range(refused):
-        with pytest.raises(FeedbackLimitError, match="call: 'a'"):
-            give_quality(clockwork, history, 0.0, call="a", grader="10.0.0.1")
-    assert graded(history) == feedback_limit.OF_A_CALL.at_once  # what is refused is not written either
-    assert history.feedback_limit.status() == {"refused": {"call": refused, "agent": 0, "address": 0}}
-    give_quality(clockwork, history, 1.0, call="b", grader="10.0.0.1")
-
-
-def test_an_address_that_guesses_ids_is_refused(history: OutcomeLog, clockwork: Scheduler) -> None:
-    history.feedback_limit = FeedbackLimit(of_a_grader=Allowance(5, 0.001))
-    for number in range(5):
-        with pytest.raises(UnknownCallError):
-            give_quality(clockwork, history, 0.0, call=f"guess-{number}", grader="10.0.0.1")
-    with pytest.raises(FeedbackLimitError, match=r"address: '10\.0\.0\.1'"):
-        give_quality(clockwork, history, 0.0, call="guess-5", grader="10.0.0.1")
-    finished(history, "a")
-    give_quality(clockwork, history, 0.0, call="a", grader="10.0.0.2")
-
-
-def test_an_agent_is_limited_whoever_grades_its_calls(history: OutcomeLog, clockwork: Scheduler) -> None:
-    history.feedback_limit = FeedbackLimit(of_a_grader=Allowance(5, 0.001))
-    for number in range(6):
-        finished(history, f"call-{number}", "loud")
-    finished(history, "other", "quiet")
-    for number in range(5):
-        give_quality(clockwork, history, 0.0, call=f"call-{number}", grader=f"10.0.0.{number}")
-    with pytest.raises(FeedbackLimitError, match="agent: 'loud'"):
-        give_quality(clockwork, history, 0.0, call="call-5", grader="10.0.0.9")
-    give_quality(clockwork, history, 0.0, call="other", grader="10.0.0.9")
-
-
-def test_within_the_process_nothing_is_limited(history: OutcomeLog, clockwork: Scheduler) -> None:
-    finished(history, "a")
-    for _ in range(50):
-        give_quality(clockwork, history, 0.5, call="a")
-    assert graded(history) == 50

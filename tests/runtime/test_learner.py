@@ -17,7 +17,14 @@ from typing import Any
 import pytest
 
 from eccos_aios.history import CallOutcome, HistoryStore, Record
-from eccos_aios.predict import Drift, HybridPredictor, OnlinePredictor, fitted_predictor, query_text
+from eccos_aios.predict import (
+    Drift,
+    HybridPredictor,
+    PredictorSpec,
+    ResidualOnlinePredictor,
+    fitted_predictor,
+    query_text,
+)
 from eccos_aios.runtime import learner as learner_room
 from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.runtime.refit import Refit
@@ -38,7 +45,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def learner(path: Path) -> Iterator[Learner]:
-    learner = Learner(OnlinePredictor(HybridPredictor().fit([])), path)
+    learner = Learner(ResidualOnlinePredictor(HybridPredictor().fit([])), path)
     yield learner
     learner.stop()
 
@@ -99,7 +106,7 @@ def test_after_a_restart_it_goes_on_where_it_was(path: Path) -> None:
     fitted_predictor(path)
     with HistoryStore(path) as store:
         store.append_outcomes([graded(100 + n, "new", 1.0) for n in range(6)])
-    learner = learner_of(path, fitted_predictor(path))
+    learner = learner_of(path)
     assert "new" not in learner.predictor.fitted.trained.cores_
     assert quality(learner, "new") > quality(learner, "b") + 0.3
 
@@ -109,7 +116,7 @@ def test_a_core_that_gets_worse_is_logged_and_kept_for_the_next_fit(
 ) -> None:
     with HistoryStore(path) as store:
         store.append_outcomes([graded(n, "a", float(n % 10 > 0)) for n in range(60)])
-    learner = learner_of(path, fitted_predictor(path))
+    learner = learner_of(path)
     learner.start()
     with caplog.at_level(logging.WARNING, "eccos_aios"):
         teach(learner, path, [graded(100 + n, "a", 0.0) for n in range(40)])
@@ -144,10 +151,11 @@ def test_a_fit_that_fails_is_told_and_learning_goes_on(
 OWNER = """
 import sys, time
 from pathlib import Path
+from eccos_aios.predict import PredictorSpec
 from eccos_aios.runtime.refit import Refit
 if "fork" in sys.argv:
     import os
-refit = Refit(Path(sys.argv[1]))
+refit = Refit(Path(sys.argv[1]), PredictorSpec())
 if "fork" in sys.argv and os.fork() == 0:  # inherits the owner's end of the pipe, and outlives the owner
     os.close(1)
     time.sleep(60)
@@ -202,7 +210,7 @@ def test_a_fit_that_says_a_lot_is_not_held_up(path: Path, monkeypatch: pytest.Mo
         return real([command[0], "-c", code], **streams)
 
     monkeypatch.setattr(subprocess, "Popen", talkative)
-    refit = Refit(path)
+    refit = Refit(path, PredictorSpec())
     until(lambda: refit.ended)
     assert refit.fault() == "the fit ended with 3: the last word"
 
@@ -210,13 +218,13 @@ def test_a_fit_that_says_a_lot_is_not_held_up(path: Path, monkeypatch: pytest.Mo
 def test_a_stop_ends_a_fit_that_is_under_way(path: Path) -> None:
     with HistoryStore(path) as store:
         store.append_outcomes([graded(n, "a", 1.0) for n in range(30)])
-    refit = Refit(path)
+    refit = Refit(path, PredictorSpec())
     refit.cancel()
     assert refit.ended
     assert not list(path.parent.glob("*.npz"))
 
 
-class MoodyPredictor(OnlinePredictor):
+class MoodyPredictor(ResidualOnlinePredictor):
     """Raises at records of some ids, as though their arithmetic broke."""
 
     fault: BaseException = MemoryError()
@@ -249,7 +257,7 @@ def test_an_outcome_that_cannot_be_learned_costs_no_other(
 
 
 def test_a_quality_that_is_none_is_not_learned() -> None:
-    predictor = OnlinePredictor(HybridPredictor().fit([]))
+    predictor = ResidualOnlinePredictor(HybridPredictor().fit([]))
     learner = Learner(predictor)
     learner.start()
     good = graded(1, "a", 1.0).record()
@@ -263,7 +271,7 @@ def test_a_quality_that_is_none_is_not_learned() -> None:
 
 
 def test_a_thread_that_raised_goes_on_with_what_it_had_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, left = Learner._look_after_fit, [1]
+    real, left = Learner._check_fit, [1]
 
     def look(learner: Learner) -> None:
         if left[0]:
@@ -271,8 +279,8 @@ def test_a_thread_that_raised_goes_on_with_what_it_had_in_hand(monkeypatch: pyte
             raise RuntimeError("nobody foresaw this")
         real(learner)
 
-    monkeypatch.setattr(Learner, "_look_after_fit", look)
-    learner = Learner(OnlinePredictor(HybridPredictor().fit([])))
+    monkeypatch.setattr(Learner, "_check_fit", look)
+    learner = Learner(ResidualOnlinePredictor(HybridPredictor().fit([])))
     learner.start()
     for number in range(5):
         learner.learn(graded(number, "a", 1.0).record())
@@ -297,7 +305,7 @@ def test_many_grades_of_a_call_are_one(learner: Learner, path: Path) -> None:
     assert learner.predictor.changes == []
     assert learner.status()["refits"] == 0  # 19 calls are too few for a fit, however often they are graded
     assert quality(learner, "a") > 0.7
-    other = Learner(OnlinePredictor(HybridPredictor().fit([])))
+    other = Learner(ResidualOnlinePredictor(HybridPredictor().fit([])))
     other.start()
     for number in range(19):
         other.learn(graded(number, "a", float(number > 1)).record())
@@ -314,8 +322,8 @@ def test_a_restart_learns_of_each_call_what_was_said_last(path: Path) -> None:
         store.append_outcomes([graded(100 + n, "a", 0.0) for n in range(5)])
         for opinion in [0.0, 0.5] * 30 + [1.0]:
             store.give_quality("call-100", opinion)
-    learner = learner_of(path, fitted)
-    straight = Learner(OnlinePredictor(fitted.predictor))  # type: ignore[arg-type]
+    learner = learner_of(path)
+    straight = Learner(ResidualOnlinePredictor(fitted.predictor))  # type: ignore[arg-type]
     straight.predictor.learn([graded(100 + n, "a", float(n == 0)).record() for n in range(5)])
     assert learner.predictor.calls == 5
     assert quality(learner, "a") == pytest.approx(quality(straight, "a"), abs=1e-6)

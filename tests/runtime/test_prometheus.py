@@ -34,13 +34,19 @@ def test_the_metrics_tell_what_happened() -> None:
     for _ in range(5):
         assert answered.acquire(timeout=10)
     scheduler.stop()
-    content, media_type = exposition(
-        scheduler, {"path": "history.db", "recorded": 4, "dropped": 1}, feedback={"refused": {"call": 3}}
-    )
+    status = {
+        **scheduler.status(),
+        "history": {"path": "history.db", "recorded": 4, "dropped": 1},
+        "learning": {"learned": 2, "refused": 0, "refits": 1, "shifts": {"only": -0.25}},
+        "feedback": {"refused": {"call": 3}},
+    }
+    content, media_type = exposition(status, scheduler.histograms())
     lines = content.decode().splitlines()
     assert "eccos_completed_total 5.0" in lines
     assert "eccos_history_recorded_total 4.0" in lines
     assert "eccos_history_dropped_total 1.0" in lines
+    assert "eccos_learning_refits_total 1.0" in lines
+    assert 'eccos_core_shift{core="only"} -0.25' in lines
     assert 'eccos_feedback_refused_total{account="call"} 3.0' in lines
     assert 'eccos_core_quota{core="only"} 3.0' in lines
     assert 'eccos_core_breaker{core="only",state="ok"} 1.0' in lines

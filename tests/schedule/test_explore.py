@@ -10,8 +10,10 @@ import pytest
 from eccos_aios.predict import CallText
 from eccos_aios.requirements import Requirements
 from eccos_aios.schedule.call import Call, EstimateRow
-from eccos_aios.schedule.explore import Exploration
-from eccos_aios.schedule.plan import Placement
+from eccos_aios.schedule.capacity import Capacity, Target
+from eccos_aios.schedule.explore import EXPLORED, Exploration
+from eccos_aios.schedule.plan import Plan
+from eccos_aios.schedule.round_batch import RoundBatch
 
 QUALITY = np.array([0.7, 0.5, 0.5])
 COST = np.array([2.0, 1.0, 1.0])
@@ -43,17 +45,26 @@ def test_a_call_never_explores_a_core_that_may_not_take_it() -> None:
 
 
 def test_a_round_explores_within_the_slots_that_are_free_and_says_so() -> None:
-    exploration = Exploration(1.0, seed=0)
-    placements = []
+    calls = []
     for _ in range(12):
         call = Call(CallText("", 1.0), Requirements(1.0), None, lambda call, result: None)
         call.row = EstimateRow(None, QUALITY, COST, ALL, np.array([1000.0, 0.0, 0.0]))
-        placements.append(Placement(call, 0))
+        calls.append(call)
     free = np.array([12, 2, 1])
-    explored = exploration.redirected(placements, free, lambda call: 0.6)
-    assert [placed.call for placed in explored] == [placed.call for placed in placements]
-    taken = Counter(placed.column for placed in explored)
-    assert taken[1] == 2 and taken[2] == 1
-    assert {placed.reason for placed in explored if placed.column} == {"explored"}
-    assert exploration.redirected([], free, lambda call: 0.6) == []
-    assert Exploration(0.0).redirected(placements, free, lambda call: 0.6) == placements
+    batch = RoundBatch.of(calls, Capacity(free, free, free, np.ones(3)), Target(0.6, lambda _: 0.0))
+    plan = Plan(np.zeros(12, dtype=np.int64))
+    explored = Exploration(1.0, seed=0)(batch, plan)
+    assert all(explored.is_sent(free))
+    assert explored.load(3).tolist() == [9, 2, 1]
+    assert set(explored.reasons) == set(np.flatnonzero(explored.columns))
+    assert set(explored.reasons.values()) == {EXPLORED}
+    assert Exploration(0.0)(batch, plan) is plan
+
+
+def test_a_call_that_waits_does_not_explore() -> None:
+    call = Call(CallText("", 1.0), Requirements(1.0), None, lambda call, result: None)
+    call.row = EstimateRow(None, QUALITY, COST, ALL, np.zeros(3))
+    free = np.array([0, 1, 1])
+    batch = RoundBatch.of([call], Capacity(free, free, free, np.ones(3)), Target(0.6, lambda _: 0.0))
+    plan = Plan(np.array([0]))
+    assert Exploration(1.0, seed=0)(batch, plan).columns.tolist() == [0]

@@ -294,7 +294,8 @@ def test_a_raising_optimiser_degrades_to_the_first_free_core(monkeypatch: pytest
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("eccos_aios.schedule.pipeline.plan_round", broken)
+    for name in ("choose_cores", "solve"):
+        monkeypatch.setattr(f"eccos_aios.schedule.passes.{name}", broken)
     backend, answers = Backend(), Answers()
     with running(backend) as scheduler:
         for _ in range(20):

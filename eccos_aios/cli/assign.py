@@ -1,0 +1,129 @@
+"""The ``assign`` command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eccos_aios.cli import options
+from eccos_aios.cli.progress import show_progress
+from eccos_aios.errors import ABSENT, InputError
+
+if TYPE_CHECKING:
+    from eccos_aios.batch import Batch
+    from eccos_aios.predict import PredictorSpec
+
+
+@click.command("assign")
+@options.history()
+@options.cores()
+@click.option(
+    "--queries", type=options.FILE, required=True, help="JSON lines with id, and query or messages."
+)
+@options.quality_targets()
+@click.option(
+    "--budget",
+    "budgets",
+    type=click.FloatRange(min=0),
+    multiple=True,
+    help="US dollars that the batch may cost, at best quality: in place of a target, or beside it.",
+)
+@click.option("--estimates", is_flag=True, help="Write every core's estimates with each line.")
+@options.predictor
+@options.skip_bad_records()
+@options.out(help="Output file: one line per query and target.")
+@options.as_json()
+def assign(
+    history: Path,
+    cores: Path,
+    queries: Path,
+    targets: tuple[float, ...],
+    budgets: tuple[float, ...],
+    estimates: bool,
+    spec: PredictorSpec,
+    skip_bad_records: bool,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Route a batch of queries offline, once per quality target or budget.
+
+    A core's quota in the manifest is the number of queries of the batch that it may take; a core without
+    one is unlimited. Where every quota is taken, a query's core is null.
+
+    \b
+    Examples:
+      eccos-aios assign --history history.jsonl.gz --cores cores.yaml \\
+        --queries queries.jsonl --quality-target 0.8 --out routes.jsonl
+      eccos-aios assign --history history.jsonl.gz --cores cores.yaml \\
+        --queries queries.jsonl --quality-target 0.7 --quality-target 0.9 \\
+        --estimates --out routes.jsonl --json
+    """
+    if not targets and not budgets:
+        raise click.UsageError("missing option --quality-target (or --budget)", click.get_current_context())
+    _require_writable(out)
+    with show_progress() as on_step:
+        on_step("starting")
+        from eccos_aios.batch import assign_files, summary, write_lines
+        from eccos_aios.history import ReadReport
+
+        report = ReadReport()
+        batch = assign_files(
+            history,
+            cores,
+            queries,
+            targets,
+            budgets=budgets,
+            predictor=spec.make(),
+            skip_bad_records=skip_bad_records,
+            report=report,
+            on_step=on_step,
+        )
+        try:
+            with out.open("w", encoding="utf-8") as file:
+                write_lines(batch, file, with_estimates=estimates)
+        except OSError as error:
+            raise InputError(str(out), "", ABSENT, f"cannot be written: {error.strerror}") from error
+    from eccos_aios.cli.table import note_faults
+
+    note_faults(report.faults, "bad records left out")
+    note_faults(batch.refusals(), "queries that no core may take")
+    if as_json:
+        click.echo(json.dumps(summary(batch)))
+    else:
+        _print_routes(batch)
+
+
+def _require_writable(out: Path) -> None:
+    """Refuse at once what could not be written after minutes of work."""
+    if out.is_dir():
+        raise InputError(str(out), "", ABSENT, "cannot be written: is a folder")
+    if not out.parent.is_dir():
+        raise InputError(str(out), "", ABSENT, f"cannot be written: there is no folder {out.parent}")
+
+
+def _print_routes(batch: Batch) -> None:
+    from eccos_aios.batch import summary
+    from eccos_aios.cli.table import figure, make_table, print_tables
+
+    targets = summary(batch)["targets"]
+    figures = make_table("asked for", "reached", "predicted quality", "US dollars", "gap to the bound")
+    counts = make_table("core", *(f"at {_asked_for(target)}" for target in targets))
+    for target in targets:
+        figures.add_row(
+            _asked_for(target),
+            "yes" if target["met"] else "no",
+            figure(target["predicted_quality"], ".3f"),
+            figure(target["predicted_cost"], ".6f"),
+            figure(target["gap"], ".2%"),
+        )
+    for core in batch.cores:
+        counts.add_row(core.name, *(str(target["per_core"][core.name]) for target in targets))
+    steps = ", ".join(f"{step} {seconds:.2f} s" for step, seconds in batch.seconds.items())
+    print_tables(f"{len(batch.queries)} queries over {len(batch.cores)} cores", figures, counts, steps)
+
+
+def _asked_for(target: dict[str, Any]) -> str:
+    return f"${target['budget_usd']:g}" if "budget_usd" in target else f"{target['quality_target']:g}"

@@ -1,0 +1,65 @@
+"""Fits a store and saves the predictor beside it.
+
+Called as ``python -m eccos_aios.predict.fit_process STORE OWNER SPEC``.
+OWNER is the id of the process that started it and holds the other end of its standard input: it ends with
+that process. SPEC is JSON: the `PredictorSpec` under ``spec``, the owner's ``sys.path`` under ``path``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+NICENESS = 10  # a fit takes what the kernel and its cores leave
+STANDARD_INPUT = 0
+LOOK_S = 1.0  # seconds between two checks of whether the owner still runs
+CLEAN_S = 2.0  # seconds to remove an incomplete file; a computation under way delays that
+
+
+def main(store: Path, owner: int, spec: str) -> int:
+    """Fit; return the exit code."""
+    signal.signal(signal.SIGTERM, _end)
+    threading.Thread(target=_end_with, args=(owner,), name="eccos-fit-watch", daemon=True).start()
+    content = json.loads(spec)
+    # a plug-in may be importable in the owner only because its folder is on the owner's path
+    sys.path += [place for place in content["path"] if place not in sys.path]
+    from eccos_aios.errors import EccosError
+    from eccos_aios.predict.persistence import fit_store
+    from eccos_aios.predict.spec import PredictorSpec
+
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    try:
+        fit_store(store, PredictorSpec.from_json(content["spec"]))
+    except (EccosError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _end(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _end_with(owner: int) -> None:
+    """Wait for the end of standard input, which comes when the owner closes it or is killed.
+
+    A process that the owner has forked may hold the other end open, so the owner's id is checked too.
+    """
+    while os.getppid() == owner:
+        readable = os.name == "nt" or select.select([STANDARD_INPUT], [], [], LOOK_S)[0]
+        if readable and not os.read(STANDARD_INPUT, 1024):
+            break
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(CLEAN_S)
+    os._exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

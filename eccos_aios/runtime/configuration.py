@@ -1,0 +1,98 @@
+"""ServiceConfiguration: all that a service needs of a config, read and checked before anything changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eccos_aios.config import SECTION, EccosConfig
+from eccos_aios.core import Core
+from eccos_aios.history import HistoryStore
+from eccos_aios.history.schema import is_store
+from eccos_aios.plugins import Where
+from eccos_aios.predict import PredictorSpec, online_predictor
+from eccos_aios.runtime.learner import Learner, learner_of
+from eccos_aios.runtime.outcome_log import open_store
+from eccos_aios.schedule import SchedulerSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ServiceConfiguration:
+    """What a `SchedulingService` runs on; made by `prepare`.
+
+    Attributes
+    ----------
+    cores : tuple of Core
+    settings : SchedulerSettings
+    learner : Learner
+        Holds the predictor, fitted.
+    store : HistoryStore or None
+        Where outcomes are written; None: nowhere. The service that gets the configuration owns it.
+    """
+
+    cores: tuple[Core, ...]
+    settings: SchedulerSettings
+    learner: Learner
+    store: HistoryStore | None = None
+
+    def discard(self) -> None:
+        """Release what no service has taken over."""
+        if self.store is not None:
+            self.store.close()
+
+
+def prepare(
+    config: EccosConfig, cores: Sequence[Core], learner: Learner | None = None
+) -> ServiceConfiguration:
+    """Read the history of a config, fit the predictor, and open the store.
+
+    Parameters
+    ----------
+    config : EccosConfig
+    cores : sequence of Core
+    learner : Learner, optional
+        One that already learns from this history by this predictor (`SchedulingService.learner_for`).
+        Default: one is made.
+
+    Raises
+    ------
+    ConfigError
+        The predictor or its embedder is wrong.
+    HistoryError
+        The history cannot be read, or its store cannot be opened.
+    """
+    learner = learner or make_learner(config)
+    return ServiceConfiguration(tuple(cores), SchedulerSettings.of(config), learner, open_store(config))
+
+
+def predictor_spec(config: EccosConfig, file: str = "") -> PredictorSpec:
+    """The predictor and the embedder that the config names; errors of `PredictorSpec.make` name `file`."""
+    where = Where(file, f"{SECTION}.{{kind}}", f"{SECTION}.{{kind}}_options.{{option}}")
+    return PredictorSpec(
+        config.predictor, config.predictor_options, config.embedder, config.embedder_options, where
+    )
+
+
+def make_learner(config: EccosConfig) -> Learner:
+    """A learner of the config's history, its predictor fitted; not started.
+
+    Raises
+    ------
+    ConfigError, HistoryError
+        As `prepare`.
+    """
+    spec, history = predictor_spec(config), config.history
+    if history is None:
+        logger.warning("no %s.history: every core starts from the same prior", SECTION)
+        return Learner(online_predictor(spec.make().fit([])), spec=spec)
+    if not is_store(history):
+        logger.info("%s is only read: this kernel's outcomes are not stored; use a .db store", history)
+    elif not history.exists():
+        logger.info("%s does not exist yet: every core starts from the same prior", history)
+        return Learner(online_predictor(spec.make().fit([])), history, spec=spec)
+    else:
+        logger.info("learning from %s; the fitted predictor is saved beside it for the next start", history)
+    return learner_of(history, spec)

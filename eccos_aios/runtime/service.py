@@ -1,0 +1,306 @@
+"""SchedulingService: the scheduler and all that makes it learn, under one configuration at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from eccos_aios.clock import MONOTONIC_CLOCK, Clock
+from eccos_aios.config import EccosConfig
+from eccos_aios.core import Core
+from eccos_aios.errors import EccosError
+from eccos_aios.history import CallOutcome, Record
+from eccos_aios.runtime.configuration import ServiceConfiguration, predictor_spec
+from eccos_aios.runtime.feedback import Feedback
+from eccos_aios.runtime.feedback_limit import FeedbackLimit
+from eccos_aios.runtime.learner import Learner
+from eccos_aios.runtime.outcome_log import OutcomeLog
+from eccos_aios.schedule import Call, CallResult, Execute, Prober, Scheduler, StoppedError
+
+Describe = Callable[[Call, CallResult, Core, float], "CallOutcome | None"]
+"""Makes the outcome of a finished call from its result, its last core and the time, in Unix seconds, at which
+it finished; None where there is none yet, since the call goes on."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """How a service reaches its cores.
+
+    Attributes
+    ----------
+    execute : callable
+        Sends a call to a core and waits for the answer.
+    describe : callable
+        Makes the outcome of a finished call.
+    prober : Prober or None
+        Checks whether a core that is down is well again. None: a call is sent there now and then.
+    """
+
+    execute: Execute
+    describe: Describe
+    prober: Prober | None = None
+
+
+class Intake(Protocol):
+    """What submits calls to a service, such as the threads that read a kernel's queues."""
+
+    def start_reading(self) -> None:
+        """Start to submit calls; does nothing after `stop_reading`."""
+
+    def stop_reading(self) -> None:
+        """Submit no more; on return the last call has been submitted. May be repeated."""
+
+    def refuse_queued(self) -> None:
+        """Answer with an error what still waits to be read."""
+
+    def reader_faults(self) -> list[str]:
+        """What currently keeps calls from being read, a line each."""
+
+    def reader_restarts(self) -> list[str]:
+        """A line about each reading thread that an unexpected exception restarted."""
+
+
+class Suspensions:
+    """The core of each call that was interrupted there and must go on there, until it comes back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the cores by the call's key
+        self._cores: dict[object, str] = {}
+
+    def suspend(self, key: object, core: str) -> None:
+        """Remember the core that holds the call's context."""
+        with self._lock:
+            self._cores[key] = core
+
+    def resume(self, key: object) -> str | None:
+        """The core at which the call must go on; None for a call that was not suspended."""
+        with self._lock:
+            return self._cores.pop(key, None)
+
+
+class SchedulingService:
+    """Schedules calls over cores, records their outcomes and learns from them.
+
+    It owns the scheduler, the store with its recorder, the learner, and the limits of feedback. `start`
+    begins, `reconfigure` swaps cores, predictor, settings, store and backend in place, and `stop` ends it for
+    good. Calls in flight keep their slots over a reconfiguration, and waiting calls are planned anew.
+
+    `start` and `reconfigure` are called by one thread at a time; any thread may call the other methods.
+
+    Parameters
+    ----------
+    configuration : ServiceConfiguration
+        Made by `prepare`; the service owns it from now on.
+    backend : Backend
+    clock : Clock, optional
+        Times the scheduler, the recorder and the limits of feedback.
+
+    Attributes
+    ----------
+    scheduler : Scheduler
+    suspensions : Suspensions
+        They outlive a reconfiguration.
+    """
+
+    def __init__(
+        self, configuration: ServiceConfiguration, backend: Backend, *, clock: Clock = MONOTONIC_CLOCK
+    ) -> None:
+        self.scheduler = Scheduler(
+            configuration.cores,
+            configuration.learner.predictor,
+            backend.execute,
+            configuration.settings,
+            backend.prober,
+            clock=clock,
+        )
+        self.suspensions = Suspensions()
+        self._outcomes = OutcomeLog(clock)
+        self._feedback = Feedback(
+            self.scheduler, self._outcomes, self._learn, FeedbackLimit(clock=clock.now_s)
+        )
+        # Guards what follows. Held for assignments only.
+        self._lock = threading.Lock()
+        self._configuration = configuration
+        self._backend = backend
+        self._intake: Intake | None = None
+        self._is_started = False
+        self._is_stopped = False
+
+    def start(self, intake: Intake | None = None) -> None:
+        """Start to schedule.
+
+        Parameters
+        ----------
+        intake : Intake, optional
+            Started and stopped with the service. Default: calls come through `submit` alone.
+
+        Raises
+        ------
+        EccosError
+            The service was started or stopped before.
+        """
+        with self._lock:
+            if self._is_started or self._is_stopped:
+                raise EccosError("the service was started before; call reconfigure, or make a new one")
+            self._is_started = True
+            configuration = self._configuration
+        self._outcomes.write_to(configuration.store)
+        configuration.learner.start()
+        self.scheduler.start()
+        self._read_from(intake)
+
+    def reconfigure(
+        self, configuration: ServiceConfiguration, backend: Backend, intake: Intake | None = None
+    ) -> None:
+        """Swap the configuration in place, and the intake of a running service for that one.
+
+        Parameters
+        ----------
+        configuration : ServiceConfiguration
+            The service owns it from now on.
+        backend : Backend
+        intake : Intake, optional
+            As in `start`. Of a service that is not started yet, `start` gets it.
+
+        Raises
+        ------
+        StoppedError
+            The service is stopped; nothing has changed.
+        """
+        with self._lock:
+            stopped, started = self._is_stopped, self._is_started
+            if not stopped:
+                before, self._configuration, self._backend = self._configuration, configuration, backend
+        if stopped:
+            configuration.discard()
+            raise StoppedError("the service is stopped")
+        if started:
+            self._read_from(None)
+        self.scheduler.reconfigure(
+            configuration.cores,
+            configuration.learner.predictor,
+            backend.execute,
+            configuration.settings,
+            backend.prober,
+        )
+        if not started:
+            before.discard()
+            return
+        self._outcomes.write_to(configuration.store)
+        configuration.learner.start()
+        if before.learner is not configuration.learner:
+            before.learner.stop()
+        self._read_from(intake)
+
+    def stop(self) -> None:
+        """Answer pending calls within the configured grace, write what is recorded, end every thread.
+
+        The intake is stopped last: a tool's code may hold it up, and agents should not wait for that.
+        May be repeated.
+        """
+        with self._lock:
+            self._is_stopped = True
+            configuration, intake = self._configuration, self._intake
+            started = self._is_started
+        self.scheduler.stop()
+        self._outcomes.close()
+        configuration.learner.stop()
+        if not started:
+            configuration.discard()
+        if intake is not None:
+            intake.stop_reading()
+            intake.refuse_queued()
+
+    @property
+    def started(self) -> bool:
+        """Whether it was ever started."""
+        with self._lock:
+            return self._is_started
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it accepts no more calls, for good."""
+        with self._lock:
+            return self._is_stopped
+
+    @property
+    def learner(self) -> Learner:
+        """The learner of the current configuration."""
+        with self._lock:
+            return self._configuration.learner
+
+    def learner_for(self, config: EccosConfig) -> Learner | None:
+        """The current learner if `config` names its store and its predictor, so that nothing is refitted."""
+        with self._lock:
+            running, learner = self._is_started and not self._is_stopped, self._configuration.learner
+        same = running and self._outcomes.writes_to(config.history) and learner.spec == predictor_spec(config)
+        return learner if same else None
+
+    def submit(self, call: Call) -> None:
+        """Schedule a call; its outcome is recorded once its `on_done` has returned."""
+        call.on_done = partial(self._complete, call.on_done)
+        self.scheduler.submit(call)
+
+    def give_quality(
+        self,
+        quality: float,
+        *,
+        call: int | str | None = None,
+        agent: str | None = None,
+        grader: str | None = None,
+    ) -> str:
+        """Grade a finished call and return its id; parameters and errors as `Feedback.give`."""
+        return self._feedback.give(quality, call=call, agent=agent, grader=grader)
+
+    def status(self) -> dict[str, object]:
+        """The body of ``GET /eccos/status``."""
+        return {
+            **self.scheduler.status(),
+            "history": self._outcomes.status(),
+            "learning": self.learner.status(),
+            "feedback": self._feedback.limit.status(),
+        }
+
+    def health(self) -> dict[str, Any]:
+        """The body of ``GET /eccos/health``: whether calls are served, and if not, why."""
+        with self._lock:
+            started, stopped, intake = self._is_started, self._is_stopped, self._intake
+        if stopped or not started:
+            reason = "the scheduler is stopped" if stopped else "the scheduler has not been started"
+            return {"healthy": False, "reasons": [reason]}
+        learner = self.learner
+        reasons = [*self.scheduler.faults(), *self._outcomes.faults(), *learner.faults()]
+        degraded = [*self.scheduler.restarts(), *self._outcomes.restarts(), *learner.restarts()]
+        if intake is not None:
+            reasons += intake.reader_faults()
+            degraded += intake.reader_restarts()
+        return {"healthy": not reasons, "reasons": reasons, "degraded": degraded}
+
+    def _read_from(self, intake: Intake | None) -> None:
+        """Stop the intake before this one, then start this one unless the service was stopped meanwhile."""
+        with self._lock:
+            before, self._intake = self._intake, None
+        if before is not None:
+            before.stop_reading()
+        with self._lock:
+            self._intake, stopped = intake, self._is_stopped
+        if intake is not None and not stopped:
+            intake.start_reading()
+
+    def _complete(self, on_done: Callable[[Call, CallResult], None], call: Call, result: CallResult) -> None:
+        finished_s = time.time()
+        with self._lock:
+            cores, describe = self._configuration.cores, self._backend.describe
+        with self._outcomes.completing(call.id, call.agent):
+            on_done(call, result)
+            name = result.core or call.core
+            if name is not None:  # a call that never reached a core says nothing about any
+                core = next((core for core in cores if core.name == name), Core(name=name))
+                self._outcomes.record(lambda: describe(call, result, core, finished_s))
+
+    def _learn(self, record: Record) -> None:
+        self.learner.learn(record)

@@ -1,0 +1,161 @@
+"""The passes that make a round's plan: the optimum, idle slots, and calls that have waited long enough.
+
+A pass takes the `RoundBatch` and the `Plan` so far and returns the plan, changed or not. `Exploration` is the
+last of ECCOS's own; a user's passes come after it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eccos_aios.assign import WAITS, AssignmentProblem, choose_cores, solve, solve_if_reachable
+from eccos_aios.candidates import Candidates, FloatArray
+from eccos_aios.schedule.capacity import IntArray
+from eccos_aios.schedule.plan import PLANNED, Plan
+from eccos_aios.schedule.round_batch import RoundBatch
+
+# Relative gap to the proven bound at which a plan is good enough: estimates err by a hundred times that.
+CLOSE_ENOUGH = 1e-3
+SAME_COST = 1e-6  # relative: costs closer than that are the same
+OVERDUE = "waited long enough"
+
+
+def optimise(batch: RoundBatch, plan: Plan) -> Plan:
+    """The cheapest plan that reaches the target, over the slots that are free now and soon.
+
+    Solving against the free slots alone sends easy calls to dear cores whenever cheap ones are busy, so the
+    slots that come free soon count too. Where the target is out of reach that way, because what is good is
+    busy, those that come free later count as well. The plan so far is not used.
+    """
+    capacity = batch.capacity
+    further = bool((capacity.later > capacity.soon).any())
+    chosen = _choose_few(batch, capacity.soon)
+    if chosen is not None and not chosen[1] and further:
+        chosen = _choose_few(batch, capacity.later)
+    if chosen is not None:
+        return Plan(np.array(chosen[0], dtype=np.int64))
+    problem = _problem(batch, capacity.soon)
+    found = solve_if_reachable(problem, CLOSE_ENOUGH) if further else solve(problem, CLOSE_ENOUGH)
+    if found is None or (further and not found.met):
+        found = solve(_problem(batch, capacity.later), CLOSE_ENOUGH)
+    columns = np.where(found.core == WAITS, WAITS, found.core % len(capacity.free))
+    return Plan(columns, fell_back=found.fell_back)
+
+
+def use_idle_slots(batch: RoundBatch, plan: Plan) -> Plan:
+    """Send calls that would wait to a core with a free slot that costs the same, as far as quality allows.
+
+    The quality that the plan promises beyond the target may be spent on it. Not where time has a price: the
+    optimiser has weighed it already.
+    """
+    if len(batch) == 1 or batch.target.price_per_second:
+        return plan
+    capacity, columns = batch.capacity, plan.columns
+    left = capacity.free - plan.load(len(capacity.free))
+    # A core with less than nothing left is one that calls wait for.
+    if not (left < 0).any() or not (left > 0).any():
+        return plan
+    waits = np.flatnonzero((columns != WAITS) & ~np.array(plan.is_sent(capacity.free)))
+    here, each = columns[waits], np.arange(len(waits))
+    cost, quality = batch.candidates.cost[waits], batch.candidates.quality[waits]
+    as_cheap = cost <= cost[each, here, None] * (1 + SAME_COST)
+    sooner = capacity.service_s < 2 * capacity.service_s[here, None]
+    fits = as_cheap & sooner & batch.candidates.allowed[waits] & (left > 0)
+    lost = quality[each, here, None] - quality
+    spare, moves = _spare_quality(batch, columns), dict[int, int]()
+    for row in np.flatnonzero(fits.any(axis=1)).tolist():
+        open_ = fits[row] & (left > 0) & (lost[row] <= spare)
+        if open_.any():
+            column = int(np.where(open_, capacity.service_s, np.inf).argmin())
+            moves[int(waits[row])] = column
+            left[column] -= 1
+            spare -= max(0.0, float(lost[row, column]))
+    return plan.moved(moves, PLANNED)
+
+
+def release_overdue(batch: RoundBatch, plan: Plan) -> Plan:
+    """Offer the slots that are still free to calls that have waited long enough.
+
+    After `WaitLimits.for_price_s` a call is offered cores that are no worse than its own planned one, or good
+    enough; after `WaitLimits.for_quality_s` any core.
+    """
+    now_s, limit_s = batch.now_s, batch.limits.for_price_s
+    overdue = [row for row, call in enumerate(batch.calls) if now_s - call.arrived_s >= limit_s]
+    if not overdue:
+        return plan
+    sent = plan.is_sent(batch.capacity.free)
+    rows = np.array([row for row in overdue if not sent[row]], dtype=np.int64)
+    left = np.maximum(batch.capacity.free - plan.load(len(batch.capacity.free)), 0)
+    if not rows.size or not left.any():
+        return plan
+    late = batch.take(rows)
+    good = late.candidates.quality >= _least_quality(late, plan.columns[rows])[:, None]
+    offered = Candidates(late.candidates.quality, late.candidates.cost, late.candidates.allowed & good)
+    problem = offered.problem(late.mean_target, quota=left, weight=late.weights)
+    found = solve(problem, CLOSE_ENOUGH).core.tolist()
+    placed = {row: column for row, column in zip(rows.tolist(), found, strict=True) if column != WAITS}
+    return plan.moved(placed, OVERDUE)
+
+
+PASSES = (optimise, use_idle_slots, release_overdue)
+
+
+def _choose_few(batch: RoundBatch, ahead: IntArray) -> tuple[list[int], bool] | None:
+    """Columns and whether the target is met; None where that is left to the solver."""
+    target, calls = batch.target, len(batch)
+    # With more than one call some may wait while others do not, which a price distinguishes.
+    if calls > 1 and target.price_per_second:
+        return None
+    return choose_cores(
+        batch.candidates.cost,
+        batch.candidates.quality,
+        batch.candidates.allowed,
+        batch.capacity.free + ahead,
+        batch.mean_target * calls + target.owed(calls),
+        _seconds(batch),
+        target.price_per_second,
+    )
+
+
+def _problem(batch: RoundBatch, ahead: IntArray) -> AssignmentProblem:
+    """A core's free slots and those that come free are one quota, unless waiting for them has a price.
+
+    Then they are columns of their own, which takes four times as long or more (see the README).
+    """
+    target, price, capacity = batch.target, batch.target.price_per_second, batch.capacity
+    candidates, quota, seconds = batch.candidates, capacity.free + ahead, _seconds(batch)
+    if price:
+        candidates = Candidates(
+            np.tile(candidates.quality, 2), np.tile(candidates.cost, 2), np.tile(candidates.allowed, 2)
+        )
+        quota = np.concatenate([capacity.free, ahead])
+        seconds = np.concatenate([capacity.service_s, 2 * capacity.service_s])
+    return candidates.problem(
+        batch.mean_target,
+        quota=quota,
+        target_deficit=target.owed(len(batch)),
+        weight=batch.weights,
+        seconds=seconds,
+        price_per_second=price,
+    )
+
+
+def _seconds(batch: RoundBatch) -> FloatArray:
+    """Until each core has answered; a core without a free slot has to answer another call first."""
+    return np.where(batch.capacity.free > 0, 1.0, 2.0) * batch.capacity.service_s
+
+
+def _spare_quality(batch: RoundBatch, columns: IntArray) -> float:
+    """Points of quality that a plan promises beyond the target."""
+    placed = np.flatnonzero(columns != WAITS)
+    required = batch.mean_target * len(placed) + batch.target.owed(len(batch))
+    return max(0.0, float(batch.candidates.quality[placed, columns[placed]].sum()) - required)
+
+
+def _least_quality(late: RoundBatch, columns: IntArray) -> FloatArray:
+    """The quality that a core must promise to be offered a call that waits for another, shape (calls,)."""
+    target = np.array([late.target.of(call) for call in late.calls], dtype=np.float64)
+    arrived_s = np.array([call.arrived_s for call in late.calls], dtype=np.float64)
+    planned = late.candidates.quality[np.arange(len(columns)), columns]
+    anything = (late.now_s - arrived_s >= late.limits.for_quality_s) | (columns == WAITS)
+    return np.where(anything, 0.0, np.minimum(target, planned))

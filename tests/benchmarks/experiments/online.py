@@ -1,0 +1,162 @@
+"""Does the quality target hold over time, call by call, with a biased predictor?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eccos_aios.assign import solve
+from eccos_aios.candidates import Candidates
+from eccos_aios.core import Core
+from eccos_aios.history import Record
+from eccos_aios.predict import HybridPredictor, record_text
+from eccos_aios.schedule.quality_debt import QualityDebt
+
+FloatArray = NDArray[np.float64]
+
+LEARNED_SHARE = 0.6  # of the queries; the rest is replayed
+TARGET_STEPS = (
+    0.1,
+    0.3,
+    0.5,
+    0.7,
+    0.9,
+)  # between the quality of the cheapest core and the best that can be reached
+
+
+@dataclass(frozen=True)
+class OnlineRow:
+    """The result of one replay.
+
+    Attributes
+    ----------
+    target : float
+        Mean quality to hold, 0 to 1.
+    bias : float
+        Added to every predicted quality.
+    delivered, promised : float
+        Means over the calls; `promised` includes the bias.
+    cost_usd : float
+        Of all calls, as estimated.
+    calls : int
+    """
+
+    target: float
+    bias: float
+    delivered: float
+    promised: float
+    cost_usd: float
+    calls: int
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The calls to replay; arrays of shape (calls, cores), unknown quality is NaN."""
+
+    predicted: FloatArray
+    cost: FloatArray
+    outcome: FloatArray
+
+
+def online_bench(
+    history: Sequence[Record],
+    cores: Sequence[Core],
+    calls: int = 2000,
+    round_size: int = 4,
+    feedback_share: float = 1.0,
+    biases: Sequence[float] = (-0.05, 0.0, 0.05),
+    seed: int = 0,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> list[OnlineRow]:
+    """Replay calls in rounds, each with the target plus the debt of past rounds.
+
+    Parameters
+    ----------
+    history : sequence of Record
+        Split by query: one part is fitted on, the other is replayed, repeatedly where it is too short.
+    cores : sequence of Core
+    calls : int
+    round_size : int
+        Calls per round.
+    feedback_share : float
+        Share of the calls whose real quality is reported, 0 to 1.
+    biases : sequence of float
+        Added to every predicted quality.
+    seed : int
+    on_step : callable, optional
+        Called with a description of each step.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two different queries.
+    """
+    on_step(f"learning from {len(history)} records")
+    replayed = _calls(history, cores, calls, seed)
+    rows = []
+    for target in _targets(replayed):
+        for bias in biases:
+            on_step(f"target {target:.3f}, bias {bias:+.2f}")
+            rows.append(_replay(replayed, target, bias, round_size, feedback_share, seed))
+    return rows
+
+
+def rows_as_json(rows: Sequence[OnlineRow]) -> str:
+    """The rows as one JSON object."""
+    return json.dumps({"rows": [asdict(row) for row in rows]})
+
+
+def _calls(history: Sequence[Record], cores: Sequence[Core], calls: int, seed: int) -> Calls:
+    draw = np.random.default_rng(seed)
+    queries = sorted({record.query for record in history})
+    if len(queries) < 2:
+        raise ValueError(f"history: {len(queries)} different queries: must be two at least")
+    learned = set(draw.permutation(queries)[: max(1, int(LEARNED_SHARE * len(queries)))].tolist())
+    rest = [record for record in history if record.query not in learned]
+    order = np.concatenate([draw.permutation(len(rest)) for _ in range(-(-calls // len(rest)))])[:calls]
+    chosen = [rest[position] for position in order]
+    names = [core.name for core in cores]
+    predictor = HybridPredictor().fit([record for record in history if record.query in learned])
+    estimates = predictor.predict([record_text(record) for record in chosen], names)
+    outcome = np.full((calls, len(names)), np.nan)
+    for row, record in enumerate(chosen):
+        for given in record.outputs:
+            if given.model_name in names:
+                outcome[row, names.index(given.model_name)] = given.graded_quality
+    return Calls(estimates.quality, estimates.cost(cores), outcome)
+
+
+def _targets(calls: Calls) -> list[float]:
+    """Targets from the quality of the cheapest core to the best that the predictor can reach."""
+    cheapest = float(np.nanmean(calls.outcome[:, calls.cost.sum(axis=0).argmin()]))
+    rows = np.arange(len(calls.cost))
+    best = float(np.nanmean(calls.outcome[rows, calls.predicted.argmax(axis=1)]))
+    return [cheapest + step * (best - cheapest) for step in TARGET_STEPS]
+
+
+def _replay(
+    calls: Calls, target: float, bias: float, round_size: int, feedback_share: float, seed: int
+) -> OnlineRow:
+    draw = np.random.default_rng(seed)
+    debt = QualityDebt()
+    predicted = np.clip(calls.predicted + bias, 0.0, 1.0)
+    known = np.isfinite(calls.outcome)
+    delivered, promised, cost = [], [], 0.0
+    for first in range(0, len(predicted), round_size):
+        rows = np.arange(first, min(first + round_size, len(predicted)))
+        candidates = Candidates(predicted[rows], calls.cost[rows], known[rows])
+        problem = candidates.problem(target, target_deficit=debt.owed(len(rows)))
+        for row, column in zip(rows.tolist(), solve(problem).core.tolist(), strict=True):
+            if column < 0:
+                continue
+            debt.sent(target, predicted[row, column])
+            if draw.random() < feedback_share:
+                debt.delivered(predicted[row, column], calls.outcome[row, column])
+            delivered.append(calls.outcome[row, column])
+            promised.append(predicted[row, column])
+            cost += calls.cost[row, column]
+    return OnlineRow(target, bias, float(np.mean(delivered)), float(np.mean(promised)), cost, len(delivered))
