@@ -26,6 +26,7 @@ from eccos_aios.hooks.syscall import DEFAULT_ANSWER_TOKENS
 from eccos_aios.hooks.targets import ANY_NEED, TARGETS, WRITTEN_FOR
 from eccos_aios.http_client import HttpClient, NoResponseError, NotSentError
 from eccos_aios.runtime.configuration import predictor_spec
+from eccos_aios.schedule.settings import load_passes
 
 REACH_TIMEOUT_S = 3.0  # seconds; a core that needs longer to list its models will not serve calls well either
 HTTP_ERROR = 400  # the first status that is an error
@@ -151,6 +152,7 @@ def _section(config_file: Path, content: Mapping[str, Any]) -> Iterator[Finding]
                 return
         config = eccos_config(scheduler.get("eccos"), config_file)
         predictor_spec(config, str(config_file)).make()
+        load_passes(config, str(config_file))
         yield Finding("ok", "config", f"quality target {config.quality_target}")
         manifest = check(config, [str(model.get("name")) for model in _models(content)])
         yield Finding("ok", "manifest", f"{len(manifest.cores)} cores: {', '.join(manifest.names)}")

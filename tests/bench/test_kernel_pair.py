@@ -15,7 +15,7 @@ from eccos_aios.sandbox import SandboxCore
 
 def test_the_history_tells_on_which_questions_the_cheap_core_will_do() -> None:
     questions = pair_questions(96)
-    assert not {q.text for q in questions.learned} & {q.text for q in questions.asked}
+    assert not {q.text for q in questions.past} & {q.text for q in questions.asked}
     names = [core.name for core in PAIR]
     predictor = HybridPredictor().fit(questions.history())
     quality = predictor.predict([query_text(q.text) for q in questions.asked], names).quality
@@ -37,8 +37,8 @@ def test_what_the_cores_counted_is_priced() -> None:
             {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=10) as response:
-            told = json.load(response)
-        assert told["choices"][0]["message"]["content"] == dear.answer(questions.asked[0], questions.seed)
-        usage = told["usage"]
+            answer = json.load(response)
+        assert answer["choices"][0]["message"]["content"] == dear.answer(questions.asked[0], questions.seed)
+        usage = answer["usage"]
         expected = usage["prompt_tokens"] * 2.5e-6 + usage["completion_tokens"] * 10e-6
         assert cost_usd([server, idle]) == pytest.approx(expected)

@@ -27,7 +27,7 @@ def test_records_are_seeded_varied_and_have_unknown_cells() -> None:
 
 
 def test_a_small_run_measures_a_fresh_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("eccos_aios.predict.sample.SAMPLE", 420)
+    monkeypatch.setattr("eccos_aios.predict.dataset.SAMPLE", 420)
     monkeypatch.setattr("eccos_aios.predict.retrieval.EXACT_UP_TO", 500)
     steps: list[str] = []
     result = history_bench(600, 32, tmp_path, batches=2, on_step=steps.append)

@@ -90,6 +90,14 @@ def test_help_lists_every_command_and_imports_nothing_slow() -> None:
         assert f"\n  {command} " in out
 
 
+@pytest.mark.parametrize("arguments", [[], ["history"]])
+def test_a_group_without_arguments_prints_its_help(run: Run, arguments: list[str]) -> None:
+    ran = run(*arguments)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("Usage: eccos-aios")
+    assert "\nCommands:\n" in ran.out
+
+
 @pytest.mark.parametrize("command", ["assign", "doctor", "serve"])
 def test_a_commands_help_shows_how_to_call_it(run: Run, command: str) -> None:
     ran = run(command, "--help")
@@ -101,14 +109,14 @@ def test_a_commands_help_shows_how_to_call_it(run: Run, command: str) -> None:
 def test_assign_for_machines(run: Run, files: dict[str, Path]) -> None:
     ran = run(*assign(files, "--quality-target", "0.0", "--estimates", "--json"))
     assert (ran.code, ran.err) == (0, "")
-    told = json.loads(ran.out)
-    assert set(told) == {"targets", "seconds", "queries"}
-    assert set(told["seconds"]) == {"load", "fit", "predict", "solve"}
-    assert [set(target) for target in told["targets"]] == 2 * [
+    printed = json.loads(ran.out)
+    assert set(printed) == {"targets", "seconds", "queries"}
+    assert set(printed["seconds"]) == {"load", "fit", "predict", "solve"}
+    assert [set(target) for target in printed["targets"]] == 2 * [
         {"quality_target", "met", "predicted_quality", "predicted_cost", "lower_bound", "gap", "per_core"}
         | {"dual_prices"}
     ]
-    assert [target["per_core"] for target in told["targets"]] == 2 * [{"cheap": 1, "dear": 1}]
+    assert [target["per_core"] for target in printed["targets"]] == 2 * [{"cheap": 1, "dear": 1}]
     written = lines(files["out"])
     assert [(line["id"], line["quality_target"]) for line in written] == [
         ("a", 0.5),
@@ -195,6 +203,31 @@ def test_bad_input_is_one_line_and_exit_2(
     assert not files["out"].exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--predictor", "hybird"), "--predictor: 'hybird': must be hybrid, retrieval, trained, module:Class or"),
+        (("--predictor-option", "alpha=1"), "--predictor-option alpha: 1: unknown option; hybrid takes no options"),
+        (("--embedder", "no.such:Thing"), "--embedder: 'no.such:Thing': cannot be imported"),
+    ],
+)  # fmt: skip
+def test_a_wrong_plug_in_is_named_before_the_work(
+    run: Run, files: dict[str, Path], arguments: tuple[str, ...], message: str
+) -> None:
+    files["history"].unlink()
+    assert refused(run(*assign(files, *arguments))).startswith(message)
+
+
+def test_a_predictor_and_an_embedder_by_name(run: Run, files: dict[str, Path]) -> None:
+    chosen = ("--predictor", "retrieval", "--predictor-option", "neighbours=4", "--embedder", "hashed")
+    estimates = []
+    for arguments in ((), chosen):
+        assert run(*assign(files, "--estimates", *arguments)).code == 0
+        estimates.append(lines(files["out"])[0]["estimates"])
+    assert estimates[0] != estimates[1]
+    assert estimates[1]["dear"]["quality"] > estimates[1]["cheap"]["quality"]
+
+
 @pytest.mark.parametrize("name", ["history", "cores", "queries"])
 def test_a_file_that_is_not_there_is_named(run: Run, files: dict[str, Path], name: str) -> None:
     files[name].unlink()
@@ -206,7 +239,7 @@ def test_a_quality_target_lies_between_0_and_1(run: Run, files: dict[str, Path],
     assert "--quality-target" in refused(run(*assign(files, target=target)))
 
 
-def test_a_place_that_cannot_be_written_is_told_before_the_work(run: Run, files: dict[str, Path]) -> None:
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(run: Run, files: dict[str, Path]) -> None:
     files["history"].unlink()
     files["out"] = files["out"].parent / "nowhere" / "out"
     assert "cannot be written: there is no folder" in refused(run(*assign(files)))

@@ -17,6 +17,7 @@ from eccos_aios.collect.client import Answer, AttemptError, Client
 from eccos_aios.collect.endpoint import Endpoint, endpoints
 from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import ConfigError
+from eccos_aios.sandbox import Reply, SandboxCore
 
 KEY = "sk-very-secret"
 BODY = {"model": "m", "messages": [], "max_tokens": 1}
@@ -155,7 +156,7 @@ def test_an_error_repeats_neither_the_key_nor_the_question() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "may_pass"),
+    ("status", "is_transient"),
     [
         ("400 Bad Request", False),
         ("401 Unauthorized", False),
@@ -167,11 +168,11 @@ def test_an_error_repeats_neither_the_key_nor_the_question() -> None:
         ("503 Service Unavailable", True),
     ],
 )
-def test_which_statuses_may_pass(status: str, may_pass: bool) -> None:
+def test_which_statuses_may_pass(status: str, is_transient: bool) -> None:
     with pytest.raises(AttemptError) as caught:
         asked(OneAnswer(status, "sorry", "Retry-After: 7\r\n"))
-    assert (caught.value.may_pass, caught.value.retry_after_s, caught.value.may_cost) == (
-        may_pass,
+    assert (caught.value.is_transient, caught.value.retry_after_s, caught.value.may_cost) == (
+        is_transient,
         7.0,
         False,
     )
@@ -181,7 +182,7 @@ def test_which_statuses_may_pass(status: str, may_pass: bool) -> None:
 def test_an_answer_that_is_no_completion_may_pass_and_may_cost(body: str) -> None:
     with pytest.raises(AttemptError) as caught:
         asked(OneAnswer("200 OK", body))
-    assert (caught.value.may_pass, caught.value.may_cost) == (True, True)
+    assert (caught.value.is_transient, caught.value.may_cost) == (True, True)
 
 
 def test_a_refused_connection_costs_nothing() -> None:
@@ -189,7 +190,7 @@ def test_a_refused_connection_costs_nothing() -> None:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
     with pytest.raises(AttemptError) as caught:
         Client(Endpoint(url, "m")).complete(BODY)
-    assert (caught.value.may_pass, caught.value.may_cost) == (True, False)
+    assert (caught.value.is_transient, caught.value.may_cost) == (True, False)
 
 
 def test_a_parameter_that_a_model_refuses_is_sent_otherwise() -> None:
@@ -218,4 +219,54 @@ def test_the_refused_parameter_is_read_from_the_error() -> None:
     error = {"error": {"message": "…", "code": "unsupported_parameter", "param": "max_tokens"}}
     with pytest.raises(AttemptError) as caught:
         asked(OneAnswer("400 Bad Request", json.dumps(error)))
-    assert (caught.value.parameter, caught.value.may_pass) == ("max_tokens", False)
+    assert (caught.value.parameter, caught.value.is_transient) == ("max_tokens", False)
+
+
+def test_a_server_without_tls_is_named_and_costs_nothing() -> None:
+    with SandboxCore("m") as core:
+        place = core.base_url.removeprefix("http://").removesuffix("/v1")
+        with pytest.raises(AttemptError) as caught:
+            Client(Endpoint(f"https://{place}/v1", "m", KEY), timeout_s=10).complete(BODY)
+    assert str(caught.value).startswith("connection failed: ")
+    assert str(caught.value).endswith(f"({place})")
+    assert (caught.value.unreachable, caught.value.may_cost) == (True, False)
+
+
+def test_a_closed_client_sends_nothing_and_says_so() -> None:
+    with SandboxCore("m") as core:
+        client = Client(Endpoint(core.base_url, "m"), timeout_s=10)
+        assert client.complete(BODY).text
+        client.close()
+        with pytest.raises(AttemptError, match="the client is closed") as caught:
+            client.complete(BODY)
+    assert (core.requests, caught.value.may_cost) == (1, False)
+
+
+def test_closing_a_client_ends_the_requests_under_way() -> None:
+    received, released = threading.Event(), threading.Event()
+
+    def hold(request: dict[str, Any]) -> Reply:
+        received.set()
+        released.wait(30)
+        return Reply("late")
+
+    failures: list[AttemptError] = []
+
+    def ask(client: Client) -> None:
+        try:
+            client.complete(BODY)
+        except AttemptError as error:
+            failures.append(error)
+
+    with SandboxCore("m", hold) as core:
+        client = Client(Endpoint(core.base_url, "m"), timeout_s=60)
+        thread = threading.Thread(target=ask, args=(client,), name="asking")
+        thread.start()
+        assert received.wait(10)
+        assert client.under_way == 1
+        client.close()
+        thread.join(10)
+        assert not thread.is_alive()
+        released.set()
+    assert [(error.may_cost, error.timed_out) for error in failures] == [(True, False)]
+    assert client.under_way == 0
