@@ -18,10 +18,13 @@ class Client:
     ----------
     refusal : Exception or None
         Why the request must be answered with 503, whatever AIOS would answer.
+    refusal_counted : bool
+        Whether the scheduler has counted that refusal.
     """
 
     def __init__(self) -> None:
         self.refusal: Exception | None = None
+        self.refusal_counted = False
         # Guards what follows; never held while a callback runs.
         self._lock = threading.Lock()
         self._gone = False

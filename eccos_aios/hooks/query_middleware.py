@@ -34,7 +34,7 @@ class QueryMiddleware:
     retry_after_s : callable
         Seconds after which a refused agent may retry.
     on_refusal : callable
-        Called for each request that is answered 503.
+        Called for each request that is answered 503, unless the scheduler has counted it.
     on_dropped : callable
         Called with the number of calls that were dropped since a request's client had gone.
     """
@@ -82,7 +82,7 @@ class QueryMiddleware:
                 await send(message)
             elif message["type"] == "http.response.start":
                 retry_s = getattr(client.refusal, "retry_after_s", DEFAULT_RETRY_S)
-                await self._refuse(scope, send, str(client.refusal), retry_s)
+                await self._refuse(scope, send, str(client.refusal), retry_s, client.refusal_counted)
 
         was = CLIENT.set(client)
         try:
@@ -93,8 +93,11 @@ class QueryMiddleware:
             client.leave()  # nobody reads what the request still waits for
             self._on_dropped(client.dropped)
 
-    async def _refuse(self, scope: Scope, send: Send, why: str, retry_s: float | None = None) -> None:
-        self._on_refusal()
+    async def _refuse(
+        self, scope: Scope, send: Send, why: str, retry_s: float | None = None, counted: bool = False
+    ) -> None:
+        if not counted:
+            self._on_refusal()
         seconds = math.ceil(self._retry_after_s() if retry_s is None else retry_s)
         await HttpAnswer(503, {"detail": why}, {"retry-after": str(max(1, seconds))}).send(scope, send)
 

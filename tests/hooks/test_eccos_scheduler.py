@@ -27,6 +27,7 @@ from eccos_aios.sandbox import (
     error_response,
 )
 from eccos_aios.sandbox.syscall import LLMSyscall
+from eccos_aios.schedule import OverloadedError
 
 EASY, HARD = "What is two plus two?", "Prove the four colour theorem."
 WAIT_S = 20.0
@@ -266,6 +267,33 @@ def test_what_is_queued_after_the_stop_is_refused(kernel: EmbeddedKernel) -> Non
     while not waiting.done():
         scheduler.refuse_queued()
     assert waiting.result()["response"].status_code == 503
+
+
+def test_a_call_beyond_the_schedulers_limit_is_refused_to_its_http_client_and_counted_once(
+    cores: list[SandboxCore], config: EccosConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for core in cores:
+        core.fail("hang")
+    clients: list[Client] = []
+    limited = config.model_copy(update={"max_pending": 1, "call_timeout_s": 1.0})
+    with kernel_of(cores, limited) as kernel:
+        add = kernel._executor.queues[LLMSyscall].add
+
+        def add_with_client(syscall: Any) -> None:
+            syscall.eccos_client = Client()
+            clients.append(syscall.eccos_client)
+            add(syscall)
+
+        monkeypatch.setattr(kernel._executor.queues[LLMSyscall], "add", add_with_client)
+        named = LLMQuery(messages=[{"role": "user", "content": EASY}], llms=[{"name": "small"}])
+        for each in [kernel.query("agent", named) for _ in range(6)]:
+            each.result(WAIT_S)
+        refused = [client for client in clients if client.refusal is not None]
+        assert refused
+        assert all(isinstance(client.refusal, OverloadedError) for client in refused)
+        assert all(client.refusal_counted for client in refused)
+        status: Any = kernel.scheduler.status()  # type: ignore[attr-defined]
+        assert status["totals"]["refused"] == len(refused)
 
 
 def test_a_call_that_waits_goes_with_its_client(
