@@ -17,7 +17,7 @@ from eccos_aios.cli.demo import demo
 from eccos_aios.cli.demo_table import print_result
 from eccos_aios.collect.generated import CATEGORIES, LEVELS, is_right, make_questions
 from eccos_aios.core import read_manifest
-from eccos_aios.demo.cast import record, slip
+from eccos_aios.demo.made_up_cores import record, wrong_answer
 from eccos_aios.demo.plot import draw
 from eccos_aios.demo.result import DemoResult
 from eccos_aios.demo.run import run_demo
@@ -128,7 +128,7 @@ def test_a_slip_is_never_right() -> None:
     rng = random.Random(0)
     for question in make_questions(600, seed=4):
         assert is_right(f"The answer is {question.truth}.", question.truth)
-        assert not is_right(f"The answer is {slip(question.truth, rng)}.", question.truth)
+        assert not is_right(f"The answer is {wrong_answer(question.truth, rng)}.", question.truth)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_records_that_lack_a_core_are_learned_from_and_never_asked(write: Write,
     assert lacking.isdisjoint(record.query for record in scenario.asked)
     assert lacking <= {record.query for record in scenario.past}
     assert [outcome.model_name for outcome in scenario.asked[0].outputs] == ["dear", "cheap"]
-    assert any(note.startswith("30 records lack") for note in scenario.notes)
+    assert any(note.startswith("30 records without") for note in scenario.notes)
 
 
 def test_unknown_tokens_and_latencies_are_filled_in_and_told(write: Write, manifest: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_core_that_the_history_does_not_know_is_left_out(write: Write, tmp_pat
 @pytest.mark.parametrize(
     ("records", "questions", "fault"),
     [
-        ([past(n, cores=("x", "y")) for n in range(40)], None, "knows no core of .*its cores are x, y"),
+        ([past(n, cores=("x", "y")) for n in range(40)], None, "has no core of .*its cores are x, y"),
         ([past(n) for n in range(5)], None, "has 5 different queries .*needs 12"),
         (
             [past(n, cores=("dear",)) for n in range(40)] + [past(41)],

@@ -30,14 +30,14 @@ WARM_UP_CALLS = 3  # AIOS loads modules on its first call
 
 @dataclass(frozen=True)
 class Load:
-    """What agents do to a kernel.
+    """The load that agents put on a kernel.
 
     Attributes
     ----------
     callers : int
         Agents that call at once, each waiting for its answer before the next call.
     calls : int
-        In all.
+        Total over all agents.
     """
 
     callers: int
@@ -46,16 +46,16 @@ class Load:
 
 @dataclass(frozen=True)
 class KernelRow:
-    """What one load measured under one scheduler.
+    """The measurements of one load under one scheduler.
 
     Attributes
     ----------
     scheduler : {"fifo", "eccos"}
     callers, calls, errors : int
-        `errors`: calls that were answered with an error.
+        `errors`: calls answered with an error.
     calls_per_s : float
     busy_share : float
-        Of what the cores can physically give: service seconds over slots and elapsed seconds.
+        Utilisation of the cores: service seconds over slots times elapsed seconds.
     p50_s, p95_s, p99_s : float
         Seconds from a call to its answer.
     cost_usd : float
@@ -97,8 +97,8 @@ def kernel_bench(
 ) -> list[KernelRow]:
     """Run every load on a kernel of each scheduler, over two sandbox cores that answer generated questions.
 
-    One core is dear and right about all of them, one is cheap and right about the easy ones. Every
-    scheduler is asked the same questions; ECCOS has a history of others of the same kinds.
+    One core is expensive and answers all of them right, the other is cheap and answers the easy ones. Every
+    scheduler gets the same questions; ECCOS has a history of other questions of the same kinds.
 
     Parameters
     ----------
@@ -115,11 +115,11 @@ def kernel_bench(
     schedulers : sequence of str
         Of ``fifo`` and ``eccos``.
     on_step : callable, optional
-        Told what is being done.
+        Called with a description of each step.
     environment : mapping of str to str, optional
         For the kernels, in addition to this process's.
     quality_target : float
-        What ECCOS has to reach, 0 to 1.
+        Mean quality that ECCOS has to reach, 0 to 1.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def kernel_bench(
 
 def _interpreter(aios: Path, python: Path | None, environment: Mapping[str, str]) -> Path:
     if not (aios / "runtime" / "launch.py").is_file():
-        raise AiosError(str(aios), "", ABSENT, "is no AIOS checkout: there is no runtime/launch.py")
+        raise AiosError(str(aios), "", ABSENT, "is not an AIOS checkout: there is no runtime/launch.py")
     python = python or aios / ".venv" / "bin" / "python"
     if not python.is_file():
         raise AiosError(
@@ -212,14 +212,14 @@ def _measure(
 ) -> KernelRow:
     for core in cores:
         core.reset_counts()
-    taken: list[float] = []
-    lock = threading.Lock()  # guards the times taken
+    latencies_s: list[float] = []
+    lock = threading.Lock()  # guards latencies_s
 
     def call(number: int) -> tuple[bool, bool]:
         started_s = time.perf_counter()
         answer = kernel.query(asked[number].text, agent=f"agent-{number % load.callers}")
         with lock:
-            taken.append(time.perf_counter() - started_s)
+            latencies_s.append(time.perf_counter() - started_s)
         failed = answer["error"] is not None
         return failed, not failed and is_right(answer["response_message"], asked[number].truth)
 
@@ -227,7 +227,7 @@ def _measure(
     with ThreadPoolExecutor(load.callers, thread_name_prefix="caller") as callers:
         outcomes = list(callers.map(call, range(load.calls)))
     elapsed_s = time.perf_counter() - started_s
-    p50, p95, p99 = np.percentile(taken, [50, 95, 99]).tolist()
+    p50, p95, p99 = np.percentile(latencies_s, [50, 95, 99]).tolist()
     status = kernel.request("/eccos/status") if scheduler == "eccos" else None
     return KernelRow(
         scheduler=scheduler,

@@ -1,4 +1,4 @@
-"""The cores and the questions of ``bench kernel``: a pair worth choosing between."""
+"""The two cores and the questions of ``bench kernel``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from eccos_aios.history import Outcome, Record
 from eccos_aios.sandbox.reply import Reply, canned_reply, last_user_text, usage
 from eccos_aios.sandbox.server import ReplyFunction, SandboxCore
 
-LEARNED = 480  # questions of the history; twenty of each kind
-CHANCE = 0.97  # that a core is right about a question that it can answer
+PAST_QUESTIONS = 480  # in the history; twenty of each kind
+CHANCE = 0.97  # probability of a right answer to a question within a core's level
 WRONG = "I am not sure, perhaps none of these."
 RIGHT = "Step by step, the answer is {}."
 
@@ -36,7 +36,7 @@ class PairCore:
     level: int
 
     def answer(self, question: GeneratedQuestion, seed: int) -> str:
-        """What it says; the same for the same seed."""
+        """Its answer; the same for the same seed."""
         lucky = random.Random(f"{seed} {self.name} {question.text}").random() < CHANCE
         return RIGHT.format(question.truth) if lucky and question.level <= self.level else WRONG
 
@@ -45,30 +45,30 @@ PAIR = (
     PairCore("dear", Price(input=2.5, output=10.0), level=3),
     PairCore("cheap", Price(input=0.15, output=0.6), level=1),
 )
-"""In AIOS's order of models: the first is the one that AIOS sends every call to."""
+"""In AIOS's order of models: AIOS's own scheduler sends every call to the first."""
 
 
 @dataclass(frozen=True)
 class PairQuestions:
-    """Questions that ECCOS has learned from, and others of the same kinds that agents ask."""
+    """Questions of the history, and others of the same kinds that agents ask."""
 
-    learned: Sequence[GeneratedQuestion]
+    past: Sequence[GeneratedQuestion]
     asked: Sequence[GeneratedQuestion]
     seed: int
 
     def history(self) -> list[Record]:
-        """What both cores answered to the learned ones, graded."""
+        """The graded answers of both cores to the past questions."""
         return [
             Record(
                 query=question.text,
                 category=question.category,
                 outputs=tuple(self._outcome(core, question) for core in PAIR),
             )
-            for question in self.learned
+            for question in self.past
         ]
 
     def reply_of(self, core: PairCore) -> ReplyFunction:
-        """How a sandbox core answers the asked ones; anything else with a canned sentence."""
+        """A sandbox core's reply function; anything but the asked questions gets a canned sentence."""
         known = {question.text: core.answer(question, self.seed) for question in self.asked}
 
         def reply(request: dict[str, Any]) -> Reply:
@@ -90,19 +90,19 @@ class PairQuestions:
 
 
 def pair_questions(count: int, seed: int = 0) -> PairQuestions:
-    """`count` questions to ask and a history beside them, no question in both, all kinds mixed."""
-    every = make_questions(count + LEARNED, seed)
+    """`count` questions to ask and other questions for the history, all kinds mixed."""
+    every = make_questions(count + PAST_QUESTIONS, seed)
     random.Random(f"order {seed}").shuffle(every)
     return PairQuestions(every[count:], every[:count], seed)
 
 
 def manifest_cores(quota: int) -> list[Core]:
-    """The pair as a manifest lists it."""
+    """The two cores as in a manifest."""
     return [Core(name=core.name, quota=quota, price=core.price) for core in PAIR]
 
 
 def cost_usd(servers: Iterable[SandboxCore]) -> float:
-    """US dollars of the tokens that the cores themselves counted."""
+    """US dollars of the tokens that the cores counted."""
     prices = {core.name: core.price for core in PAIR}
     total = 0.0
     for server in servers:

@@ -1,4 +1,4 @@
-"""Two plots of a replay: what quality costs, and what promises are worth."""
+"""Two plots of a replay: quality against cost, and delivered against promised quality."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DPI = 120
 
 
 def plot_cost(results: dict[str, Any], path: Path) -> None:
-    """Quality over cost of every policy, on the calls without quotas where those were played."""
+    """Quality against cost of every policy, without quotas where those were replayed."""
     colours = _colours(results)
     figure, axes = _empty("US dollars per 1,000 calls", "quality")
     for name, rows in _curves(results):
@@ -29,17 +29,19 @@ def plot_cost(results: dict[str, Any], path: Path) -> None:
 
 
 def plot_promise(results: dict[str, Any], path: Path) -> None:
-    """Delivered over promised quality of every policy that promises any."""
+    """Delivered against promised quality of every policy that promises one."""
     colours = _colours(results)
     figure, axes = _empty("promised quality", "delivered quality")
     for name, rows in _curves(results):
-        told = [row for row in rows if row["promised_quality"]["value"] is not None]
-        if told and name != "oracle":
-            promised = [row["promised_quality"]["value"] for row in told]
-            delivered = [row["quality"]["value"] for row in told]
+        promising = [row for row in rows if row["promised_quality"]["value"] is not None]
+        if promising and name != "oracle":
+            promised = [row["promised_quality"]["value"] for row in promising]
+            delivered = [row["quality"]["value"] for row in promising]
             axes.plot(promised, delivered, marker=".", label=name, color=colours[name])
     low, high = axes.get_xlim()
-    axes.plot([low, high], [low, high], linestyle="--", color="grey", linewidth=1, label="kept")
+    axes.plot(
+        [low, high], [low, high], linestyle="--", color="grey", linewidth=1, label="delivered = promised"
+    )
     _save(figure, axes, path)
 
 

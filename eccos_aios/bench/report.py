@@ -36,7 +36,7 @@ def results_of(replay: Replay) -> dict[str, Any]:
 
 
 def write_report(results: dict[str, Any], folder: Path) -> list[Path]:
-    """Write ``results.json`` and, where matplotlib is installed, two plots; returns what was written."""
+    """Write ``results.json`` and, where matplotlib is installed, two plots; returns the files' paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / RESULTS]
     written[0].write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -50,7 +50,7 @@ def write_report(results: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def shown_points(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One point for each policy, without and with quotas."""
+    """One point for each policy, without and with quotas, see the table of `bench`."""
     shown: dict[tuple[str, bool], dict[str, Any]] = {}
     for row in rows:
         if row["policy"] == BASELINE and row["level"] != SMART_THRESHOLD:

@@ -113,7 +113,7 @@ def collect(
     from eccos_aios.collect.ask import Backoff
     from eccos_aios.collect.endpoint import endpoints, is_address
     from eccos_aios.collect.formats import read_questions
-    from eccos_aios.collect.journal import Journal, Recorded
+    from eccos_aios.collect.journal import Journal, RecordedOutcomes
     from eccos_aios.collect.plan import make_plan
     from eccos_aios.collect.run import Collection
     from eccos_aios.core import read_manifest
@@ -128,7 +128,7 @@ def collect(
     # In random order, so that whatever is recorded when it stops is a fair sample of the set.
     questions = random.Random(seed).sample(questions, min(limit or len(questions), len(questions)))
     if dry_run:
-        plan = make_plan(manifest, questions, Recorded(out), max_output_tokens)
+        plan = make_plan(manifest, questions, RecordedOutcomes(out), max_output_tokens)
         if as_json:
             click.echo(json.dumps({"plan": plan.summary()}))
         else:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from eccos_aios.cli.table import figure, make_table, print_tables
 from eccos_aios.collect.plan import Plan
-from eccos_aios.collect.run import Collected, Tally
+from eccos_aios.collect.run import CollectionResult, Tally
 
 REFRESHES_PER_S = 4
 
@@ -59,7 +59,7 @@ def live_table(tallies: Sequence[Tally]) -> Iterator[Callable[[], None]]:
         yield live.refresh
 
 
-def print_collected(collected: Collected, out: str) -> None:
+def print_collected(collected: CollectionResult, out: str) -> None:
     """Print the result of a collection on stderr."""
     print_tables(_table(collected.tallies, lambda tally: ""), err=True)
     for tally in collected.tallies:

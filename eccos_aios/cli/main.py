@@ -14,6 +14,9 @@ from eccos_aios.version import __version__
 
 BAD_INPUT = 2  # exit code
 INTERRUPTED = 130  # exit code of a program that Ctrl-C ended: 128 + SIGINT
+# From click 8.2 on, a group without arguments raises this; before, it printed its help and ended with 0.
+_RAISED = getattr(click.exceptions, "NoArgsIsHelpError", None)
+NO_ARGUMENTS: tuple[type[click.UsageError], ...] = () if _RAISED is None else (_RAISED,)
 # Each is the attribute of that name in the module of that name; the text is what --help says of it.
 COMMANDS = {
     "assign": "Route a batch of queries offline, once per quality target or budget.",
@@ -36,6 +39,9 @@ class OneLineErrors(click.Group):
             code = super().main(args, *rest, **{**more, "standalone_mode": False})
         except click.Abort:
             sys.exit(INTERRUPTED)
+        except NO_ARGUMENTS as error:
+            click.echo(error.ctx.get_help() if error.ctx else "")
+            sys.exit(0)
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else self.name
             _fail(f"{where}: {error.format_message()} ({where} --help tells more)")

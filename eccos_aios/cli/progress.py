@@ -31,8 +31,13 @@ def show_progress() -> Iterator[OnStep]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None, count="")
+        shown = ""
 
         def on_step(step: str, done: int = 0, total: int | None = None, /) -> None:
+            nonlocal shown
+            if step != shown:  # a completed task keeps its elapsed time until it is reset
+                shown = step
+                progress.reset(task)
             count = "" if total is None else f"{done}/{total}"
             progress.update(task, description=step, completed=done, total=total, count=count)
 

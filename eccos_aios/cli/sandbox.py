@@ -52,8 +52,8 @@ def sandbox(
     """Serve OpenAI-compatible cores on this machine, to try everything without a model.
 
     Three made-up cores, large, medium and small, answer the questions of `collect --questions builtin`,
-    each as well as it can. With --history, cores replay what was recorded of them, with its latencies. They
-    serve until Ctrl-C, on the loopback interface alone.
+    with different skill. With --history, cores replay their recorded outcomes and latencies. They serve
+    until Ctrl-C, on the loopback interface alone.
 
     \b
     Examples:
@@ -71,13 +71,13 @@ def sandbox(
         )
     with show_progress() as on_step:
         on_step("starting")
-        from eccos_aios.demo.local import local_cores, require_own, served, write_manifest
+        from eccos_aios.demo.local import local_cores, require_own_manifest, serve_cores, write_manifest
 
         if manifest is not None:
-            require_own(manifest)
+            require_own_manifest(manifest)
         local = local_cores(cores, history, seed=seed, free_ports=manifest is not None)
     ended = threading.Event()
-    with on_interrupt(ended.set), served(local, time_scale) as at:
+    with on_interrupt(ended.set), serve_cores(local, time_scale) as at:
         if manifest is not None:
             write_manifest(manifest, at)
         _print_addresses(at, manifest, as_json)

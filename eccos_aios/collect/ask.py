@@ -1,4 +1,4 @@
-"""Asking a core one question: attempts, pauses between them, and what each may cost."""
+"""Asking a core one question: attempts, backoff between them, and the most that each can cost."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from eccos_aios.collect.client import Answer, AttemptError, Client
 from eccos_aios.core import Core, Price
 from eccos_aios.predict import call_text, count_tokens
 
-# What OpenAI's reasoning models refuse, and what says the same to them; None: it is left out.
-_OTHERWISE: Mapping[str, str | None] = {"max_tokens": "max_completion_tokens", "temperature": None}
+# Parameters that OpenAI's reasoning models refuse, with their replacement; None: left out.
+_REPLACEMENTS: Mapping[str, str | None] = {"max_tokens": "max_completion_tokens", "temperature": None}
 
 UNREACHED_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
 class Backoff:
-    """How often a call is tried, and how long the pauses are.
+    """How often a call is attempted, and how long the pauses between attempts are.
 
     Attributes
     ----------
     attempts : int
         At most.
     first_s : float
-        The longest first pause in seconds; every further one doubles. Half of each is random, so that
-        calls that failed together do not come back together.
+        Upper bound of the first pause, seconds; it doubles with every attempt. Half of each pause is
+        random, so that calls that failed together are not retried together.
     most_s : float
-        No pause is longer, even where a core asks for it.
+        Upper bound of every pause, seconds, even where a core asks for more.
     after_timeout_s : float
-        Seconds that a slot stays taken after a call that timed out: the core lets go of a call only when
-        it notices that its client has gone.
+        Seconds that a slot stays occupied after a call that timed out: the core drops a call only when it
+        notices that its client has gone.
     """
 
     attempts: int = 6
@@ -42,10 +42,10 @@ class Backoff:
     most_s: float = 60.0
     after_timeout_s: float = 1.0
 
-    def pause_s(self, attempt: int, asked_s: float | None, chance: random.Random) -> float:
-        """Seconds after attempt number `attempt` (from 0); `asked_s` is what the core asked for."""
+    def pause_s(self, attempt: int, asked_s: float | None, rng: random.Random) -> float:
+        """Seconds to wait after attempt number `attempt` (from 0); `asked_s` is what the core asked for."""
         longest = min(self.most_s, self.first_s * 2.0**attempt)
-        jittered = longest * chance.uniform(0.5, 1.0)
+        jittered = longest * rng.uniform(0.5, 1.0)
         return min(self.most_s, max(jittered, asked_s or 0.0))
 
 
@@ -63,7 +63,7 @@ class Asker:
     stopped : threading.Event
         Set: no further attempt is made, and pauses end.
     trouble : str
-        What the last attempt failed with; empty where it was answered.
+        The error of the last attempt; empty where it was answered.
     """
 
     core: Core
@@ -74,47 +74,48 @@ class Asker:
 
     def __post_init__(self) -> None:
         self.price: Price = self.core.resolved_price
-        self._chance = random.Random()
-        self._refused: frozenset[str] = frozenset()  # replaced as a whole, so reading it needs no lock
-        self._reached = False  # only ever set, so it needs none either
-        self.trouble = ""  # likewise replaced as a whole
+        self._rng = random.Random()
+        # Needs no lock: each of these is only ever replaced as a whole.
+        self._refused: frozenset[str] = frozenset()
+        self._reached = False
+        self.trouble = ""
 
-    def ask(self, body: Mapping[str, Any]) -> Priced:
+    def ask(self, body: Mapping[str, Any]) -> PricedAnswer:
         """Send a request until it is answered.
 
-        A parameter that the core says it does not take is sent otherwise from then on. A core that nobody
-        has reached yet is tried `UNREACHED_ATTEMPTS` times only: its address is wrong, or it is not running.
+        A parameter that the core refuses is replaced from then on. A core that no attempt has reached yet is
+        tried only `UNREACHED_ATTEMPTS` times: its address is wrong, or it is not running.
 
         Raises
         ------
         AttemptError
-            What the last attempt failed with.
+            The error of the last attempt.
         OverBudgetError
-            Another attempt could break the budget.
+            Another attempt could exceed the budget.
         StoppedError
             `stopped` was set before there was an answer.
         """
         worst_usd = worst_cost_usd(self.price, body)
         attempt = 0
         while True:
-            sent = self._accepted(body)
+            sent = self._without_refused(body)
             result = self._attempt(sent, worst_usd)
-            self.trouble = "" if isinstance(result, Priced) else str(result)
-            if isinstance(result, Priced):
+            self.trouble = "" if isinstance(result, PricedAnswer) else str(result)
+            if isinstance(result, PricedAnswer):
                 self._reached = True
                 return result
             self._reached |= not result.unreachable
-            if result.parameter in _OTHERWISE and result.parameter in sent:
+            if result.parameter in _REPLACEMENTS and result.parameter in sent:
                 self._refused |= {result.parameter}
                 continue
             attempt += 1
             most = self.backoff.attempts if self._reached else UNREACHED_ATTEMPTS
-            if not result.may_pass or attempt >= min(most, self.backoff.attempts):
+            if not result.is_transient or attempt >= min(most, self.backoff.attempts):
                 raise result
-            if self.stopped.wait(self.backoff.pause_s(attempt - 1, result.retry_after_s, self._chance)):
+            if self.stopped.wait(self.backoff.pause_s(attempt - 1, result.retry_after_s, self._rng)):
                 raise StoppedError from result
 
-    def _attempt(self, body: Mapping[str, Any], worst_usd: float) -> Priced | AttemptError:
+    def _attempt(self, body: Mapping[str, Any], worst_usd: float) -> PricedAnswer | AttemptError:
         if not self.budget.reserve(worst_usd, self.stopped.is_set):
             raise StoppedError if self.stopped.is_set() else OverBudgetError
         spent_usd, unknown_usd = 0.0, worst_usd
@@ -130,18 +131,18 @@ class Asker:
         finally:
             self.budget.settle(worst_usd, spent_usd=spent_usd, unknown_usd=unknown_usd)
 
-    def _accepted(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The request in the parameters that the core has not refused."""
+    def _without_refused(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The request with the parameters that the core has refused replaced."""
         accepted = dict(body)
         for parameter in self._refused & accepted.keys():
-            value, other = accepted.pop(parameter), _OTHERWISE[parameter]
-            if other is not None:
-                accepted[other] = value
+            value, replacement = accepted.pop(parameter), _REPLACEMENTS[parameter]
+            if replacement is not None:
+                accepted[replacement] = value
         return accepted
 
 
 class OverBudgetError(Exception):
-    """Another attempt could break the budget."""
+    """Another attempt could exceed the budget."""
 
 
 class StoppedError(Exception):
@@ -149,7 +150,7 @@ class StoppedError(Exception):
 
 
 @dataclass(frozen=True)
-class Priced:
+class PricedAnswer:
     """An answer with its tokens and price.
 
     Attributes
@@ -157,7 +158,7 @@ class Priced:
     answer : Answer
     input_tokens, output_tokens : int
     counted : bool
-        Whether the tokens are estimated here, because the provider did not say.
+        Whether the tokens are estimated here, because the provider did not report them.
     cost_usd : float
     """
 
@@ -173,12 +174,12 @@ def input_tokens(body: Mapping[str, Any]) -> float:
     return call_text(body["messages"], body.get("tools")).input_tokens
 
 
-def _priced(answer: Answer, body: Mapping[str, Any], price: Price) -> Priced:
-    given, taken = answer.input_tokens, answer.output_tokens
-    counted = given is None or taken is None
-    if given is None:
-        given = round(input_tokens(body))
-    if taken is None:
-        said = [answer.text, *(str(call.get("function")) for call in answer.tool_calls or ())]
-        taken = round(count_tokens("\n".join(said)).expected)
-    return Priced(answer, given, taken, counted, price.usd(given, taken))
+def _priced(answer: Answer, body: Mapping[str, Any], price: Price) -> PricedAnswer:
+    sent, received = answer.input_tokens, answer.output_tokens
+    counted = sent is None or received is None
+    if sent is None:
+        sent = round(input_tokens(body))
+    if received is None:
+        texts = [answer.text, *(str(call.get("function")) for call in answer.tool_calls or ())]
+        received = round(count_tokens("\n".join(texts)).expected)
+    return PricedAnswer(answer, sent, received, counted, price.usd(sent, received))

@@ -1,4 +1,4 @@
-"""The budget: what is spent, what is promised, and whether another call may still be sent."""
+"""The budget: what is spent, what is reserved, and whether another call may be sent."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 from eccos_aios.core import Price
 
-# Input tokens that a provider may add to what is sent: roles, the mark of a turn, its own tool prompt.
+# Input tokens that a provider may add to a request: roles, turn markers, its own tool prompt.
 FRAME_TOKENS = 64
 TOOL_FRAME_TOKENS = 1024
 
 
 def most_input_tokens(body: Mapping[str, Any]) -> int:
-    """More input tokens than a request can have, whatever the tokenizer: one a byte, and the frame.
+    """An upper bound of a request's input tokens under any tokenizer: one a byte, and the frame.
 
     Byte-level and byte-fallback tokenizers make no token of less than a byte. Tools count twice, since
-    providers print them anew in a form of their own.
+    providers render them again in a form of their own.
     """
     texts = sum(len(str(message["content"]).encode()) for message in body["messages"])
     tools = body.get("tools")
@@ -34,43 +34,43 @@ def worst_cost_usd(price: Price, body: Mapping[str, Any]) -> float:
 
 
 class Budget:
-    """Lets a call be sent only if the budget holds even where it and all calls under way cost their most.
+    """Admits a call only if the budget holds even where it and all calls under way cost the most they can.
 
     Parameters
     ----------
     max_usd : float or None
-        US dollars; None: no bound.
+        US dollars; None: unlimited.
     spent_usd : float
-        Spent before.
+        Already spent.
     """
 
     def __init__(self, max_usd: float | None = None, spent_usd: float = 0.0) -> None:
         self.max_usd = math.inf if max_usd is None else max_usd
         self._changed = threading.Condition()  # guards the sums below
         self._spent_usd = spent_usd
-        self._reserved_usd = 0.0  # calls under way, at their most
-        self._under_way = 0  # those of them that cost something
-        self._unknown_usd = 0.0  # failed attempts that may be on the bill, at their most
+        self._reserved_usd = 0.0  # upper bound of the calls under way
+        self._under_way = 0  # calls with a reservation above 0
+        self._unknown_usd = 0.0  # upper bound of failed attempts that may be billed
 
     @property
     def spent_usd(self) -> float:
-        """US dollars for answers, as their tokens say."""
+        """US dollars for answers, by their tokens."""
         with self._changed:
             return self._spent_usd
 
     @property
     def unknown_usd(self) -> float:
-        """US dollars at most for attempts without an answer, which the provider may have counted."""
+        """Upper bound, US dollars, of attempts without an answer, which the provider may bill."""
         with self._changed:
             return self._unknown_usd
 
     def reserve(self, usd: float, stopped: Callable[[], bool]) -> bool:
-        """Set aside what a call costs at most; waits while calls under way may yet cost less than theirs.
+        """Reserve the most that a call can cost; waits while calls under way may settle for less.
 
         Returns
         -------
         bool
-            False where the budget does not allow the call, or `stopped` says so.
+            False where the budget does not allow the call, or `stopped` returns True.
         """
         with self._changed:
             while not stopped():
@@ -84,17 +84,17 @@ class Budget:
             return False
 
     def settle(self, reserved_usd: float, *, spent_usd: float = 0.0, unknown_usd: float = 0.0) -> None:
-        """End a reservation: what the call really cost, or may have cost."""
+        """End a reservation with what the call cost, or may have cost."""
         with self._changed:
             self._under_way -= reserved_usd > 0
-            # Sums of floats drift; nothing is under way at nothing reserved.
+            # Sums of floats drift: with no call under way the reservation is exactly 0.
             self._reserved_usd = max(0.0, self._reserved_usd - reserved_usd) if self._under_way else 0.0
             self._spent_usd += spent_usd
             self._unknown_usd += unknown_usd
             self._changed.notify_all()
 
     def wake(self) -> None:
-        """Have every waiting `reserve` ask again whether it is to stop."""
+        """Have every waiting `reserve` check `stopped` again."""
         with self._changed:
             self._changed.notify_all()
 

@@ -12,15 +12,15 @@ from eccos_aios.collect.endpoint import Endpoint
 from eccos_aios.errors import without_secrets
 from eccos_aios.http_client import HttpClient, NoResponseError, NotSentError
 
-DEFAULT_TIMEOUT_S = 300.0  # seconds without a byte; a local core may think for minutes before its first
+DEFAULT_TIMEOUT_S = 300.0  # seconds without a byte; a local core may take minutes before its first
 RETRIED_STATUSES = frozenset({408, 429, *range(500, 600)})
-REFUSED_STATUSES = frozenset({401, 403})  # the key is wrong: no other call will fare better
+REFUSED_STATUSES = frozenset({401, 403})  # the key is wrong: every call would fail
 LONGEST_CODE = 80  # characters of a provider's error code that are shown
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a core answered.
+    """The answer of a core.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Answer:
     tool_calls : list of dict or None
         In OpenAI's format.
     input_tokens, output_tokens : int or None
-        As the provider counted them; None where it does not say.
+        As the provider counted them; None where it does not report them.
     latency_s : float
         Seconds from sending the request to the end of the answer.
     """
@@ -47,17 +47,17 @@ class AttemptError(Exception):
     Attributes
     ----------
     status : int or None
-        The HTTP status; None where the connection failed or what came is no completion.
+        The HTTP status; None where the connection failed or the response is not a completion.
     may_cost : bool
-        Whether the provider may send a bill all the same: it had the request and gave no error.
+        Whether the provider may bill the attempt: it received the request and reported no error.
     retry_after_s : float or None
-        What the provider asks for.
+        Seconds that the provider asks to wait.
     parameter : str or None
-        The parameter of the request that the provider says is wrong.
+        The parameter of the request that the provider refuses.
     timed_out : bool
-        Whether no answer came in time, so that the core may hold the call for a moment longer.
+        Whether no answer came in time; the core may hold the call for a moment longer.
     unreachable : bool
-        Whether there was no connection.
+        Whether the request was not sent, for lack of a connection.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class AttemptError(Exception):
         self.unreachable = unreachable
 
     @property
-    def may_pass(self) -> bool:
-        """Whether the same request may succeed another time."""
+    def is_transient(self) -> bool:
+        """Whether the same request may succeed later."""
         return self.status is None or self.status in RETRIED_STATUSES
 
     @property
@@ -115,7 +115,7 @@ class Client:
         Raises
         ------
         AttemptError
-            No connection, no answer in time, an error status, or an answer that is no completion.
+            No connection, no answer in time, an error status, or a response that is not a completion.
         """
         start = time.perf_counter()
         try:
@@ -168,11 +168,11 @@ def _answer(content: bytes, latency_s: float) -> Answer:
             latency_s,
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise AttemptError("status 200, but no chat completion", status=None, may_cost=True) from error
+        raise AttemptError("status 200, but not a chat completion", status=None, may_cost=True) from error
 
 
 def _text(content: Any) -> str:
-    if isinstance(content, list):  # parts, as some providers answer
+    if isinstance(content, list):  # some providers answer in parts
         return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""
 

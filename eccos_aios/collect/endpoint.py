@@ -1,4 +1,4 @@
-"""Where a core answers: its address, its key, and the name that it goes by there."""
+"""Where a core is reached: its address, its key, and its name there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Endpoint:
     url : str
         With its ``/v1``.
     model : str
-        The name that the API knows it by.
+        Its name in that API.
     key : str or None
         Sent as bearer token; never shown.
     """
@@ -36,7 +36,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Provider:
-    """A backend of AIOS or a prefix of litellm: its OpenAI-compatible address, and where its key stands."""
+    """A backend of AIOS or a prefix of litellm: its OpenAI-compatible address and the variable of its key."""
 
     url: str
     key_env: str | None
@@ -54,7 +54,7 @@ PROVIDERS: dict[str, Provider] = {
     "ollama": Provider("http://localhost:11434/v1", None),
     "ollama_chat": Provider("http://localhost:11434/v1", None),
 }
-OLLAMA_PATH = "/v1"  # AIOS names Ollama without it
+OLLAMA_PATH = "/v1"  # AIOS's hostname of Ollama lacks it
 WITH_HOSTNAME = ("vllm", "sglang")  # AIOS backends whose hostname is the base_url
 
 
@@ -68,8 +68,8 @@ def endpoints(
 ) -> dict[str, Endpoint]:
     """The endpoint of every core, by its name.
 
-    For each core the first that says something: its ``base_url`` and ``api_key_env`` in the manifest;
-    AIOS's config, where `aios` names a checkout; `base_url` for all that are left; a litellm-style name
+    For each core the first of: its ``base_url`` and ``api_key_env`` in the manifest; AIOS's config, where
+    `aios` names a checkout; `base_url` for all others; a litellm-style name
     (``groq/llama-3.1-8b-instant``, ``ollama/qwen3:4b``).
 
     Parameters
@@ -80,7 +80,7 @@ def endpoints(
     aios : Path, optional
         AIOS's checkout.
     base_url, api_key_env : str, optional
-        A gateway to every core that has no address of its own, and the variable that holds its key.
+        A gateway to every core without an address of its own, and the variable that holds its key.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def _aios_endpoint(core: Core, model: Mapping[str, Any], content: Mapping[str, A
             source,
             f"llms.models {core.name}.backend",
             backend,
-            f"has no OpenAI-compatible API that is known; give core {core.name!r} a base_url in the manifest",
+            f"has no known OpenAI-compatible API; give core {core.name!r} a base_url in the manifest",
         )
     provider = PROVIDERS[backend]
     url = provider.url
@@ -152,7 +152,7 @@ def _provider_endpoint(core: Core, source: str, at: str) -> Endpoint:
 
 
 def _key(source: str, at: str, variable: str | None) -> str | None:
-    """The key that stands in a variable; the message shows no value, for someone may write a key there."""
+    """The key in a variable; errors show no value, since the name may be a key by mistake."""
     if variable is None:
         return None
     key = os.environ.get(variable)
@@ -165,7 +165,7 @@ def _key(source: str, at: str, variable: str | None) -> str | None:
 
 
 def _sendable(source: str, at: str, key: object) -> str | None:
-    """A key as a header can hold it; a line's end that came with it from a file is left out."""
+    """A key that a header can hold; surrounding whitespace, as from a file, is removed."""
     if not key:
         return None
     stripped = str(key).strip()

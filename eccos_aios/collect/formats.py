@@ -22,14 +22,14 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 BUILTIN = "builtin"
 BUILTIN_QUESTIONS = 300
-BUILTIN_SEED = 2502_20576  # any would do; fixed, so that everyone collects the same set
+BUILTIN_SEED = 2502_20576  # arbitrary but fixed, so that everyone collects the same set
 
-GSM8K_MARK = "####"  # stands before the result in GSM8K's answers
+GSM8K_MARK = "####"  # precedes the result in GSM8K's answers
 MMLU_COLUMNS = 6  # question, four choices, letter
-MMLU_HEADER_END = "answer"  # the published files have no header, copies of them may have one
+MMLU_HEADER_END = "answer"  # the published files have no header, but copies may
 
-# A question as found, with its place: what is not yet known to be right.
-_Found = Iterator[tuple[str, dict[str, Any]]]
+# A question as read, not yet validated, with its place.
+_RawQuestions = Iterator[tuple[str, dict[str, Any]]]
 
 
 def read_questions(paths: Sequence[str | Path], form: Format | None = None) -> list[Question]:
@@ -40,7 +40,7 @@ def read_questions(paths: Sequence[str | Path], form: Format | None = None) -> l
     paths : sequence of str or Path
         Files, plain or gzipped; ``builtin`` stands for `builtin_questions`.
     form : {"jsonl", "gsm8k", "mmlu", "squad", "hotpotqa"}, optional
-        Of all files. Default: told by each file's content.
+        Of all files. Default: recognised by each file's content.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def read_questions(paths: Sequence[str | Path], form: Format | None = None) -> l
         for source, question in _questions(path, form):
             other = questions.setdefault(question.id, question)
             if other != question:
-                raise QuestionError(source, "id", question.id, "stands at another question too")
+                raise QuestionError(source, "id", question.id, "is another question's too")
     if not questions:
         raise QuestionError(", ".join(map(str, paths)), "", ABSENT, "holds no questions")
     return list(questions.values())
@@ -106,7 +106,7 @@ def _questions(path: str | Path, form: Format | None) -> Iterator[tuple[str, Que
         yield source, question
 
 
-def _json_lines(path: Path, content: bytes) -> _Found:
+def _json_lines(path: Path, content: bytes) -> _RawQuestions:
     for number, line in numbered_lines(content):
         source = f"{path}:{number}"
         found = _loaded(source, line)
@@ -115,7 +115,7 @@ def _json_lines(path: Path, content: bytes) -> _Found:
         yield source, found
 
 
-def _gsm8k(path: Path, content: bytes) -> _Found:
+def _gsm8k(path: Path, content: bytes) -> _RawQuestions:
     """``{"question", "answer"}``; the answer is a derivation, then ``#### result``."""
     for source, found in _json_lines(path, content):
         _, mark, result = str(_part(source, found, "answer")).rpartition(GSM8K_MARK)
@@ -132,7 +132,7 @@ def _gsm8k(path: Path, content: bytes) -> _Found:
         )
 
 
-def _mmlu(path: Path, content: bytes) -> _Found:
+def _mmlu(path: Path, content: bytes) -> _RawQuestions:
     """Rows of question, four choices, letter; the subject is in the file's name."""
     subject = re.sub(r"_(test|dev|val|auxiliary_train)$", "", path.name.split(".")[0])
     try:
@@ -160,8 +160,8 @@ def _mmlu(path: Path, content: bytes) -> _Found:
         raise QuestionError(str(path), "", ABSENT, f"is not CSV: {error}") from error
 
 
-def _squad(path: Path, content: bytes) -> _Found:
-    """SQuAD 1.1 and 2.0; a question that its passage does not answer has the empty answer."""
+def _squad(path: Path, content: bytes) -> _RawQuestions:
+    """SQuAD 1.1 and 2.0; a question without an answer in its passage has the empty answer."""
     for article_place, article in enumerate(_items(str(path), _loaded(str(path), content), "data")):
         within = f"{path}: data[{article_place}]"
         for place, paragraph in enumerate(_items(within, article, "paragraphs")):
@@ -182,7 +182,7 @@ def _squad(path: Path, content: bytes) -> _Found:
                 )
 
 
-def _hotpotqa(path: Path, content: bytes) -> _Found:
+def _hotpotqa(path: Path, content: bytes) -> _RawQuestions:
     """``{"_id", "question", "answer", "context": [[title, [sentence, …]], …]}`` in an array."""
     items = _loaded(str(path), content)
     if not isinstance(items, list):
@@ -235,7 +235,7 @@ def _items(source: str, found: Any, key: str) -> Iterable[Any]:
     return items
 
 
-_READERS: dict[Format, Callable[[Path, bytes], _Found]] = {
+_READERS: dict[Format, Callable[[Path, bytes], _RawQuestions]] = {
     "jsonl": _json_lines,
     "gsm8k": _gsm8k,
     "mmlu": _mmlu,

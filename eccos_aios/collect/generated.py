@@ -12,7 +12,7 @@ from typing import Literal
 from eccos_aios.collect.grade import exact, numeric, without_thinking
 
 LEVELS = 4  # 0 is the easiest
-MAX_ATTEMPTS = 50  # at a question that has not been asked yet, for each question wanted
+MAX_ATTEMPTS = 50  # to generate a new question, for each question wanted
 
 NAMES = ("Anna", "Boris", "Chen", "Dalia", "Emeka", "Farah", "Goran", "Hana")
 GOODS = ("apples", "pencils", "tickets", "stamps", "marbles", "bricks", "coins", "cups")
@@ -31,12 +31,12 @@ WORDS = (
 
 @dataclass(frozen=True)
 class GeneratedQuestion:
-    """A question, its true answer, and how hard it is.
+    """A question, its true answer, and its difficulty.
 
     Attributes
     ----------
     text : str
-        What a core is asked.
+        The question.
     truth : str
         A number, a word, or a date written ``1 March 2024``.
     category : str
@@ -52,12 +52,12 @@ class GeneratedQuestion:
 
 
 def make_questions(count: int, seed: int) -> list[GeneratedQuestion]:
-    """`count` different questions, all categories and levels in turn.
+    """`count` different questions, cycling through all categories and levels.
 
     Raises
     ------
     ValueError
-        There are not so many different questions.
+        There are fewer different questions than that.
     """
     rng = random.Random(f"questions {seed}")
     questions: dict[str, GeneratedQuestion] = {}
@@ -212,10 +212,10 @@ def is_right(answer: str | None, truth: str) -> bool:
     """Whether `answer` gives `truth` as its result; None stands for no answer."""
     if answer is None:
         return False
-    said = without_thinking(answer)
-    return bool(numeric(said, [truth]) if grader_of(truth) == "numeric" else exact(said, [truth]))
+    text = without_thinking(answer)
+    return bool(numeric(text, [truth]) if grader_of(truth) == "numeric" else exact(text, [truth]))
 
 
 def grader_of(truth: str) -> Literal["numeric", "exact"]:
-    """How answers to a generated question are graded: by a number, or by a word or a date."""
+    """The grader of a generated question: by a number, or by a word or a date."""
     return "numeric" if truth.lstrip("-").isdigit() else "exact"

@@ -1,7 +1,7 @@
-"""The history that is being collected: appended to call by call, made whole at the end.
+"""The history during a collection: outcomes are appended one by one, and joined at the end.
 
-While questions are asked, the file holds a line per outcome, each on the disk before the next is counted;
-`read_history` reads it at any moment. `Journal.close` joins the outcomes of each question in one record.
+Until then the file holds a line per outcome, each synced to disk before its slot is free again, so that
+`read_history` can read it at any moment. `Journal.close` joins the outcomes of each question into one record.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ from eccos_aios.history.lines import numbered_lines, read_content
 Key = tuple[str, str, str]
 
 
-class Recorded:
-    """What a history file holds already, question by question.
+class RecordedOutcomes:
+    """The outcomes that a history file holds already, by question.
 
     Parameters
     ----------
     path : Path
-        JSON lines or a JSON array, plain or gzipped; need not be there. A last line that was cut off is
-        left out.
+        JSON lines or a JSON array, plain or gzipped; may be absent. A truncated last line is ignored.
 
     Raises
     ------
@@ -54,44 +53,43 @@ class Recorded:
         self._outcomes: dict[Key, dict[str, Mapping[str, Any]]] = {}
         for _, record in _records(path, _lines(path) if path.exists() else b""):
             for outcome in record["outputs"]:
-                self._note(_record_key(record), outcome)
+                self._add(_record_key(record), outcome)
 
     def outcomes(self, question: Question) -> Mapping[str, Mapping[str, Any]]:
-        """What is recorded of a question, by core."""
+        """The recorded outcomes of a question, by core."""
         return self._outcomes.get(question_key(question), {})
 
-    def _note(self, key: Key, outcome: Mapping[str, Any]) -> None:
+    def _add(self, key: Key, outcome: Mapping[str, Any]) -> None:
         self._outcomes.setdefault(key, {}).setdefault(outcome["model_name"], outcome)
 
 
-class Journal(Recorded):
+class Journal(RecordedOutcomes):
     """A history file that outcomes are added to, by one process at a time.
 
-    Opening it makes it JSON lines, each of them whole: what is gzipped or an array is written anew, a last
-    line that was cut off is dropped.
+    Opening it rewrites a gzipped file or an array as JSON lines and drops a truncated last line.
 
     Parameters
     ----------
     path : Path
-        Made where it is not there. At the end it is gzipped if its name ends in ``.gz``, an array if it
+        Created where it is absent. At the end it is gzipped if its name ends in ``.gz``, an array if it
         ends in ``.json``, else JSON lines.
 
     Raises
     ------
     HistoryError
-        As `Recorded`; or it cannot be written, or another collection writes to it.
+        As `RecordedOutcomes`; or it cannot be written, or another collection writes to it.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._lock = threading.Lock()  # guards the file's end, so that no two lines mix, and what is noted
+        self._lock = threading.Lock()  # guards writes to the file, so that no two lines mix, and the outcomes
         try:
-            self._file = self._opened()
+            self._file = self._open()
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise _not_writable(path, error) from error
 
     def append(self, question: Question, outcome: Mapping[str, Any]) -> None:
-        """Add an outcome, from any thread; on return it is on the disk.
+        """Add an outcome, from any thread; on return it is on disk.
 
         Raises
         ------
@@ -105,11 +103,11 @@ class Journal(Recorded):
                 self._file.flush()
                 os.fsync(self._file.fileno())
             except OSError as error:
-                raise _unwritable(self.path, error) from error
-            self._note(question_key(question), outcome)
+                raise _not_writable(self.path, error) from error
+            self._add(question_key(question), outcome)
 
     def close(self) -> None:
-        """Join the outcomes of each question in one record, in the form that the file's name asks for."""
+        """Join the outcomes of each question into one record, in the format of the file's name."""
         records: dict[Any, dict[str, Any]] = {}
         for number, record in _records(self.path, _lines(self.path)):
             key = _record_key(record) if record.get("id") is not None else number
@@ -118,22 +116,22 @@ class Journal(Recorded):
                 known = {outcome["model_name"] for outcome in first["outputs"]}
                 first["outputs"] += [one for one in record["outputs"] if one["model_name"] not in known]
         try:
-            _replace(self.path, _packed(self.path, records.values()))
+            _replace(self.path, _encode(self.path, records.values()))
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise _not_writable(self.path, error) from error
         finally:
             self._file.close()
 
-    def _opened(self) -> BinaryIO:
-        file = self._locked()
+    def _open(self) -> BinaryIO:
+        file = self._open_locked()
         content = _lines(self.path)
         if content != self.path.read_bytes():
             _replace(self.path, content)
             file.close()
-            file = self._locked()
+            file = self._open_locked()
         return file
 
-    def _locked(self) -> BinaryIO:
+    def _open_locked(self) -> BinaryIO:
         file = self.path.open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -144,7 +142,7 @@ class Journal(Recorded):
 
 
 def _lines(path: Path) -> bytes:
-    """A history as JSON lines, each of them whole."""
+    """A history as complete JSON lines."""
     content = read_content(path, HistoryError)
     if content.lstrip()[:1] == b"[":
         try:
@@ -156,7 +154,7 @@ def _lines(path: Path) -> bytes:
     start = content.rfind(b"\n") + 1
     try:
         json.loads(content[start:])
-    except ValueError:  # the writing of it was interrupted
+    except ValueError:  # its writing was interrupted
         return content[:start]
     return content + b"\n"
 
@@ -171,7 +169,7 @@ def _records(path: Path, lines: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def question_key(question: Question) -> Key:
-    """What tells the record of a question from others."""
+    """Identifies the record of a question."""
     return (question.id, question.query, _tools(question.tools))
 
 
@@ -193,11 +191,11 @@ def _record(question: Question, outcome: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    # Half a surrogate pair, which a broken answer may hold, is no text: no reader of JSON would take it.
+    # A lone surrogate, which a broken answer may hold, cannot be encoded.
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-def _packed(path: Path, records: Iterable[Mapping[str, Any]]) -> bytes:
+def _encode(path: Path, records: Iterable[Mapping[str, Any]]) -> bytes:
     lines = [_line(record) for record in records]
     if path.suffix == ".json":
         return b"[" + b",".join(lines) + b"]\n"
@@ -221,5 +219,5 @@ def _replace(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
-def _unwritable(path: Path, error: OSError) -> HistoryError:
+def _not_writable(path: Path, error: OSError) -> HistoryError:
     return HistoryError(str(path), "", ABSENT, f"cannot be written: {error.strerror}")

@@ -1,4 +1,4 @@
-"""What is left to ask, and what that will cost."""
+"""The plan of a collection: the questions left for each core, and their cost."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from eccos_aios.collect.ask import input_tokens
 from eccos_aios.collect.budget import worst_cost_usd
-from eccos_aios.collect.journal import Recorded
+from eccos_aios.collect.journal import RecordedOutcomes
 from eccos_aios.collect.prompt import request_body
 from eccos_aios.collect.question import Grader, Question
 from eccos_aios.core import Core, Manifest
 from eccos_aios.predict import call_text
 
-# Output tokens that are assumed of a core that has answered nothing yet: a short derivation, or the answer.
+# Output tokens assumed for a core without answers yet: a short derivation, or the answer.
 ASSUMED_OUTPUT_TOKENS: dict[Grader, int] = {
     "multiple_choice": 100,
     "numeric": 150,
@@ -24,23 +24,23 @@ ASSUMED_OUTPUT_TOKENS: dict[Grader, int] = {
     "json_schema": 100,
     "tool_call": 50,
 }
-ENOUGH_ANSWERS = 10  # of a core, to expect its mean in the place of what is assumed
+ENOUGH_ANSWERS = 10  # of a core, from which its own mean replaces the assumption
 
 
 @dataclass(frozen=True)
 class CorePlan:
-    """What is left to ask one core.
+    """The questions left for one core.
 
     Attributes
     ----------
     core : Core
     todo : tuple of Question
-    recorded : dict of outcomes
-        By the question's place in the set; recorded before.
+    recorded : tuple of outcomes
+        Of the questions that the history holds already.
     unsuited : int
-        Questions that it is not asked: they need tools that it lacks, or are longer than its context.
+        Questions that it cannot take: they need tools, or are longer than its context window.
     expected_usd, most_usd : float
-        US dollars: as expected, and if every answer were as long as is allowed.
+        US dollars: as expected, and if every answer had the most tokens.
     """
 
     core: Core
@@ -51,7 +51,7 @@ class CorePlan:
     most_usd: float
 
     def summary(self) -> dict[str, Any]:
-        """For machines."""
+        """Fields of the ``--json`` output."""
         return {
             "to_ask": len(self.todo),
             "recorded": len(self.recorded),
@@ -65,7 +65,7 @@ class CorePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left to ask every core, in the manifest's order."""
+    """The questions left for every core, in the manifest's order."""
 
     cores: tuple[CorePlan, ...]
     questions: int
@@ -73,7 +73,7 @@ class Plan:
 
     @property
     def to_ask(self) -> int:
-        """Calls that are left."""
+        """Number of calls left."""
         return sum(len(core.todo) for core in self.cores)
 
     @property
@@ -83,7 +83,7 @@ class Plan:
 
     @property
     def most_usd(self) -> float:
-        """US dollars, if every answer were as long as is allowed and no call failed."""
+        """US dollars, if every answer had the most tokens and no call failed."""
         return sum(core.most_usd for core in self.cores)
 
     @property
@@ -92,7 +92,7 @@ class Plan:
         return sum(float(outcome.get("cost_usd") or 0.0) for core in self.cores for outcome in core.recorded)
 
     def summary(self) -> dict[str, Any]:
-        """For machines."""
+        """Fields of the ``--json`` output."""
         return {
             "questions": self.questions,
             "to_ask": self.to_ask,
@@ -103,15 +103,15 @@ class Plan:
 
 
 def make_plan(
-    manifest: Manifest, questions: Sequence[Question], history: Recorded, max_output_tokens: int
+    manifest: Manifest, questions: Sequence[Question], history: RecordedOutcomes, max_output_tokens: int
 ) -> Plan:
-    """What the history does not hold yet."""
+    """Plan the questions that the history does not hold yet."""
     cores = tuple(_core_plan(core, questions, history, max_output_tokens) for core in manifest.cores)
     return Plan(cores, len(questions), max_output_tokens)
 
 
 def _core_plan(
-    core: Core, questions: Sequence[Question], history: Recorded, max_output_tokens: int
+    core: Core, questions: Sequence[Question], history: RecordedOutcomes, max_output_tokens: int
 ) -> CorePlan:
     todo: list[Question] = []
     recorded: list[Mapping[str, Any]] = []

@@ -1,4 +1,4 @@
-"""How a question is put to a core: zero-shot, one system message and one user message."""
+"""The prompt of a question: zero-shot, one system message and one user message."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from eccos_aios.collect.grade import safe_name
 from eccos_aios.collect.question import Grader, Question
 
-# The form of the answer stands in the system message, so that the user message, which the history keeps
-# and embeds, is the question alone.
+# The format of the answer is in the system message, so that the user message, which the history stores and
+# embeds, is the question alone.
 _INSTRUCTIONS: dict[Grader, str] = {
     "multiple_choice": "Answer the multiple-choice question. Think as briefly as you can, then end with a "
     "line of the form: The answer is X — where X is the letter of the right choice.",
@@ -56,7 +56,7 @@ def _openai_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _openai_types(schema: Any) -> Any:
-    """A schema with JSON schema's names of types, where BFCL's files have Python's."""
+    """A schema with the type names of JSON schema in place of BFCL's Python names."""
     if isinstance(schema, list):
         return [_openai_types(item) for item in schema]
     if not isinstance(schema, Mapping):

@@ -1,4 +1,4 @@
-"""A question with its true answer and grader; what a core's answer to it is worth."""
+"""A question with its true answer and grader, and the quality of an answer to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eccos_aios.collect import grade
 Grader = Literal["multiple_choice", "numeric", "exact", "f1", "contains", "json_schema", "tool_call"]
 GRADERS: tuple[Grader, ...] = get_args(Grader)
 
-ID_LENGTH = 16  # hexadecimal digits of the content's hash, where a question has no id of its own
+ID_LENGTH = 16  # hexadecimal digits of the content's hash, for a question without an id
 
 
 def _text_or_number(value: Any) -> Any:
@@ -29,10 +29,9 @@ class Question(BaseModel):
     Attributes
     ----------
     question : str
-        What is asked.
     answer : object
-        The truth, in the grader's form: a number (``numeric``); a text or a list of texts, one of which is
-        to be met (``exact``, ``f1``, ``contains``); a choice's letter, its place from 0 on, or its text
+        The truth, in the grader's form: a number (``numeric``); a text or a list of texts, one of which has
+        to match (``exact``, ``f1``, ``contains``); a choice's letter, its place from 0 on, or its text
         (``multiple_choice``); calls (``tool_call``); a value that the JSON must equal, if any
         (``json_schema``).
     grader : str
@@ -40,9 +39,9 @@ class Question(BaseModel):
     choices : list of str or None
         Two to 26, for ``multiple_choice``.
     id : str
-        Tells it from all others. Default: a hash of the content.
+        Unique in the set. Default: a hash of the content.
     context : str or None
-        A passage that comes before the question.
+        A passage that precedes the question.
     category : str or None
         Recorded with the outcomes.
     tools : list of dict or None
@@ -76,7 +75,7 @@ class Question(BaseModel):
             text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
             filled["id"] = hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
         if filled.get("grader") is None:
-            # named as null where it is absent, so that the error tells what there is
+            # null where it is absent, so that the error lists the graders
             filled["grader"] = "multiple_choice" if filled.get("choices") else None
         if "json_schema" in filled and "schema" not in filled:
             filled["schema"] = filled.pop("json_schema")
@@ -89,46 +88,47 @@ class Question(BaseModel):
 
     @property
     def query(self) -> str:
-        """The user message that asks it, and the query of its record: passage, question, choices."""
+        """The user message, and the query of the record: passage, question, choices."""
         lettered = zip(grade.LETTERS, self.choices or (), strict=False)
         choices = "\n".join(f"{letter}. {choice}" for letter, choice in lettered)
         return "\n\n".join(part for part in (self.context, self.question, choices) if part)
 
     @property
     def truths(self) -> list[Any]:
-        """The answers, one of which is to be met."""
+        """The answers, one of which has to match."""
         return list(self.answer) if isinstance(self.answer, list) else [self.answer]
 
     @property
     def right_choice(self) -> int:
-        """The place of the right choice, from 0 on."""
+        """Index of the right choice."""
         return _place(self.answer, self.choices or ())
 
 
-def graded(question: Question, text: str, tool_calls: Sequence[Mapping[str, Any]] | None = None) -> float:
-    """The quality of an answer, 0 to 1; what a reasoning model thinks before it speaks does not count.
+def grade_answer(
+    question: Question, text: str, tool_calls: Sequence[Mapping[str, Any]] | None = None
+) -> float:
+    """The quality of an answer, 0 to 1; the thoughts of a reasoning model are ignored.
 
     Parameters
     ----------
     question : Question
-        With its truth.
     text : str
-        What the core said; empty where it only called tools.
+        The core's answer; empty where it only called tools.
     tool_calls : sequence of mapping, optional
         In OpenAI's format.
     """
-    said = grade.without_thinking(text)
+    text = grade.without_thinking(text)
     if question.grader == "multiple_choice":
-        return grade.multiple_choice(said, question.choices or (), question.right_choice)
+        return grade.multiple_choice(text, question.choices or (), question.right_choice)
     if question.grader == "numeric":
-        return grade.numeric(said, question.truths, question.tolerance)
+        return grade.numeric(text, question.truths, question.tolerance)
     if question.grader == "json_schema":
-        return grade.json_schema(said, question.json_schema, question.answer)
+        return grade.json_schema(text, question.json_schema, question.answer)
     if question.grader == "tool_call":
-        calls = grade.given_calls(tool_calls, said)
+        calls = grade.given_calls(tool_calls, text)
         return grade.tool_call(calls, grade.expected_calls(question.answer), question.tools or ())
     by_text = {"exact": grade.exact, "contains": grade.contains, "f1": grade.f1}
-    return by_text[question.grader](said, question.truths)
+    return by_text[question.grader](text, question.truths)
 
 
 def _place(answer: Any, choices: Sequence[str]) -> int:
@@ -141,7 +141,7 @@ def _place(answer: Any, choices: Sequence[str]) -> int:
     elif isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
         return answer
     raise ValueError(
-        f"answer {answer!r} is none of the choices; name its letter, its place from 0 on, or its text"
+        f"answer {answer!r} is not one of the choices; give a letter, an index from 0, or the text"
     )
 
 

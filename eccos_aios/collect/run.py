@@ -1,4 +1,4 @@
-"""The collection: a pool of threads per core, as wide as its quota; graded outcomes go to the journal."""
+"""The collection: a thread pool per core, as wide as its quota; grade_answer outcomes go to the journal."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from eccos_aios.collect.ask import Asker, Backoff, OverBudgetError, Priced, StoppedError
+from eccos_aios.collect.ask import Asker, Backoff, OverBudgetError, PricedAnswer, StoppedError
 from eccos_aios.collect.budget import Budget
 from eccos_aios.collect.client import DEFAULT_TIMEOUT_S, AttemptError, Client
 from eccos_aios.collect.endpoint import Endpoint
 from eccos_aios.collect.journal import Journal
 from eccos_aios.collect.plan import CorePlan, Plan
 from eccos_aios.collect.prompt import request_body
-from eccos_aios.collect.question import Question, graded
+from eccos_aios.collect.question import Question, grade_answer
 
-GIVE_UP_AFTER = 5  # calls of a core that fail one after the other, though each was tried again
+GIVE_UP_AFTER = 5  # consecutive calls of a core that fail after all their attempts
 DROPPED_AT = 2  # interrupts after which calls under way are dropped
-MOST_THREADS = 256  # per core; a larger quota is a batch's, not that of calls at once
-RIGHT_FROM = 0.5  # the quality from which an outcome counts as correct, for readers that know no quality
+MOST_THREADS = 256  # per core; a larger quota is meant for a batch, not for concurrent calls
+RIGHT_FROM = 0.5  # quality from which an outcome counts as correct, for readers that ignore quality
 UNASKED_STATUSES = frozenset({400, 413, 422})  # the question's fault, not the core's
 
 Ended = Literal["complete", "budget", "interrupted", "incomplete"]
@@ -31,13 +31,13 @@ Ended = Literal["complete", "budget", "interrupted", "incomplete"]
 
 @dataclass
 class Tally:
-    """How one core fares; changed by the collecting thread alone.
+    """Progress of one core; changed by the collecting thread alone.
 
     Attributes
     ----------
     name : str
     total : int
-        Questions that it is to answer, those recorded before included.
+        Questions that it has to answer, those recorded before included.
     recorded : int
         Outcomes in the history.
     failed : int
@@ -51,12 +51,12 @@ class Tally:
     latencies_s : list of float
         Of this run.
     stopped : str
-        Why no more is asked; empty while there is nothing against it.
+        Why the core is asked no more; empty while it is asked.
     last_failure : str
-        What the last failed call failed with.
+        The error of the last failed call.
     failures_in_a_row : int
     trouble : callable
-        Tells what the last attempt of its asker failed with, if it did.
+        Returns the error of the last attempt; empty where it was answered.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Tally:
 
     @property
     def left(self) -> int:
-        """Questions that it is still to answer; none where it has stopped."""
+        """Questions left; none where it has stopped."""
         return 0 if self.stopped else self.total - self.recorded
 
     @property
@@ -84,7 +84,7 @@ class Tally:
         return self.quality_sum / self.recorded if self.recorded else None
 
     def summary(self) -> dict[str, Any]:
-        """For machines."""
+        """Fields of the ``--json`` output."""
         return {
             "recorded": self.recorded,
             "missing": self.total - self.recorded,
@@ -100,8 +100,8 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Collected:
-    """What a collection came to.
+class CollectionResult:
+    """The result of a collection.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Collected:
     tallies : list of Tally
         In the manifest's order.
     unknown_usd : float
-        US dollars at most for attempts without an answer that may be on a bill.
+        Upper bound, US dollars, of attempts without an answer that may be billed.
     seconds : float
     """
 
@@ -125,7 +125,7 @@ class Collected:
         return sum(tally.cost_usd for tally in self.tallies)
 
     def summary(self) -> dict[str, Any]:
-        """For machines."""
+        """Fields of the ``--json`` output."""
         return {
             "ended": self.ended,
             "cost_usd": self.cost_usd,
@@ -136,7 +136,7 @@ class Collected:
 
 
 class Collection:
-    """Asks every core what the plan has left, and records what comes back.
+    """Asks every core the questions of a plan, and records the outcomes.
 
     Parameters
     ----------
@@ -144,14 +144,14 @@ class Collection:
     endpoints : mapping of str to Endpoint
         By the cores' names.
     journal : Journal
-        Stays open.
+        Is not closed here.
     max_usd : float, optional
         For all outcomes of the plan's questions, those recorded before included.
     timeout_s : float
         Seconds without a byte after which an attempt fails.
     backoff : Backoff
     keep_text : bool
-        Record what the cores answered, not only how well.
+        Record the answers, not only their quality.
     """
 
     def __init__(
@@ -175,21 +175,21 @@ class Collection:
             for core in plan.cores
         ]
         self.tallies = [_tally(core, asker) for core, asker in zip(plan.cores, self._askers, strict=True)]
-        self._done: queue.SimpleQueue[Future[_Asked] | None] = queue.SimpleQueue()  # None: an interrupt
+        self._done: queue.SimpleQueue[Future[_CallResult] | None] = queue.SimpleQueue()  # None: an interrupt
 
     def run(
         self,
         on_progress: Callable[[], None] = lambda: None,
         on_interrupt: Callable[[int], None] = lambda under_way: None,
-    ) -> Collected:
-        """Ask until all is asked, the budget is used up, or `interrupt` is called.
+    ) -> CollectionResult:
+        """Ask until no question is left, the budget is used up, or `interrupt` is called.
 
         Parameters
         ----------
         on_progress : callable
             Called in this thread after calls have ended.
         on_interrupt : callable
-            Called in this thread with the number of calls under way when the first interrupt came.
+            Called in this thread, at each interrupt, with the number of calls under way.
 
         Raises
         ------
@@ -220,12 +220,12 @@ class Collection:
             self._budget.wake()
             for pool in pools:
                 pool.shutdown(cancel_futures=True)
-        return Collected(
+        return CollectionResult(
             self._ended(interrupts > 0), self.tallies, self._budget.unknown_usd, time.monotonic() - start
         )
 
     def interrupt(self) -> None:
-        """End early: once, and calls under way may end, for they are paid for; twice, and they are dropped.
+        """End early: at the first call once the calls under way have ended, at the second at once.
 
         May be called from any thread and from a signal handler.
         """
@@ -239,27 +239,27 @@ class Collection:
                 submitted += 1
         return submitted
 
-    def _ask(self, place: int, question: Question) -> _Asked:
-        """Runs in the pool of a core; what is answered is on the disk before the slot is free again."""
+    def _ask(self, place: int, question: Question) -> _CallResult:
+        """Runs in the pool of a core; an answer is on disk before the slot is free again."""
         asker = self._askers[place]
         if asker.stopped.is_set():
-            return _Asked(place)
+            return _CallResult(place)
         model = self._endpoints[asker.core.name].model
         body = request_body(question, model, self._plan.max_output_tokens)
         try:
             priced = asker.ask(body)
         except StoppedError:
-            return _Asked(place)
+            return _CallResult(place)
         except (AttemptError, OverBudgetError) as error:
             if isinstance(error, OverBudgetError) or error.refused:
                 asker.stopped.set()
-            return _Asked(place, failure=error)
-        quality = graded(question, priced.answer.text, priced.answer.tool_calls)
+            return _CallResult(place, failure=error)
+        quality = grade_answer(question, priced.answer.text, priced.answer.tool_calls)
         self._journal.append(question, self._outcome(asker.core.name, priced, quality))
-        return _Asked(place, priced=priced, quality=quality)
+        return _CallResult(place, priced=priced, quality=quality)
 
-    def _wait(self) -> tuple[list[_Asked], int]:
-        """Wait for finished calls, take all that there are at once; and the number of interrupts."""
+    def _wait(self) -> tuple[list[_CallResult], int]:
+        """Wait for finished calls and take all of them; also returns the number of interrupts."""
         events = [self._done.get()]
         with suppress(queue.Empty):
             while True:
@@ -267,14 +267,14 @@ class Collection:
         finished = [event.result() for event in events if event is not None]
         return finished, len(events) - len(finished)
 
-    def _count(self, finished: list[_Asked]) -> None:
+    def _count(self, finished: list[_CallResult]) -> None:
         for one in finished:
             if one.priced is not None:
                 _count_answer(self.tallies[one.place], one.priced, one.quality)
             elif one.failure is not None:
                 self._count_failure(one.place, one.failure)
 
-    def _outcome(self, name: str, priced: Priced, quality: float) -> dict[str, Any]:
+    def _outcome(self, name: str, priced: PricedAnswer, quality: float) -> dict[str, Any]:
         outcome: dict[str, Any] = {
             "model_name": name,
             "correctness": quality >= RIGHT_FROM,
@@ -324,11 +324,11 @@ class Collection:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A question that was put to a core: its answer, or why there is none; neither where it was not sent."""
+class _CallResult:
+    """A question put to a core: its answer, or the failure; neither where it was not sent."""
 
     place: int  # of the core in the manifest
-    priced: Priced | None = None
+    priced: PricedAnswer | None = None
     quality: float = 0.0
     failure: AttemptError | OverBudgetError | None = None
 
@@ -348,7 +348,7 @@ def _tally(plan: CorePlan, asker: Asker) -> Tally:
     )
 
 
-def _count_answer(tally: Tally, priced: Priced, quality: float) -> None:
+def _count_answer(tally: Tally, priced: PricedAnswer, quality: float) -> None:
     tally.recorded += 1
     tally.failures_in_a_row = 0
     tally.quality_sum += quality

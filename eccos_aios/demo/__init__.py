@@ -1,1 +1,1 @@
-"""The main job with nothing else installed: FIFO against ECCOS on local sandbox cores."""
+"""FIFO against ECCOS on local sandbox cores, with nothing else installed."""

@@ -1,4 +1,4 @@
-"""The load: agents that ask a kernel, each its next question when it has its answer."""
+"""The load: concurrent agents, each of which asks its next question when it has an answer."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from eccos_aios.sandbox import EmbeddedKernel, LLMQuery, Replay, Reply, SandboxC
 from eccos_aios.sandbox.replay import tool_names
 from eccos_aios.sandbox.reply import last_user_text
 
-CALLERS = 12  # agents at once
+CALLERS = 12  # concurrent agents
 
-Key = tuple[str, frozenset[str]]  # what a core is asked: the query, and the names of its tools
+Key = tuple[str, frozenset[str]]  # a request: the query, and the names of its tools
 
 
 def record_key(record: Record) -> Key:
-    """What tells a record's request from others."""
+    """Identifies a record's request."""
     return record.query.strip(), tool_names(record.tools)
 
 
-class Given:
-    """What the cores gave to each question: the outcome that was replayed last."""
+class AnswerLog:
+    """The outcome that was replayed last for each question."""
 
     def __init__(self) -> None:
-        self._outcomes: dict[Key, Outcome] = {}  # each key is written by the core that has its call
+        self._outcomes: dict[
+            Key, Outcome
+        ] = {}  # needs no lock: each key is written by the one core that has its call
 
-    def noting(self, replay: Replay) -> Callable[[dict[str, Any]], Reply]:
-        """A reply function that replays, and notes what."""
+    def logging(self, replay: Replay) -> Callable[[dict[str, Any]], Reply]:
+        """A reply function that replays, and logs the outcome."""
 
         def reply(request: dict[str, Any]) -> Reply:
             key = last_user_text(request["messages"]).strip(), tool_names(request.get("tools"))
@@ -42,7 +44,7 @@ class Given:
         return reply
 
     def quality(self, record: Record) -> float:
-        """The recorded quality of what was given; 0 where nothing was."""
+        """The quality of the logged outcome; 0 where there is none."""
         outcome = self._outcomes.get(record_key(record))
         return 0.0 if outcome is None else outcome.graded_quality
 
@@ -55,7 +57,7 @@ def drive(
     policy: str,
     kernel: EmbeddedKernel,
     asked: Sequence[Record],
-    given: Given,
+    log: AnswerLog,
     on_answer: Callable[[int, int], None],
 ) -> RunResult:
     """Ask a running kernel every question.
@@ -67,16 +69,16 @@ def drive(
     kernel : EmbeddedKernel
         Started.
     asked : sequence of Record
-        Asked in this order, by `CALLERS` agents.
-    given : Given
-        What the kernel's cores note in.
+        In this order, by `CALLERS` agents.
+    log : AnswerLog
+        The log of the kernel's cores.
     on_answer : callable
         Called after each answer with the number of answers and of questions, from the agents' threads.
 
     Returns
     -------
     RunResult
-        Without the cores' counters and decision times, which the kernel does not know.
+        Without the cores' counters and decision times.
     """
 
     answers = itertools.count(1)  # next() is atomic, so the agents need no lock
@@ -91,7 +93,7 @@ def drive(
         latency_s = time.perf_counter() - start
         on_answer(next(answers), len(asked))
         failed = response.error is not None
-        return 0.0 if failed else given.quality(record), latency_s, failed
+        return 0.0 if failed else log.quality(record), latency_s, failed
 
     start = time.perf_counter()
     with ThreadPoolExecutor(CALLERS, thread_name_prefix="demo-agent") as agents:
@@ -108,7 +110,7 @@ def drive(
 
 
 def core_use(core: Core, server: SandboxCore) -> CoreUse:
-    """What `server` counted since its counts were reset."""
+    """The counters of `server` since their reset."""
     stats = server.stats
     return CoreUse(
         name=core.name,

@@ -1,4 +1,4 @@
-"""Sandbox cores that a command serves: the demo's players, or what a history recorded."""
+"""Sandbox cores that a command serves: the made-up ones, or those of a history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 from eccos_aios.collect.formats import BUILTIN_QUESTIONS, BUILTIN_SEED
 from eccos_aios.collect.generated import make_questions
 from eccos_aios.core import Core, read_manifest
-from eccos_aios.demo.cast import PLAYERS, reply_of
+from eccos_aios.demo.made_up_cores import MADE_UP_CORES, reply_of
 from eccos_aios.errors import ABSENT, ConfigError, HistoryError, InputError
 from eccos_aios.history import Record, read_history
 from eccos_aios.sandbox import Replay, SandboxCore
@@ -25,7 +25,7 @@ LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 
 @dataclass(frozen=True)
 class LocalCore:
-    """A core that is to be served: what it answers, and where; port 0 is a free one."""
+    """A core to serve: its answers, and its port; 0 means any free one."""
 
     core: Core
     reply: ReplyFunction
@@ -33,24 +33,24 @@ class LocalCore:
 
 
 def local_cores(cores: Path | None, history: Path | None, *, seed: int, free_ports: bool) -> list[LocalCore]:
-    """The cores of a manifest, of a history, or the demo's players.
+    """The cores of a manifest or of a history, or the made-up ones.
 
     Parameters
     ----------
     cores : Path, optional
-        The manifest. Without one: the cores that the history knows, without prices, or the players.
+        The manifest. Default: the history's cores, without prices, or the made-up ones.
     history : Path, optional
-        Its outcomes are replayed. Without one the players answer the built-in questions.
+        Its outcomes are replayed. Default: made-up cores answer the built-in questions.
     seed : int
-        Of the players' answers.
+        Of the made-up cores' answers.
     free_ports : bool
-        Leave the manifest's addresses aside.
+        Ignore the manifest's addresses.
 
     Raises
     ------
     HistoryError, ConfigError
-        A file is wrong, nothing can be replayed of a core, no player has its name, or its address is not
-        of this machine.
+        A file is wrong, there are no outcomes of a core, no made-up core has its name, or its address is
+        not on this machine.
     """
     records = None if history is None else read_history(history)
     played = _cores(cores, records, str(history))
@@ -60,8 +60,8 @@ def local_cores(cores: Path | None, history: Path | None, *, seed: int, free_por
 
 
 @contextmanager
-def served(cores: Sequence[LocalCore], time_scale: float) -> Iterator[list[Core]]:
-    """Serve them; yields the cores with their addresses.
+def serve_cores(cores: Sequence[LocalCore], time_scale: float) -> Iterator[list[Core]]:
+    """Serve cores; yields them with their addresses.
 
     Raises
     ------
@@ -81,13 +81,13 @@ def served(cores: Sequence[LocalCore], time_scale: float) -> Iterator[list[Core]
         yield at
 
 
-def require_own(manifest: Path) -> None:
-    """Refuse to write over a manifest that somebody else wrote.
+def require_own_manifest(manifest: Path) -> None:
+    """Refuse to overwrite a manifest that this command did not write.
 
     Raises
     ------
     InputError
-        There is one.
+        The file is not one of this command.
     """
     if manifest.exists() and not (manifest.is_file() and manifest.read_bytes().startswith(MARK.encode())):
         raise InputError(
@@ -96,7 +96,7 @@ def require_own(manifest: Path) -> None:
 
 
 def write_manifest(manifest: Path, cores: Sequence[Core]) -> None:
-    """Write it whole or not at all, so that who waits for the file can read it.
+    """Write a manifest atomically, so that a process that waits for the file reads it whole.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def _cores(cores: Path | None, records: list[Record] | None, history: str) -> tu
     if cores is not None:
         return read_manifest(cores).cores
     if records is None:
-        return tuple(player.core for player in PLAYERS)
+        return tuple(made_up.core for made_up in MADE_UP_CORES)
     names = {outcome.model_name: None for record in records for outcome in record.outputs}
     if not names:
         raise HistoryError(history, "", ABSENT, "holds no outcomes to replay")
@@ -135,12 +135,12 @@ def _replies(
                 )
         return list(replays)
     questions = make_questions(BUILTIN_QUESTIONS, BUILTIN_SEED)
-    players = {player.core.name: player for player in PLAYERS}
+    known = {made_up.core.name: made_up for made_up in MADE_UP_CORES}
     for place, core in enumerate(cores):
-        if core.name not in players:
-            allowed = f"the made-up cores are {', '.join(players)}; --history replays others"
+        if core.name not in known:
+            allowed = f"the made-up cores are {', '.join(known)}; --history replays others"
             raise ConfigError(source, f"cores[{place}].name", core.name, allowed)
-    return [reply_of(players[core.name], questions, seed) for core in cores]
+    return [reply_of(known[core.name], questions, seed) for core in cores]
 
 
 def _port(core: Core, place: int, source: str) -> int:

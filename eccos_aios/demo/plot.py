@@ -1,4 +1,4 @@
-"""The demo's picture: quality against cost, latency, calls per core."""
+"""The demo's plot: quality against cost, latency, calls per core."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from eccos_aios.demo.result import DemoResult
 FIFO_COLOUR, ECCOS_COLOUR, QUIET_COLOUR = "#d1603d", "#1f6f8b", "#8a8f98"
 LONGEST_NAME = 32  # characters of a core's name that are shown
 INCHES_PER_CORE = 0.42
-FEW_DECADES = 60  # from the least to the most: marks at 2 and 5, too, find room on the axis
+FINE_TICKS_BELOW = 60  # ratio of the axis below which ticks at 2 and 5 fit, too
 
 
 def draw(result: DemoResult, path: Path) -> Path | None:
-    """Write the picture as PNG; None where matplotlib is not installed."""
+    """Write the plot as PNG; None where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
@@ -133,13 +133,13 @@ def _shortened(name: str) -> str:
 
 
 def _logarithmic(axes: Any, values: Sequence[float]) -> None:
-    """A logarithmic axis with marks at 1, 2 and 5, where no value is zero."""
+    """A logarithmic axis with ticks at 1, 2 and 5, where no value is zero."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     if min(values) <= 0:
         return
     axes.set_xscale("log")
-    steps = (1.0, 2.0, 5.0) if max(values) < FEW_DECADES * min(values) else (1.0,)
+    steps = (1.0, 2.0, 5.0) if max(values) < FINE_TICKS_BELOW * min(values) else (1.0,)
     axes.xaxis.set_major_locator(LogLocator(subs=steps))
     axes.xaxis.set_minor_locator(NullLocator())
 

@@ -1,4 +1,4 @@
-"""A scenario from a history: a part of its records is asked, the rest is learned from."""
+"""A scenario from a history: some of its records are asked, the others are learned from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eccos_aios.core import Core, read_manifest
-from eccos_aios.demo.filled import filled
+from eccos_aios.demo.gaps import fill_gaps
 from eccos_aios.demo.load import CALLERS, Key, record_key
 from eccos_aios.demo.scenario import DEFAULT_QUESTIONS, Scenario
 from eccos_aios.errors import ABSENT, HistoryError, InputError
@@ -18,10 +18,10 @@ from eccos_aios.sandbox.fifo import BATCH_INTERVAL_S
 from eccos_aios.sandbox.kernel import DEFAULT_QUERY_THREADS
 from eccos_aios.sandbox.syscall import GET_TIMEOUT_S
 
-FEWEST_RECORDS = 12  # with an outcome of every core; fewer show nothing
-ASKED_SHARE = 1 / 3  # of the records that can be asked, at most
-TARGET_SHARE = 0.95  # of the best core's mean quality: the target where the user names none
-RUNS_S = 45.0  # seconds that both runs may take together, as far as it can be foreseen
+FEWEST_RECORDS = 12  # with an outcome of every core; fewer show no difference
+ASKED_SHARE = 1 / 3  # upper bound, of the records that can be asked
+TARGET_SHARE = 0.95  # of the best core's mean quality: the default target
+RUNS_S = 45.0  # expected seconds of both runs together, at most
 
 
 def recorded_scenario(
@@ -32,22 +32,21 @@ def recorded_scenario(
     seed: int = 0,
     quality_target: float | None = None,
 ) -> Scenario:
-    """Read a history and a manifest, and share the records out.
+    """Read a history and a manifest, and split the records.
 
-    Asked are records with text and an outcome of every core, since a core whose outcome is missing has
-    nothing to replay. The others are learned from, and so are all records that are not asked; never one
-    with the same query as an asked one.
+    Only records with text and an outcome of every core can be asked: without an outcome a core has nothing
+    to replay. All records that are not asked are learned from, but for those with the query of an asked one.
 
     Parameters
     ----------
     history : Path
-        Whatever `read_history` reads.
+        A file that `read_history` reads.
     cores : Path
-        The manifest; a core that the history does not know is left out.
+        The manifest; a core without outcomes in the history is left out.
     questions : int, optional
-        To ask. Default: a third of those that can be asked, at most `DEFAULT_QUESTIONS`.
+        Number to ask. Default: a third of the records that can be asked, at most `DEFAULT_QUESTIONS`.
     seed : int
-        Of the choice.
+        Of the sample.
     quality_target : float, optional
         Default: `TARGET_SHARE` of the best core's mean quality in what is learned from.
 
@@ -56,7 +55,7 @@ def recorded_scenario(
     ConfigError
         The manifest is wrong.
     HistoryError
-        The history is wrong, knows no core of the manifest, or too few records can be asked.
+        The history is wrong, has no core of the manifest, or too few records can be asked.
     InputError
         There are fewer records than `questions`.
     """
@@ -66,7 +65,7 @@ def recorded_scenario(
     played = tuple(core for core in manifest if known[core.name])
     if not played:
         found = f"its cores are {_listed(sorted(known))}" if known else "it holds no outcomes"
-        raise HistoryError(str(history), "", ABSENT, f"knows no core of {cores}; {found}")
+        raise HistoryError(str(history), "", ABSENT, f"has no core of {cores}; {found}")
     askable = _askable(records, played)
     if len(askable) < FEWEST_RECORDS:
         raise HistoryError(str(history), "", ABSENT, _too_few(len(askable), len(records), played, known))
@@ -78,14 +77,14 @@ def recorded_scenario(
         raise HistoryError(
             str(history), "", ABSENT, "holds one query only: nothing would be left to learn from"
         )
-    asked, notes = filled(chosen, played, records)
+    asked, notes = fill_gaps(chosen, played, records)
     time_scale = _time_scale(asked, len(played), sum(core.slots for core in played))
     if len(played) < len(manifest):
         unknown = [core.name for core in manifest if core not in played]
-        notes = (f"left out, for the history does not know them: {_listed(unknown)}", *notes)
+        notes = (f"left out, without outcomes in the history: {_listed(unknown)}", *notes)
     if incomplete := len(records) - sum(_is_askable(record, played) for record in records):
         notes = (
-            f"{incomplete} records lack text or the outcome of a core: learned from, never asked",
+            f"{incomplete} records without text or the outcome of a core: learned from, never asked",
             *notes,
         )
     return Scenario(
@@ -99,7 +98,7 @@ def recorded_scenario(
 
 
 def _askable(records: Sequence[Record], cores: Sequence[Core]) -> dict[Key, Record]:
-    """By what a core is asked; of those that ask the same the first, for they cannot be told apart."""
+    """By request; of records with the same request, which a core cannot distinguish, the first."""
     askable: dict[Key, Record] = {}
     for record in records:
         if _is_askable(record, cores):
@@ -153,7 +152,7 @@ def _default_target(past: Sequence[Record], cores: Sequence[Core]) -> float:
 
 
 def _time_scale(asked: Sequence[Record], cores: int, slots: int) -> float:
-    """1, or the reciprocal of a whole number that lets both runs end in about `RUNS_S`."""
+    """1, or the reciprocal of an integer with which both runs end in about `RUNS_S`."""
     first = [record.outputs[0].latency_s or 0.0 for record in asked]
     width = min(CALLERS, DEFAULT_QUERY_THREADS)
     batches = [first[start : start + width] for start in range(0, len(first), width)]

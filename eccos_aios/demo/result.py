@@ -1,4 +1,4 @@
-"""What a run of the demo measured."""
+"""The measurements of the demo."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ THOUSAND = 1000
 
 
 class CoreUse(BaseModel):
-    """One core's own counters over a run, and what its tokens cost."""
+    """One core's counters over a run, and the cost of its tokens."""
 
     name: str
     quota: int
@@ -28,15 +28,15 @@ class RunResult(BaseModel):
     policy : str
         ``FIFO`` or ``ECCOS``.
     qualities : list of float
-        Of each question's answer, 0 to 1, in the order of the questions; 0 where an error came instead.
+        Of each question's answer, 0 to 1, in the order of the questions; 0 for an error.
     latencies_s : list of float
         From an agent's query to its answer, waiting included, in the same order.
     errors : int
-        Calls that were answered with an error.
+        Calls answered with an error.
     seconds : float
         From the first query to the last answer.
     predicted_quality : float or None
-        What the scheduler expected of the answers; None where it expects nothing.
+        Mean quality that the scheduler predicted; None where it predicts none.
     decision_ms_p50, decision_ms_p99 : float or None
         Of the scheduler's own decisions; None where it makes none.
     cores : list of CoreUse
@@ -64,7 +64,7 @@ class RunResult(BaseModel):
 
     @property
     def quality_error(self) -> float:
-        """Standard error of `quality`: what the choice of questions makes uncertain."""
+        """Standard error of `quality` over the questions."""
         return float(np.std(self.qualities) / np.sqrt(self.calls))
 
     @property
@@ -81,7 +81,7 @@ class RunResult(BaseModel):
         return float(np.percentile(self.latencies_s, percentile))
 
     def summary(self) -> dict[str, object]:
-        """What ``results.json`` tells of the run, beside the cores' counters."""
+        """The run's fields in ``results.json``."""
         return {
             "policy": self.policy,
             "calls": self.calls,
@@ -99,8 +99,8 @@ class RunResult(BaseModel):
         }
 
 
-class Alone(BaseModel):
-    """One core given every question: read from its recorded outcomes, not run."""
+class SingleCore(BaseModel):
+    """One core for every question: computed from its recorded outcomes, not run."""
 
     name: str
     quality: float
@@ -108,26 +108,26 @@ class Alone(BaseModel):
 
 
 class DemoResult(BaseModel):
-    """Everything that the demo measured, and where it wrote it.
+    """The results of the demo.
 
     Attributes
     ----------
     history : str or None
-        The file that the records are from; None where they were generated.
+        The history's file; None where the records were generated.
     questions, records : int
-        Asked, and learned from.
+        Numbers of records asked and learned from.
     callers : int
-        Agents that ask at once, each its next question when it has its answer.
+        Concurrent agents, each of which asks its next question when it has an answer.
     time_scale : float
         Factor on recorded latencies, AIOS's pauses and ECCOS's waits; seconds are as measured.
     notes : list of str
-        What a reader of the figures has to know.
+        Remarks for the reader of the figures.
     fifo, eccos : RunResult
         The two schedulers on the same questions and cores.
-    alone : list of Alone
-        For comparison.
+    alone : list of SingleCore
+        Every core alone, for comparison.
     plot : str or None
-        The picture's file; None where matplotlib is not installed.
+        The plot's file; None where matplotlib is not installed.
     seconds : float
         Of the whole demo.
     """
@@ -143,12 +143,12 @@ class DemoResult(BaseModel):
     notes: list[str]
     fifo: RunResult
     eccos: RunResult
-    alone: list[Alone]
+    alone: list[SingleCore]
     out: str
     plot: str | None
     seconds: float
 
     def as_json(self) -> dict[str, object]:
-        """What ``results.json`` holds and ``--json`` prints."""
+        """The content of ``results.json`` and of ``--json``."""
         fields = self.model_dump(exclude={"fifo", "eccos"})
         return {**fields, "fifo": self.fifo.summary(), "eccos": self.eccos.summary()}

@@ -14,9 +14,9 @@ import yaml
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
-from eccos_aios.demo.load import CALLERS, Given, core_use, drive
+from eccos_aios.demo.load import CALLERS, AnswerLog, core_use, drive
 from eccos_aios.demo.plot import draw
-from eccos_aios.demo.result import THOUSAND, Alone, DemoResult, RunResult
+from eccos_aios.demo.result import THOUSAND, DemoResult, RunResult, SingleCore
 from eccos_aios.demo.scenario import Scenario
 from eccos_aios.errors import ABSENT, InputError
 from eccos_aios.history import Record
@@ -48,12 +48,12 @@ def run_demo(
     ----------
     scenario : Scenario
     out : Path
-        Folder for the manifest, what is learned from, the questions, ``results.json`` and the plot; made
-        where it is not there.
+        Folder for the manifest, the past records, the questions, ``results.json`` and the plot; created
+        where it is absent.
     seed : int
-        Of the scenario; written down with the results.
+        Of the scenario; written to the results.
     source : str, optional
-        The history that the scenario is from, likewise.
+        The history of the scenario; likewise.
     on_step : callable
         Called with the name of the run, the questions answered and their number, from the agents' threads.
 
@@ -77,7 +77,7 @@ def run_demo(
         notes=list(scenario.notes),
         fifo=fifo,
         eccos=eccos,
-        alone=[_alone(column, core, scenario.asked) for column, core in enumerate(scenario.cores)],
+        alone=[_single_core(column, core, scenario.asked) for column, core in enumerate(scenario.cores)],
         out=str(out),
         plot=None,
         seconds=0.0,
@@ -101,20 +101,20 @@ def _write_inputs(out: Path, scenario: Scenario) -> EccosConfig:
             file.writelines(_query_line(record) for record in scenario.asked)
     except OSError as error:
         raise InputError(str(out), "", ABSENT, f"cannot be written: {error.strerror}") from error
-    usual = EccosConfig(manifest=out / CORES_FILE)
-    return usual.model_copy(
+    default = EccosConfig(manifest=out / CORES_FILE)
+    return default.model_copy(
         update={
             "history": out / HISTORY_FILE,
             "quality_target": scenario.quality_target,
-            "max_wait_s": usual.max_wait_s * scenario.time_scale,
-            "max_quality_wait_s": usual.max_quality_wait_s * scenario.time_scale,
-            "max_age_s": usual.max_age_s * scenario.time_scale,
+            "max_wait_s": default.max_wait_s * scenario.time_scale,
+            "max_quality_wait_s": default.max_quality_wait_s * scenario.time_scale,
+            "max_age_s": default.max_age_s * scenario.time_scale,
         }
     )
 
 
 def _shown_keys(core: Core) -> set[str]:
-    """What the manifest said of a core, but for its address: the sandbox has its own."""
+    """The keys of a core in the manifest, without its address: the sandbox has its own."""
     return core.model_fields_set - {"base_url", "api_key_env"}
 
 
@@ -124,23 +124,23 @@ def _query_line(record: Record) -> str:
 
 
 def _run_both(config: EccosConfig, scenario: Scenario, on_step: OnStep) -> tuple[RunResult, RunResult]:
-    given = Given()
+    log = AnswerLog()
     scale = scenario.time_scale
     with ExitStack() as stack:
         servers = [
             stack.enter_context(
-                SandboxCore(core.name, given.noting(Replay(scenario.asked, core.name)), time_scale=scale)
+                SandboxCore(core.name, log.logging(Replay(scenario.asked, core.name)), time_scale=scale)
             )
             for core in scenario.cores
         ]
 
         def run(policy: str, kernel: EmbeddedKernel) -> RunResult:
-            given.clear()
+            log.clear()
             for server in servers:
                 server.reset_counts()
             on_step(policy, 0, len(scenario.asked))
             with kernel:
-                result = drive(policy, kernel, scenario.asked, given, partial(on_step, policy))
+                result = drive(policy, kernel, scenario.asked, log, partial(on_step, policy))
                 use = [core_use(core, server) for core, server in zip(scenario.cores, servers, strict=True)]
                 return result.model_copy(update={"cores": use, **_decisions(kernel)})
 
@@ -159,11 +159,11 @@ def _decisions(kernel: EmbeddedKernel) -> dict[str, float]:
     return {key: totals[key] for key in ("predicted_quality", "decision_ms_p50", "decision_ms_p99")}  # type: ignore[index]
 
 
-def _alone(column: int, core: Core, asked: Sequence[Record]) -> Alone:
+def _single_core(column: int, core: Core, asked: Sequence[Record]) -> SingleCore:
     outcomes = [record.outputs[column] for record in asked]
     input_tokens = sum(outcome.input_token_length or 0 for outcome in outcomes)
     output_tokens = sum(outcome.output_token_length or 0 for outcome in outcomes)
-    return Alone(
+    return SingleCore(
         name=core.name,
         quality=sum(outcome.graded_quality for outcome in outcomes) / len(outcomes),
         cost_usd_per_1000=core.resolved_price.usd(input_tokens, output_tokens) / len(outcomes) * THOUSAND,

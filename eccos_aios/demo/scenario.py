@@ -1,4 +1,4 @@
-"""What the demo runs on: cores, what is learned from, what is asked."""
+"""The input of the demo: cores, past records, and records to ask."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from eccos_aios.collect.generated import make_questions
 from eccos_aios.core import Core
-from eccos_aios.demo.cast import PLAYERS, record
+from eccos_aios.demo.made_up_cores import MADE_UP_CORES, record
 from eccos_aios.history import Record
 
 DEFAULT_QUESTIONS = 108
@@ -22,16 +22,16 @@ class Scenario:
     Attributes
     ----------
     cores : tuple of Core
-        In AIOS's order of models: the first is the one that AIOS sends every call to today.
+        In AIOS's order of models: AIOS's FIFO sends every call to the first.
     past : list of Record
-        What ECCOS learns from.
+        ECCOS learns from these.
     asked : list of Record
-        None of them among `past`; each with an outcome of every core, whose tokens and latency are known.
+        Disjoint from `past`; each has an outcome of every core, with tokens and latency.
     quality_target : float
     time_scale : float
         Factor on every latency, on AIOS's pauses and on ECCOS's waits.
     notes : tuple of str
-        What a reader of the figures has to know.
+        Remarks for the reader of the figures.
     """
 
     cores: tuple[Core, ...]
@@ -48,26 +48,26 @@ def generated_scenario(
     seed: int = 0,
     quality_target: float | None = None,
 ) -> Scenario:
-    """Generated questions, and three cores that answer them each as well as it can.
+    """Generated questions, and the made-up cores that answer them.
 
     Parameters
     ----------
     questions : int
-        To ask, at least 1.
+        Number to ask, at least 1.
     records : int
-        To learn from.
+        Number to learn from.
     seed : int
         Of questions, answers and latencies.
     quality_target : float, optional
         Default: `DEFAULT_QUALITY_TARGET`.
     """
     every = make_questions(questions + records, seed)
-    # In random order, but the first stay the first, so that those that are asked are of all kinds alike.
+    # Shuffled within each part, so that the asked questions are of all kinds in equal number.
     rng = random.Random(f"order {seed}")
     every = rng.sample(every[:questions], questions) + rng.sample(every[questions:], records)
     recorded = [record(question, position, seed) for position, question in enumerate(every)]
     return Scenario(
-        cores=tuple(player.core for player in PLAYERS),
+        cores=tuple(made_up.core for made_up in MADE_UP_CORES),
         past=recorded[questions:],
         asked=recorded[:questions],
         quality_target=DEFAULT_QUALITY_TARGET if quality_target is None else quality_target,

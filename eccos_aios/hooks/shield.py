@@ -12,7 +12,7 @@ from eccos_aios.hooks.launcher import checkout_of_process, has_module, kernel_mo
 from eccos_aios.hooks.switch import has_config, needs_of_process, needs_on_disk
 from eccos_aios.hooks.targets import ANY_NEED, WRAPPED_MODULES
 
-_done: set[str] = set()  # what happens once in a process
+_done: set[str] = set()  # what happens once in a process; no LogOnce, as every start of AIOS imports this
 
 
 class Refusal(SystemExit):

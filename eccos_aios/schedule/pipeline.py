@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from eccos_aios.log_once import LogOnce
 from eccos_aios.predict import Estimates
 from eccos_aios.schedule.call import Call
 from eccos_aios.schedule.capacity import Target
@@ -41,7 +42,7 @@ class RoundPipeline:
 
     def __init__(self, on_degraded: Callable[[int], None]) -> None:
         self._on_degraded = on_degraded
-        self._logged: set[str] = set()
+        self._once = LogOnce(logger)
         self._exploration = Exploration(0.0)
 
     def estimate(self, table: CorePool, calls: Sequence[Call]) -> Estimates:
@@ -116,9 +117,7 @@ class RoundPipeline:
 
     def _log(self, what: str, error: BaseException) -> None:
         cause = f"{what}: {type(error).__name__}"
-        if cause not in self._logged:
-            self._logged.add(cause)
-            logger.warning("%s: %s (logged once)", cause, error, exc_info=error)
+        self._once.warning(cause, "%s: %s", cause, error, exc_info=error)
 
 
 def _name(step: Pass) -> str:

@@ -20,7 +20,7 @@ class SchedulerSettings:
 
     Attributes
     ----------
-    gather_s : float
+    batch_window_s : float
         `EccosConfig.gather_ms`, in seconds.
     agent_weights, agent_targets : mapping of str to float
         By agent, `AgentConfig.weight` and `AgentConfig.quality_target` where it has one.
@@ -32,7 +32,7 @@ class SchedulerSettings:
     max_wait_s: float = default_of("max_wait_s")
     max_quality_wait_s: float = default_of("max_quality_wait_s")
     price_per_second: float = default_of("price_per_second")
-    gather_s: float = default_of("gather_ms") / 1000
+    batch_window_s: float = default_of("gather_ms") / 1000
     call_timeout_s: float = default_of("call_timeout_s")
     attempt_timeout_s: float | None = default_of("attempt_timeout_s")
     unavailable_after_s: float = default_of("unavailable_after_s")
@@ -54,7 +54,7 @@ class SchedulerSettings:
         same = {each.name for each in fields(cls)} & EccosConfig.model_fields.keys()
         return cls(
             **{name: getattr(config, name) for name in same},
-            gather_s=config.gather_ms / 1000,
+            batch_window_s=config.gather_ms / 1000,
             agent_weights={name: agent.weight for name, agent in config.agents.items()},
             agent_targets={name: target for name, target in targets.items() if target is not None},
             retry=RetryPolicy(max_attempts=config.max_attempts),

@@ -47,6 +47,7 @@ def until(condition: Any) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.aios_long
 def test_a_call_counts_once_and_a_fit_ends_with_a_kernel_that_is_killed(aios: Any) -> None:
     if sys.platform == "win32":
         pytest.skip("needs ps and SIGKILL")

@@ -15,7 +15,7 @@ from eccos_aios.sandbox import SandboxCore
 
 def test_the_history_tells_on_which_questions_the_cheap_core_will_do() -> None:
     questions = pair_questions(96)
-    assert not {q.text for q in questions.learned} & {q.text for q in questions.asked}
+    assert not {q.text for q in questions.past} & {q.text for q in questions.asked}
     names = [core.name for core in PAIR]
     predictor = HybridPredictor().fit(questions.history())
     quality = predictor.predict([query_text(q.text) for q in questions.asked], names).quality

@@ -24,7 +24,7 @@ from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import Record, read_history
 
 if TYPE_CHECKING:
-    from experiments.learning import Told
+    from experiments.learning import LearnedOutcomes
 
 
 @click.group("run.py", cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -87,12 +87,12 @@ def online(
 @click.option("--learned", type=options.COUNT, default=2000, show_default=True, help="Calls before.")
 @click.option("--measured", type=options.COUNT, default=1000, show_default=True, help="Calls after.")
 @click.option(
-    "--told",
+    "--outcomes",
     type=click.Choice(["all", "chosen"]),
     multiple=True,
     default=("all", "chosen"),
     show_default=True,
-    help="Outcomes that are learned of a call: every core's, as collect records, or the chosen core's.",
+    help="Outcomes learned from a call: every core's, as collect records, or the chosen core's.",
 )
 @options.quality_targets(help="Mean quality to reach; repeatable.  [default: three, from easy to hard]")
 @click.option(
@@ -109,7 +109,7 @@ def learning(
     cores: Path,
     learned: int,
     measured: int,
-    told: tuple[Told, ...],
+    outcomes: tuple[LearnedOutcomes, ...],
     targets: tuple[float, ...],
     exploration: float,
     seed: int,
@@ -123,7 +123,7 @@ def learning(
 
     \b
     Example:
-      python tests/benchmarks/run.py learning --history history.jsonl.gz --cores cores.yaml --told chosen
+      python tests/benchmarks/run.py learning --history history.jsonl.gz --cores cores.yaml --outcomes chosen
     """
     from experiments.learning import learning_bench, rows_as_json, rows_as_table
 
@@ -134,7 +134,7 @@ def learning(
             learned,
             measured,
             exploration=exploration,
-            told=told,
+            outcomes=outcomes,
             targets=targets,
             seed=seed,
             on_step=on_step,
@@ -170,7 +170,7 @@ def decisions(
 ) -> None:
     """How long the scheduler takes to decide a call, beside the recorded time of the calls.
 
-    The history is split by query: one part is learned from, the other is replayed through the scheduler, each
+    The history is split by query: one part is fitted on, the other is replayed through the scheduler, each
     call taking its recorded time. The last row is of rounds over 1,000 pending calls and 16 cores.
 
     \b

@@ -57,9 +57,9 @@ def test_from_nothing_to_what_a_complete_history_gives(
     history: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forest, "TREES", 4)  # what is shown does not hang on it, and many fits take long
-    (row,) = run(history, "--learned", "80", "--measured", "60", "--told", "all", "--quality-target", "0.9")[
-        "rows"
-    ]
+    (row,) = run(
+        history, "--learned", "80", "--measured", "60", "--outcomes", "all", "--quality-target", "0.9"
+    )["rows"]
     assert row["quality"] > 0.8
     assert row["quality"] == pytest.approx(row["offline_quality"], abs=0.15)
     assert row["outcomes_until_noticed"] is not None and row["outcomes_until_noticed"] <= 50

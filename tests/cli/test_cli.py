@@ -90,6 +90,14 @@ def test_help_lists_every_command_and_imports_nothing_slow() -> None:
         assert f"\n  {command} " in out
 
 
+@pytest.mark.parametrize("arguments", [[], ["history"]])
+def test_a_group_without_arguments_prints_its_help(run: Run, arguments: list[str]) -> None:
+    ran = run(*arguments)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("Usage: eccos-aios")
+    assert "\nCommands:\n" in ran.out
+
+
 @pytest.mark.parametrize("command", ["assign", "doctor", "serve"])
 def test_a_commands_help_shows_how_to_call_it(run: Run, command: str) -> None:
     ran = run(command, "--help")

@@ -21,7 +21,7 @@ from eccos_aios.collect.endpoint import endpoints
 from eccos_aios.collect.formats import read_questions
 from eccos_aios.collect.journal import Journal
 from eccos_aios.collect.plan import make_plan
-from eccos_aios.collect.run import GIVE_UP_AFTER, Collected, Collection
+from eccos_aios.collect.run import GIVE_UP_AFTER, Collection, CollectionResult
 from eccos_aios.core import read_manifest
 from eccos_aios.errors import EccosError
 from eccos_aios.history import read_history
@@ -39,7 +39,7 @@ def history(tmp_path: Path) -> Path:
     return tmp_path / "history.jsonl"
 
 
-def run(manifest_file: Path, questions: Path, history: Path, **more: Any) -> Collected:
+def run(manifest_file: Path, questions: Path, history: Path, **more: Any) -> CollectionResult:
     """A collection with short pauses."""
     manifest = read_manifest(manifest_file)
     journal = Journal(history)

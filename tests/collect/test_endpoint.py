@@ -155,7 +155,7 @@ def test_an_error_repeats_neither_the_key_nor_the_question() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "may_pass"),
+    ("status", "is_transient"),
     [
         ("400 Bad Request", False),
         ("401 Unauthorized", False),
@@ -167,11 +167,11 @@ def test_an_error_repeats_neither_the_key_nor_the_question() -> None:
         ("503 Service Unavailable", True),
     ],
 )
-def test_which_statuses_may_pass(status: str, may_pass: bool) -> None:
+def test_which_statuses_may_pass(status: str, is_transient: bool) -> None:
     with pytest.raises(AttemptError) as caught:
         asked(OneAnswer(status, "sorry", "Retry-After: 7\r\n"))
-    assert (caught.value.may_pass, caught.value.retry_after_s, caught.value.may_cost) == (
-        may_pass,
+    assert (caught.value.is_transient, caught.value.retry_after_s, caught.value.may_cost) == (
+        is_transient,
         7.0,
         False,
     )
@@ -181,7 +181,7 @@ def test_which_statuses_may_pass(status: str, may_pass: bool) -> None:
 def test_an_answer_that_is_no_completion_may_pass_and_may_cost(body: str) -> None:
     with pytest.raises(AttemptError) as caught:
         asked(OneAnswer("200 OK", body))
-    assert (caught.value.may_pass, caught.value.may_cost) == (True, True)
+    assert (caught.value.is_transient, caught.value.may_cost) == (True, True)
 
 
 def test_a_refused_connection_costs_nothing() -> None:
@@ -189,7 +189,7 @@ def test_a_refused_connection_costs_nothing() -> None:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
     with pytest.raises(AttemptError) as caught:
         Client(Endpoint(url, "m")).complete(BODY)
-    assert (caught.value.may_pass, caught.value.may_cost) == (True, False)
+    assert (caught.value.is_transient, caught.value.may_cost) == (True, False)
 
 
 def test_a_parameter_that_a_model_refuses_is_sent_otherwise() -> None:
@@ -218,4 +218,4 @@ def test_the_refused_parameter_is_read_from_the_error() -> None:
     error = {"error": {"message": "…", "code": "unsupported_parameter", "param": "max_tokens"}}
     with pytest.raises(AttemptError) as caught:
         asked(OneAnswer("400 Bad Request", json.dumps(error)))
-    assert (caught.value.parameter, caught.value.may_pass) == ("max_tokens", False)
+    assert (caught.value.parameter, caught.value.is_transient) == ("max_tokens", False)

@@ -11,7 +11,7 @@ import pytest
 
 from eccos_aios.collect.formats import Format, builtin_questions, read_questions
 from eccos_aios.collect.generated import CATEGORIES
-from eccos_aios.collect.question import Question, graded
+from eccos_aios.collect.question import Question, grade_answer
 from eccos_aios.errors import QuestionError
 
 GSM8K = {
@@ -96,7 +96,7 @@ def test_gsm8k(tmp_path: Path, form: Format | None) -> None:
     question = one(written(tmp_path / "test.jsonl", json.dumps(GSM8K) + "\n"), form)
     assert (question.grader, question.answer) == ("numeric", "72")
     assert question.query == GSM8K["question"]
-    assert graded(question, "She sold 24 in May. The answer is 72 clips.") == 1
+    assert grade_answer(question, "She sold 24 in May. The answer is 72 clips.") == 1
 
 
 @pytest.mark.parametrize("form", [None, "mmlu"])
@@ -106,7 +106,7 @@ def test_mmlu(tmp_path: Path, form: Format | None) -> None:
         'Which planet is the largest, by "volume"?\n\nA. Mars\nB. Jupiter\nC. Venus\nD. Earth, of course'
     )
     assert (planet.category, planet.right_choice) == ("mmlu astronomy", 1)
-    assert graded(planet, "B") == graded(planet, "The answer is Jupiter.") == 1
+    assert grade_answer(planet, "B") == grade_answer(planet, "The answer is Jupiter.") == 1
     assert (letter.question, letter.right_choice) == ("Say a letter.\nAny.", 2)
 
 
@@ -115,17 +115,17 @@ def test_squad(tmp_path: Path, indent: int | None) -> None:
     question = one(written(tmp_path / "dev.json", json.dumps(SQUAD_1, indent=indent)))
     assert (question.id, question.answer) == ("56be4db0", ["Denver Broncos", "Broncos"])
     assert question.query == "The Denver Broncos won.\n\nWho won?"
-    assert graded(question, "the Broncos") == 1
+    assert grade_answer(question, "the Broncos") == 1
     impossible = one(written(tmp_path / "dev2.json", json.dumps(SQUAD_2, indent=indent)))
-    assert graded(impossible, "Unanswerable.") == 1
-    assert graded(impossible, "Denver") == 0
+    assert grade_answer(impossible, "Unanswerable.") == 1
+    assert grade_answer(impossible, "Denver") == 0
 
 
 def test_hotpotqa(tmp_path: Path) -> None:
     question = one(written(tmp_path / "hotpot_dev.json", HOTPOT))
     assert (question.id, question.grader) == ("5a8b57f2", "f1")
     assert question.query.startswith("Scott: Scott is American. He directs.\nEd: Ed was American.\n\nWere")
-    assert graded(question, "Yes.") == 1
+    assert grade_answer(question, "Yes.") == 1
 
 
 def test_own_questions_gzipped_and_in_several_files(tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def test_the_built_in_set_is_three_hundred_and_right() -> None:
     assert {question.category for question in questions} == set(CATEGORIES)
     assert questions == builtin_questions()
     for question in questions:
-        assert graded(question, f"Step by step.\nThe answer is {question.answer}.") == 1
-        assert graded(question, "I do not know.") == 0
+        assert grade_answer(question, f"Step by step.\nThe answer is {question.answer}.") == 1
+        assert grade_answer(question, "I do not know.") == 0
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_the_built_in_set_is_three_hundred_and_right() -> None:
         ({"question": "q", "answer": [], "grader": "f1"}, "f1 needs a text"),
         ({"question": "q", "answer": " ", "grader": "contains"}, "not empty"),
         ({"question": "q", "answer": "A", "grader": "multiple_choice"}, "needs choices"),
-        ({"question": "q", "answer": "D", "choices": ["x", "y"]}, "'D' is none of the choices"),
-        ({"question": "q", "answer": 2, "choices": ["x", "y"]}, "2 is none of the choices"),
+        ({"question": "q", "answer": "D", "choices": ["x", "y"]}, "'D' is not one of the choices"),
+        ({"question": "q", "answer": 2, "choices": ["x", "y"]}, "2 is not one of the choices"),
         ({"question": "q", "grader": "json_schema"}, "needs a schema"),
         ({"question": "q", "grader": "json_schema", "schema": {"type": "x"}}, "is not valid"),
         ({"question": "q", "answer": {"f": {}}, "grader": "tool_call"}, "needs tools"),
@@ -218,7 +218,7 @@ def test_a_fault_in_a_published_file_is_named_with_its_place(
 def test_two_questions_cannot_have_one_id(tmp_path: Path) -> None:
     lines = [{"id": "x", "question": q, "answer": "a", "grader": "exact"} for q in "pq"]
     path = written(tmp_path / "set.jsonl", "\n".join(map(json.dumps, lines)))
-    with pytest.raises(QuestionError, match=r"set.jsonl:2: id: 'x': stands at another question too"):
+    with pytest.raises(QuestionError, match=r"set.jsonl:2: id: 'x': is another question's too"):
         read_questions([path])
 
 

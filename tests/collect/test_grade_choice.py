@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eccos_aios.collect.grade import LETTERS, multiple_choice, taken
+from eccos_aios.collect.grade import LETTERS, multiple_choice, selected_choice
 
 CITIES = ["Paris", "Rome", "London", "Paris, Texas"]
 
@@ -50,7 +50,7 @@ CITIES = ["Paris", "Rome", "London", "Paris, Texas"]
     ],
 )
 def test_the_choice_that_is_taken(answer: str, choice: int | None) -> None:
-    assert taken(answer, CITIES) == choice
+    assert selected_choice(answer, CITIES) == choice
 
 
 FRAMES = st.sampled_from(
@@ -81,4 +81,4 @@ def test_every_letter_is_understood_in_every_frame(place: int, right: int, frame
 @settings(deadline=None)
 @given(st.text())
 def test_no_text_breaks_it(text: str) -> None:
-    assert taken(text, CITIES) in (None, 0, 1, 2, 3)
+    assert selected_choice(text, CITIES) in (None, 0, 1, 2, 3)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from eccos_aios.collect.ask import Backoff
 from eccos_aios.collect.budget import Budget
-from eccos_aios.collect.journal import Journal, Recorded
+from eccos_aios.collect.journal import Journal, RecordedOutcomes
 from eccos_aios.collect.question import Question
 from eccos_aios.history import read_history
 
@@ -38,7 +38,7 @@ def test_cut_anywhere_it_holds_what_was_whole_and_goes_on(
     cut = place % (sizes[-1] + 1)
     path.write_bytes(path.read_bytes()[:cut])
     whole = sum(size <= cut + 1 for size in sizes[1:])  # a line is whole without its end, too
-    assert sum(len(Recorded(path).outcomes(question)) for question in QUESTIONS) == whole
+    assert sum(len(RecordedOutcomes(path).outcomes(question)) for question in QUESTIONS) == whole
     journal = Journal(path)
     for question, name in OUTCOMES:
         if name not in journal.outcomes(question):

@@ -239,30 +239,31 @@ def test_what_is_queued_after_the_stop_is_refused(kernel: EmbeddedKernel) -> Non
 
 
 def test_a_call_that_waits_goes_with_its_client(
-    kernel: EmbeddedKernel, cores: list[SandboxCore], monkeypatch: pytest.MonkeyPatch
+    cores: list[SandboxCore], config: EccosConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for core in cores:
         core.fail("hang")
     client = Client()
-    queues = kernel._executor.queues
-    add = queues[LLMSyscall].add
+    with kernel_of(cores, config.model_copy(update={"call_timeout_s": 1.0})) as kernel:
+        queues = kernel._executor.queues
+        add = queues[LLMSyscall].add
 
-    def add_with_client(syscall: Any) -> None:
-        syscall.eccos_client = client
-        add(syscall)
+        def add_with_client(syscall: Any) -> None:
+            syscall.eccos_client = client
+            add(syscall)
 
-    monkeypatch.setattr(queues[LLMSyscall], "add", add_with_client)
-    scheduler: Any = kernel.scheduler
-    named = LLMQuery(messages=[{"role": "user", "content": EASY}], llms=[{"name": "small"}])
-    asked = [kernel.query("agent", named) for _ in range(5)]
-    while scheduler.service.scheduler.pending < 3 or cores[0].requests < 2:
-        assert not any(each.done() for each in asked)
-    client.leave()
-    gone = [each for each in asked if each.result(WAIT_S)["response"].error]
-    assert len(gone) == 5
-    totals = scheduler.status()["totals"]
-    assert totals["abandoned"] == 3
-    assert cores[0].requests == 2
+        monkeypatch.setattr(queues[LLMSyscall], "add", add_with_client)
+        scheduler: Any = kernel.scheduler
+        named = LLMQuery(messages=[{"role": "user", "content": EASY}], llms=[{"name": "small"}])
+        asked = [kernel.query("agent", named) for _ in range(5)]
+        while scheduler.service.scheduler.pending < 3 or cores[0].requests < 2:
+            assert not any(each.done() for each in asked)
+        client.leave()
+        gone = [each for each in asked if each.result(WAIT_S)["response"].error]
+        assert len(gone) == 5
+        totals = scheduler.status()["totals"]
+        assert totals["abandoned"] == 3
+        assert cores[0].requests == 2
 
 
 def test_a_manifest_without_any_of_the_kernels_cores_is_refused(config: EccosConfig) -> None:

@@ -106,7 +106,7 @@ def test_one_wrong_estimate_costs_that_call_alone(caplog: pytest.LogCaptureFixtu
         return estimates
 
     clock, answers = FakeClock(), Answers()
-    with running(Backend(), predictor=Wrong(spoiled), clock=clock, gather_s=0.3) as scheduler:
+    with running(Backend(), predictor=Wrong(spoiled), clock=clock, batch_window_s=0.3) as scheduler:
         for _ in range(3):
             scheduler.submit(call(answers))
         clock.advance_waiters(0.3)
@@ -363,7 +363,7 @@ def test_a_core_that_is_well_again_serves_the_call_that_waits() -> None:
         (CHEAP,),
         TableOfQualities(),
         until_well,
-        SchedulerSettings(grace_s=0.0, gather_s=0.0, retry=THREE, unavailable_after_s=60.0),
+        SchedulerSettings(grace_s=0.0, batch_window_s=0.0, retry=THREE, unavailable_after_s=60.0),
         prober,
         clock=clock,
     )

@@ -1,6 +1,6 @@
 """Grading: the quality of an answer, 0 to 1, by its text and tool calls alone."""
 
-from eccos_aios.collect.grade.choice import LETTERS, multiple_choice, taken
+from eccos_aios.collect.grade.choice import LETTERS, multiple_choice, selected_choice
 from eccos_aios.collect.grade.final import find_json, without_thinking
 from eccos_aios.collect.grade.number import final_number, numeric, truth_number
 from eccos_aios.collect.grade.schema import check_schema, json_schema
@@ -22,7 +22,7 @@ __all__ = [
     "normalised",
     "numeric",
     "safe_name",
-    "taken",
+    "selected_choice",
     "tool_call",
     "truth_number",
     "without_thinking",

@@ -1,4 +1,4 @@
-"""The ``multiple_choice`` grader: which of the lettered choices an answer takes."""
+"""The ``multiple_choice`` grader: which of the lettered choices an answer selects."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _A_WORD_FOLLOWS = re.compile(r"\s+[a-z]")  # “A dog” is an article, “I thi
 
 
 def multiple_choice(answer: str, choices: Sequence[str], right: int) -> float:
-    """1 where the answer takes choice number `right` (from 0)."""
-    return float(taken(answer, choices) == right)
+    """1 where the answer selects choice number `right` (from 0)."""
+    return float(selected_choice(answer, choices) == right)
 
 
-def taken(answer: str, choices: Sequence[str]) -> int | None:
-    r"""The choice that an answer takes; None where it takes none, or more than one.
+def selected_choice(answer: str, choices: Sequence[str]) -> int | None:
+    r"""The choice that an answer selects; None where it selects none, or more than one.
 
     In this order: a letter in ``\boxed{…}``; a letter or a choice's text after “the answer is”; a letter
     at the head of the answer (``B``, ``(B)``, ``B. Paris``); the last “option B”; a letter that stands
-    alone on the last line; a choice's text, where no other's is there; the only lone letter.
+    alone on the last line; a choice's text, where no other's occurs; the only lone letter.
     """
     letters = LETTERS[: len(choices)]
     box, cued = boxed(answer), after_cue(answer)
@@ -78,7 +78,7 @@ def _letter(passage: str, letters: str, *, alone: bool) -> int | None:
 
 
 def _by_text(passage: str, choices: Sequence[str]) -> int | None:
-    """The choice whose text stands in the passage; of two, one of which holds the other, the longer."""
+    """The choice whose text occurs in the passage; where one text contains another, the longer."""
     inside = f" {normalised(passage)} "
     texts = [normalised(choice) for choice in choices]
     found = [place for place, text in enumerate(texts) if text and f" {text} " in inside]

@@ -1,4 +1,4 @@
-"""Where an answer says its result: the passages that graders look at, the surest first."""
+"""Where an answer states its result: the passages that graders look at, the most reliable first."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _END_OF_SENTENCE = re.compile(r"[.!?][*_”\"')\]]*\s")
 
 
 def without_thinking(text: str) -> str:
-    """What is said, without the thoughts that reasoning models write before it."""
+    """The answer, without the thoughts that reasoning models write before it."""
     return _UNOPENED_THINKING.sub("", _THINKING.sub("", text), count=1).strip()
 
 
 def boxed(text: str) -> str | None:
-    r"""What stands in the last ``\boxed{…}``, braces inside it included; None where there is none."""
+    r"""The content of the last ``\boxed{…}``, inner braces included; None where there is none."""
     for start in reversed([match.end() for match in _BOXED.finditer(text)]):
         depth = 1
         for place in range(start, len(text)):
@@ -39,13 +39,13 @@ def boxed(text: str) -> str | None:
 
 
 def after_cue(text: str) -> str | None:
-    """What follows the last “the answer is”, “Result:” or ``####``, to the end of its line."""
+    """The text after the last “the answer is”, “Result:” or ``####``, to the end of its line."""
     cues = [match for match in _CUE.finditer(text) if text[match.end() :].strip()]
     return _rest_of_line(text, cues[-1].end()) if cues else None
 
 
 def passages(text: str) -> Iterator[str]:
-    """Every passage that may be the answer alone: all of it, what is marked, what is stated last."""
+    """Every passage that may be the answer alone: the whole text, marked parts, the last statement."""
     yield text
     lines = [line for line in text.splitlines() if line.strip()]
     marked = (boxed(text), after_cue(text), lines[-1] if lines else None)
@@ -61,7 +61,7 @@ def passages(text: str) -> Iterator[str]:
 
 
 def first_sentence(text: str) -> str:
-    """Up to the first end of a sentence; a decimal point is none."""
+    """The text up to the first end of a sentence; a decimal point does not end one."""
     found = _END_OF_SENTENCE.search(text)
     return text[: found.start()] if found else text
 
@@ -85,7 +85,7 @@ def find_json(text: str) -> Any:
 
 
 def strict_json(text: str) -> Any:
-    """JSON as its standard has it: no NaN, no Infinity; ValueError on anything else."""
+    """JSON as its standard defines it, without NaN and Infinity; ValueError on anything else."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
@@ -93,7 +93,7 @@ def strict_json(text: str) -> Any:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _rest_of_line(text: str, start: int) -> str:

@@ -1,4 +1,4 @@
-"""The ``numeric`` grader: the number that an answer gives as its result."""
+"""The ``numeric`` grader: the number that an answer states as its result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from eccos_aios.collect.grade.final import after_cue, boxed, first_sentence
 
-TOLERANCE = 1e-6  # relative; what rounding in a sixth decimal makes
+TOLERANCE = 1e-6  # relative; an error of rounding in the sixth decimal
 
 _DIGITS = r"(?:\d{1,3}(?:[,_\u00a0\u2009\u202f']\d{3})+|\d+)(?:\.\d+)?|\.\d+"
 _NUMBER = re.compile(
@@ -42,7 +42,7 @@ class Number:
 
     @property
     def readings(self) -> tuple[float, ...]:
-        """50 % may mean 50 or 0.5: benchmarks write either."""
+        """50 % may mean 50 or 0.5: benchmarks use both."""
         return (self.value, self.value / 100) if self.percent else (self.value,)
 
 
@@ -60,8 +60,8 @@ def numbers(text: str) -> list[Number]:
 def numeric(answer: str, truths: Sequence[str | float], tolerance: float = TOLERANCE) -> float:
     r"""1 where the answer's result equals a truth within the relative `tolerance`.
 
-    The result is what stands in ``\boxed{…}``, else what follows “the answer is” or ``####`` (after its
-    last equals sign, where it has one), else the last number of all.
+    The result is the content of ``\boxed{…}``, else the text after “the answer is” or ``####`` (after its
+    last equals sign, where it has one), else the last number of the answer.
     """
     given = final_number(answer)
     if given is None:
@@ -77,7 +77,7 @@ def numeric(answer: str, truths: Sequence[str | float], tolerance: float = TOLER
 
 
 def final_number(answer: str) -> Number | None:
-    """The number that the answer gives as its result; None where it gives none."""
+    """The number that the answer states as its result; None where it states none."""
     for passage in _results(answer):
         found = numbers(passage.rpartition("=")[2])
         if found:
@@ -87,7 +87,7 @@ def final_number(answer: str) -> Number | None:
 
 
 def truth_number(truth: str | float) -> Number:
-    """A truth as a number; ValueError where it is none."""
+    """A truth as a number; ValueError where it is not one."""
     if not isinstance(truth, str):
         return Number(float(truth))
     found = numbers(truth)

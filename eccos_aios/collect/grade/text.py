@@ -11,7 +11,7 @@ from eccos_aios.collect.grade.final import passages
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_TYPOGRAPHIC = str.maketrans(dict.fromkeys("“”„«»‘’‚…–—¿¡", " "))  # SQuAD's script knows ASCII alone
+_TYPOGRAPHIC = str.maketrans(dict.fromkeys("“”„«»‘’‚…–—¿¡", " "))  # SQuAD's script handles only ASCII
 _UNANSWERABLE = frozenset({"", "unanswerable", "no answer", "noanswer", "not answerable", "none"})
 
 
@@ -28,8 +28,8 @@ def normalised(text: str) -> str:
 def exact(answer: str, truths: Sequence[str]) -> float:
     """1 where a passage of the answer that may be its result equals a truth once both are normalised.
 
-    Passages: all of it, ``\\boxed{…}``, what follows “the answer is”, the last line, what is emphasised
-    in it, and what it states last.
+    Passages: the whole answer, ``\\boxed{…}``, the text after “the answer is”, the last line, its emphasised
+    part, and its last statement.
     """
     wanted = {_normalised_or_bare(truth) for truth in truths}
     return float(any(_normalised_or_bare(passage) in wanted for passage in passages(answer)))
@@ -42,10 +42,10 @@ def contains(answer: str, truths: Sequence[str]) -> float:
 
 
 def f1(answer: str, truths: Sequence[str]) -> float:
-    """Overlap of words with the best fitting truth, as SQuAD scores it.
+    """Overlap of words with the closest truth, as SQuAD scores it.
 
     2 × precision × recall / (precision + recall) over normalised words. Where the truth is empty (SQuAD
-    2.0: the passage does not say), an empty answer or one like “unanswerable” gives 1, any other 0.
+    2.0: the passage has no answer), an empty answer or one like “unanswerable” gives 1, any other 0.
     """
     return max(_f1(answer, truth) for truth in truths)
 
@@ -64,5 +64,5 @@ def _f1(answer: str, truth: str) -> float:
 
 
 def _normalised_or_bare(text: str) -> str:
-    """The normalised text; what that leaves nothing of (“A”, “the”, “+”) is compared as it stands."""
+    """The normalised text; the text itself where that leaves nothing (“A”, “the”, “+”)."""
     return normalised(text) or text.strip(" \t\n.*_\"'“”`").lower()

@@ -37,15 +37,15 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class ToolCall:
-    """One tool call: name and arguments; None for arguments that are no JSON object."""
+    """A tool call: name and arguments; None for arguments that are not a JSON object."""
 
     name: str
     arguments: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
-class Expected:
-    """One tool call that is wanted.
+class ExpectedCall:
+    """A tool call that the question wants.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Expected:
     arguments : dict of str to list
         The values that each argument may take; `OMITTED` among them: it may be left out.
     nested : bool
-        Whether lists of possible values stand inside mappings too, as in BFCL's files.
+        Whether mappings inside the values hold lists of possible values too, as in BFCL's files.
     """
 
     name: str
@@ -62,9 +62,9 @@ class Expected:
 
 
 def tool_call(
-    calls: Sequence[ToolCall], expected: Sequence[Expected], tools: Sequence[Mapping[str, Any]]
+    calls: Sequence[ToolCall], expected: Sequence[ExpectedCall], tools: Sequence[Mapping[str, Any]]
 ) -> float:
-    """1 where the calls are those that are wanted, in any order, and no others."""
+    """1 where the calls are exactly the expected ones, in any order."""
     if len(calls) != len(expected):
         return 0.0
     parameters = {safe_name(name): schema for name, schema in map(_described, tools)}
@@ -78,10 +78,10 @@ def tool_call(
     return 1.0
 
 
-def expected_calls(answer: Any) -> list[Expected]:
+def expected_calls(answer: Any) -> list[ExpectedCall]:
     """The calls that a question's answer wants.
 
-    Each is ``{"name", "arguments"}`` with the very values, or, as in BFCL's ``possible_answer`` files,
+    Each is ``{"name", "arguments"}`` with exact values, or, as in BFCL's ``possible_answer`` files,
     ``{name: {argument: [possible values]}}``.
 
     Raises
@@ -96,7 +96,7 @@ def expected_calls(answer: Any) -> list[Expected]:
 
 
 def given_calls(tool_calls: Sequence[Mapping[str, Any]] | None, text: str) -> list[ToolCall]:
-    """An answer's calls: its ``tool_calls`` in OpenAI's format, else those that its text holds as JSON."""
+    """An answer's calls: its ``tool_calls`` in OpenAI's format, else the calls in its text as JSON."""
     if tool_calls:
         return [_given(call) for call in tool_calls]
     try:
@@ -108,24 +108,24 @@ def given_calls(tool_calls: Sequence[Mapping[str, Any]] | None, text: str) -> li
 
 
 def safe_name(name: str) -> str:
-    """A tool's name as OpenAI's API takes it: whatever it forbids becomes an underscore."""
+    """A tool's name as OpenAI's API accepts it: forbidden characters become underscores."""
     return _FORBIDDEN_IN_NAMES.sub("_", name)
 
 
-def standardised(text: str) -> str:
-    """A string as BFCL compares it."""
+def standardise(text: str) -> str:
+    """A string in the form in which BFCL compares it."""
     return _IGNORED_IN_STRINGS.sub("", text).lower().replace("'", '"')
 
 
-def _expected(call: Any) -> Expected:
+def _expected(call: Any) -> ExpectedCall:
     if isinstance(call, Mapping) and {"name", "arguments"} == set(call):
         if isinstance(call["name"], str) and isinstance(call["arguments"], Mapping):
             exact = {name: [value] for name, value in call["arguments"].items()}
-            return Expected(call["name"], exact, nested=False)
+            return ExpectedCall(call["name"], exact, nested=False)
     elif isinstance(call, Mapping) and len(call) == 1:
         ((name, arguments),) = call.items()
         if isinstance(arguments, Mapping) and all(isinstance(values, list) for values in arguments.values()):
-            return Expected(name, arguments, nested=True)
+            return ExpectedCall(name, arguments, nested=True)
     raise ValueError(
         'must be {"name", "arguments"}, or {name: {argument: [possible values]}}, or a list of those'
     )
@@ -150,7 +150,7 @@ def _described(tool: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return str(function.get("name", "")), parameters if isinstance(parameters, Mapping) else {}
 
 
-def _is_call(call: ToolCall, wanted: Expected, schema: Mapping[str, Any]) -> bool:
+def _is_call(call: ToolCall, wanted: ExpectedCall, schema: Mapping[str, Any]) -> bool:
     if call.arguments is None or safe_name(call.name) != safe_name(wanted.name):
         return False
     properties = schema.get("properties") or {}
@@ -169,7 +169,7 @@ def _is_call(call: ToolCall, wanted: Expected, schema: Mapping[str, Any]) -> boo
 
 def _is_value(value: Any, possible: Sequence[Any], described: Mapping[str, Any], nested: bool) -> bool:
     if any(_same(value, allowed, nested) for allowed in possible if not (nested and allowed == OMITTED)):
-        # A possible value of another type than the description's stands for a variable in BFCL's files.
+        # A possible value of another type than the description's denotes a variable in BFCL's files.
         return _is_typed(value, described) or any(type(value) is type(allowed) for allowed in possible)
     return nested and value == OMITTED and OMITTED in possible and _is_typed(value, described)
 
@@ -187,7 +187,7 @@ def _same(value: Any, allowed: Any, nested: bool) -> bool:
     if isinstance(value, bool) or isinstance(allowed, bool):
         return value is allowed
     if isinstance(value, str) and isinstance(allowed, str):
-        return standardised(value) == standardised(allowed)
+        return standardise(value) == standardise(allowed)
     if isinstance(value, list) and isinstance(allowed, list):
         return len(value) == len(allowed) and all(
             _same(one, other, nested) for one, other in zip(value, allowed, strict=True)

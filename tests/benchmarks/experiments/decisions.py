@@ -1,4 +1,4 @@
-"""``bench decisions``: how long the clockwork takes to decide, beside how long the calls take."""
+"""How long the scheduler takes to decide, beside how long the calls take."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from eccos_aios.schedule.decision_log import REMEMBERED_DECISIONS, Decision
 
 MOST_CALLS = REMEMBERED_DECISIONS  # of a load; the scheduler remembers no more decisions
 LEARNED_SHARE = 0.6  # of the queries; the rest is replayed
-CROWD = 1000  # calls that are pending all the time
+CROWD = 1000  # calls that stay pending
 CROWD_CORES = 16
 CROWD_QUOTA = 4
-CROWD_CALLS = 400  # that are decided meanwhile
-COPY_PENALTY = 0.02  # quality that each further copy of a core has less, and share of its price
+CROWD_CALLS = 400  # calls decided meanwhile
+COPY_PENALTY = 0.02  # reduction of quality and relative price with each further copy of a core
 ENOUGH_S = 600.0  # seconds that a load may take
 
 
 @dataclass(frozen=True)
 class DecisionRow:
-    """What one load measured.
+    """The measurements of one load.
 
     Attributes
     ----------
     load : {"replay", "crowd"}
         ``crowd``: so many calls are pending all the time.
     callers : int
-        Agents that call at once, each waiting for its answer; in a crowd, the calls that are pending.
+        Concurrent agents, each waiting for its answer; in a crowd, the pending calls.
     cores, calls : int
     decision_ms_mean, decision_ms_p50, decision_ms_p99 : float
         Milliseconds from the start of the round that sent a call to the end of its plan.
@@ -68,24 +68,24 @@ def decisions_bench(
     seed: int = 0,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> list[DecisionRow]:
-    """Drive the clockwork with recorded calls that take their recorded time; nothing is sent anywhere.
+    """Drive the scheduler with recorded calls that take their recorded time; nothing is sent.
 
     Parameters
     ----------
     history : sequence of Record
-        Split by query: a part is learned from, the rest is replayed, over again where it is too short.
+        Split by query: one part is fitted on, the other is replayed, repeatedly where it is too short.
     cores : sequence of Core
     calls : int
         Of each load, at most `MOST_CALLS`.
     callers : sequence of int
         A load each; the last row is a crowd of 1,000 pending calls before 16 cores.
     time_scale : float
-        Factor on the recorded seconds while they are waited for.
+        Factor on the recorded seconds during the replay.
     quality_target : float
     seed : int
         Of the split.
     on_step : callable, optional
-        Told what is being done.
+        Called with a description of each step.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def rows_as_json(rows: Sequence[DecisionRow], time_scale: float) -> str:
 
 
 class _Latencies:
-    """Recorded seconds of a query on a core; the core's mean where there are none."""
+    """Recorded seconds of a query on a core; the core's mean where none are recorded."""
 
     def __init__(self, records: Sequence[Record], cores: Sequence[Core]) -> None:
         self._seconds = {
@@ -141,7 +141,7 @@ class _Latencies:
 
 
 class _Run:
-    """One clockwork and the calls that it is given, each new one as another is answered."""
+    """One scheduler and its calls, each new one submitted as another is answered."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class _Run:
         self._scheduler = Scheduler(cores, predictor, self._execute, settings)
 
     def decided(self, at_once: int, answers: int | None = None) -> list[Decision]:
-        """Decisions in their order, once so many calls are answered; default: all."""
+        """The decisions in order, once a number of calls is answered; default: all."""
         for _ in range(at_once):
             self._submit_next()
         self._scheduler.start()
@@ -193,7 +193,7 @@ class _Run:
 
 
 class _Copied(Predictor):
-    """What a predictor tells of cores, told of their copies."""
+    """The estimates of a predictor for cores, repeated for their copies."""
 
     def __init__(self, inner: Predictor, copies: Mapping[Core, int]) -> None:
         self._inner = inner
@@ -218,7 +218,7 @@ def _split(history: Sequence[Record], seed: int) -> tuple[list[Record], list[Rec
 
 
 def _copies(cores: Sequence[Core]) -> dict[Core, int]:
-    """Cores for the crowd, each with the number of its copy: the cores given, over again where too few."""
+    """Cores for the crowd, each with the number of its copy: the given cores, repeated where too few."""
     found: dict[Core, int] = {}
     for position in range(CROWD_CORES):
         number, column = divmod(position, len(cores))

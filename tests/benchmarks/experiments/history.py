@@ -1,4 +1,4 @@
-"""`bench history`: a store of generated records, from its first row to estimates in a fresh process."""
+"""A store of generated records, from its first row to estimates in a fresh process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OnStep = Callable[[str], None]
 
 @dataclass(frozen=True)
 class HistoryBench(Opened):
-    """What `history_bench` measured; the inherited figures are those of the fresh process.
+    """The measurements of `history_bench`; the inherited figures are those of the fresh process.
 
     Attributes
     ----------
@@ -47,9 +47,9 @@ class HistoryBench(Opened):
     build_s : float
         Both.
     build_cpu_s : float
-        Seconds of CPU time that both took; on a busy machine they say more.
+        Seconds of CPU time of both, for busy machines.
     build_peak_mb : float
-        The most memory that was resident on the way.
+        Peak resident memory.
     store_mb, predictor_mb : float
         Sizes of the two files.
     """
@@ -86,12 +86,12 @@ def history_bench(
     dimensions : int
         Of the vectors, even: half for the query, half for the tools.
     folder : Path, optional
-        Where the files lie meanwhile. Default: the system's folder for temporary files.
+        Folder for temporary files. Default: the system's.
     seed : int
     batches : int
-        How many are timed; ten times as many single calls are.
+        Number of timed batches; ten times as many single calls are timed.
     on_step : callable
-        Told of each step.
+        Called with a description of each step.
     """
     with tempfile.TemporaryDirectory(prefix="eccos-aios-bench-", dir=folder) as temporary:
         path = Path(temporary) / "history.db"
@@ -124,7 +124,7 @@ def history_bench(
 
 
 def shown_figures(result: HistoryBench) -> Table:
-    """A table of the figures, beside what a million records of 256 dimensions may take."""
+    """A table of the figures beside the goals for a million records of 256 dimensions."""
     table = make_table("figure", "measured", "goal at 1,000,000 x 256")
     for name, value in asdict(result).items():
         goal = GOALS.get(name)

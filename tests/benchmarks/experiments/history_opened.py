@@ -1,4 +1,4 @@
-"""The fresh process of `bench history`: open, answer, compare with an exact search, print one JSON object."""
+"""The fresh process of `history_bench`: open, answer, compare with an exact search, print JSON."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 BATCH = 256
 BATCHES = 100
-ONES_PER_BATCH = 10  # calls that are asked one by one, for each batch
+ONES_PER_BATCH = 10  # single calls for each batch
 NEAREST = 16
-COMPARED = 400  # calls whose neighbours are compared with the exact ones
+COMPARED = 400  # calls whose neighbours are compared with an exact search
 SHIFTS = 1_000  # places at which a call or a batch begins
-WARM_UP = 3  # calls and batches that are not counted
+WARM_UP = 3  # calls and batches that are not timed
 CHUNK = 8_192  # records of the exact search at once
 
 Percentiles = tuple[float, float]  # median and 99th, in milliseconds
@@ -45,7 +45,7 @@ class Opened:
     resident_mb : float
         After the answers.
     search_one_ms_p50, search_one_ms_p99 : float
-        One embedded call: its neighbours and what they gave.
+        One embedded call: its neighbours and their outcomes.
     search_batch_ms_p50, search_batch_ms_p99 : float
         `BATCH` of them at once.
     predict_one_ms_p50, predict_one_ms_p99, predict_batch_ms_p50, predict_batch_ms_p99 : float

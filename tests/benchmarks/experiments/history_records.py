@@ -1,4 +1,4 @@
-"""Generated records for `bench history`: the same for the same seed, with topics as real histories have them.
+"""Generated records for `history_bench`: the same for the same seed, with topics as in real histories.
 
 Independent random vectors would be as far from each other as can be: no neighbour means anything there,
 and every index looks bad. Here most calls fill in a template of their subtopic, as calls of agents do, and
@@ -22,7 +22,7 @@ TOPIC_WORDS = 300  # of each topic, drawn from all; topics share some
 SUBTOPIC_WORDS = 40
 WORD_SHARES = (0.45, 0.3, 0.25)  # of common words, of the topic's, of the subtopic's
 TEMPLATES = 2  # of each subtopic
-TEMPLATE_WORDS = 40  # the longest; calls that are longer go on freely
+TEMPLATE_WORDS = 40  # of the longest; longer calls continue freely
 TEMPLATED_SHARE = 0.7  # of the records that fill in a template
 MOST_FILLED_IN = 0.4  # of a template's words
 TOOL_SHARE = 0.6  # of the records that carry tools
@@ -40,7 +40,7 @@ Numbers = NDArray[np.int64]
 
 
 class GeneratedHistory:
-    """Records on any number of questions, cores of different talents, cells that nobody knows.
+    """Records of any number of questions, cores of different skill, unknown cells.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``bench learning``: from an empty history to what a complete one gives, and past a core that gets worse."""
+"""From an empty history to the quality of a complete one, and past a core that degrades."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from experiments.replayed import (
     targets_between,
 )
 
-Told = Literal["chosen", "all"]
+LearnedOutcomes = Literal["chosen", "all"]
 
-WINDOW = 100  # calls after the change within which the core has to lose its own
-LEFT = 0.1  # of its former share: what counts as lost
+WINDOW = 100  # calls after the change within which the core has to lose its share
+REMAINING = 0.1  # of its former share, from which down the share counts as lost
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class LearningRow:
 
     Attributes
     ----------
-    told : {"chosen", "all"}
-        Whose outcomes are learned after each call: the chosen core's, or every core's, as `collect` records.
+    outcomes : {"chosen", "all"}
+        The outcomes learned from each call: the chosen core's, or every core's, as `collect` records.
     target : float
     learned : int
         Calls before the measured ones.
@@ -56,23 +56,23 @@ class LearningRow:
     quality, cost_usd : float
         Means over the measured calls.
     offline_quality : float
-        What a complete history gives on the same calls at the same mean cost.
+        The quality with a complete history on the same calls at the same mean cost.
     error : float
         Standard error of the difference between the two qualities.
     changed_core : str
-        Which had the most of the measured calls, and gives half its quality from then on.
+        The core with the most measured calls; from then on it gives half its quality.
     share_before, share_after, share_informed : float
-        Of the calls that it got among the measured ones, among the second hundred after the change, and what
-        the offline estimates give it of these where they are told of the change: a cheap core is still the
-        right one for a call that no core can answer.
+        Its share of the measured calls, of the second hundred after the change, and of these under offline
+        estimates that include the change: a cheap core is still the right one for a call that no core can
+        answer.
     calls_until_lost : int or None
-        Calls after the change from which on it had lost nine tenths of what it had beyond the informed share,
-        over a hundred calls. None: later than a hundred calls.
+        Calls after the change until it had lost nine tenths of its share above `share_informed`, over a
+        hundred calls. None: later than a hundred calls.
     outcomes_until_noticed : int or None
-        Outcomes of it after the change until the change was noticed. None: never.
+        Its outcomes after the change until the change was noticed. None: never.
     """
 
-    told: Told
+    outcomes: LearnedOutcomes
     target: float
     learned: int
     measured: int
@@ -90,17 +90,17 @@ class LearningRow:
 
 @dataclass
 class Learner:
-    """What is learned while the calls go by.
+    """Learns from the calls as they come.
 
     Attributes
     ----------
     predictor : ResidualOnlinePredictor
     history : list of Record
-        All that was told.
+        Every learned record.
     fitted : int
-        Records of it that the fit has seen.
+        Number of them in the last fit.
     changes : dict of tuple to Change
-        Those that were noticed, by core and by the first record after each.
+        The noticed changes, by core and first record after the change.
     """
 
     predictor: ResidualOnlinePredictor
@@ -109,15 +109,15 @@ class Learner:
     changes: dict[tuple[str, str], Change] = field(default_factory=dict)
 
     def learn(self, record: Record) -> list[str]:
-        """Take a record in; the cores that are found to have changed."""
+        """Learn from a record; returns the cores that were found to have changed."""
         self.history.append(record)
         news = self.predictor.learn([record])
         new = len(self.history) - self.fitted
         if refit_is_due(new, self.fitted, suspecting=self.predictor.suspecting):
             self.changes.update({(change.core, change.since): change for change in self.predictor.changes})
             self.fitted = len(self.history)
-            taught = list(restated(self.history, list(self.changes.values())))
-            self.predictor.rebase(HybridPredictor().fit(taught), ())
+            corrected = list(restated(self.history, list(self.changes.values())))
+            self.predictor.rebase(HybridPredictor().fit(corrected), ())
         return [drift.core for drift in news]
 
 
@@ -128,31 +128,31 @@ def learning_bench(
     measured: int = 1000,
     round_size: int = 4,
     exploration: float = 0.05,
-    told: Sequence[Told] = ("all", "chosen"),
+    outcomes: Sequence[LearnedOutcomes] = ("all", "chosen"),
     targets: Sequence[float] = (),
     seed: int = 0,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> list[LearningRow]:
-    """Replay the history in a random order under predictors that know nothing at first.
+    """Replay the history in a random order under predictors that start without any.
 
     Parameters
     ----------
     history : sequence of Record
     cores : sequence of Core
     learned : int
-        Calls before it is measured.
+        Calls before the measured ones.
     measured : int
-        Calls that are measured; then the core with the most of them gets worse.
+        Calls that are measured; then the core with the most of them degrades.
     round_size : int
-        Calls that are decided together.
+        Calls per round.
     exploration : float
-        Share of the calls that may explore where only the chosen core's outcome is told.
-    told : sequence of {"chosen", "all"}
+        Share of the calls that may explore where only the chosen core's outcome is learned.
+    outcomes : sequence of {"chosen", "all"}
     targets : sequence of float
-        None: three between what the cheapest core gives and what can be reached.
+        Default: three between the quality of the cheapest core and the best that can be reached.
     seed : int
     on_step : callable, optional
-        Told what is being done.
+        Called with a description of each step.
 
     Raises
     ------
@@ -171,9 +171,9 @@ def learning_bench(
     window = np.arange(learned, learned + measured)
     curve = offline_curve(replayed, window, round_size)
     rows = []
-    for whose in told:
+    for whose in outcomes:
         for target in targets or targets_between(replayed, window):
-            on_step(f"target {target:.3f}, told of {whose}")
+            on_step(f"target {target:.3f}, outcomes of {whose}")
             run = _Run(replayed, target, whose, exploration if whose == "chosen" else 0.0, round_size, seed)
             rows.append(run.row(learned, measured, curve))
     return rows
@@ -193,14 +193,14 @@ def rows_as_table(rows: Sequence[LearningRow]) -> Table:
         "complete history, same cost",
         "difference, points",
         "degraded core",
-        "its share before, after (as if told)",
+        "its share before, after (informed)",
         "noticed after, its outcomes",
         "lost after, calls",
         left=("degraded core",),
     )
     for row in rows:
         table.add_row(
-            row.told,
+            row.outcomes,
             f"{row.target:.3f}",
             f"{row.quality:.3f}",
             f"{row.offline_quality:.3f}",
@@ -221,11 +221,17 @@ class _Run:
     """One replay from an empty history."""
 
     def __init__(
-        self, replayed: Replayed, target: float, told: Told, exploration: float, round_size: int, seed: int
+        self,
+        replayed: Replayed,
+        target: float,
+        outcomes: LearnedOutcomes,
+        exploration: float,
+        round_size: int,
+        seed: int,
     ) -> None:
         self.replayed = replayed
         self.target = target
-        self.told = told
+        self.outcomes = outcomes
         self.exploration = Exploration(exploration, seed)
         self.round_size = round_size
         self.debt = QualityDebt()
@@ -235,8 +241,8 @@ class _Run:
         self.coin = np.random.default_rng(seed + 1)
 
     def row(self, learned: int, measured: int, curve: Sequence[OfflinePoint]) -> LearningRow:
-        """Learn, measure, make the core with the most calls worse, watch."""
-        self.go_on(0, learned + measured)
+        """Learn, measure, degrade the core with the most calls, and watch."""
+        self.replay(0, learned + measured)
         window = np.arange(learned, learned + measured)
         served = window[self.chosen[window] >= 0]
         quality = self.quality[served, self.chosen[served]]
@@ -246,7 +252,7 @@ class _Run:
         change = learned + measured
         worse = self.quality[change:, changed]
         self.quality[change:, changed] = np.where(self.coin.random(len(worse)) < 0.5, 0.0, worse)
-        noticed = self.go_on(change, change + 2 * WINDOW, self.replayed.names[changed])
+        noticed = self.replay(change, change + 2 * WINDOW, self.replayed.names[changed])
         after = self.chosen[change : change + 2 * WINDOW] == changed
         share_before = float(np.mean(self.chosen[served] == changed))
         estimates = self.replayed.offline.quality.copy()
@@ -256,7 +262,7 @@ class _Run:
         informed = offline_choice(replayed, estimates, later, self.target, self.round_size)
         share_informed = float(np.mean(informed == changed))
         return LearningRow(
-            told=self.told,
+            outcomes=self.outcomes,
             target=self.target,
             learned=learned,
             measured=len(served),
@@ -269,28 +275,28 @@ class _Run:
             share_after=float(after[WINDOW:].mean()),
             share_informed=share_informed,
             calls_until_lost=_calls_until_lost(
-                after, share_informed + LEFT * max(0.0, share_before - share_informed)
+                after, share_informed + REMAINING * max(0.0, share_before - share_informed)
             ),
             outcomes_until_noticed=noticed,
         )
 
-    def go_on(self, first: int, last: int, watched: str | None = None) -> int | None:
-        """Replay calls; how many outcomes of a watched core it took until its change was noticed."""
-        outcomes, noticed = 0, None
+    def replay(self, first: int, last: int, watched: str | None = None) -> int | None:
+        """Replay calls; returns the outcomes of a watched core until its change was noticed."""
+        seen, noticed = 0, None
         for start in range(first, last, self.round_size):
             rows = np.arange(start, min(start + self.round_size, last))
-            for row, column, predicted in self._placed(rows):
+            for row, column, predicted in self._assign(rows):
                 self.chosen[row] = column
                 self.debt.sent(self.target, predicted)
                 self.debt.delivered(predicted, self.quality[row, column])
-                record = self._told_of(row, column)
+                record = self._learned_record(row, column)
                 changed = self.learner.learn(record)
-                outcomes += any(outcome.model_name == watched for outcome in record.outputs)
+                seen += any(outcome.model_name == watched for outcome in record.outputs)
                 if noticed is None and watched in changed:
-                    noticed = outcomes
+                    noticed = seen
         return noticed
 
-    def _placed(self, rows: IntArray) -> list[tuple[int, int, float]]:
+    def _assign(self, rows: IntArray) -> list[tuple[int, int, float]]:
         replayed = self.replayed
         calls = [record_text(replayed.records[row]) for row in rows]
         estimates = self.learner.predictor.predict(calls, replayed.names)
@@ -311,14 +317,15 @@ class _Run:
                 placed.append((int(rows[position]), column, float(estimates.quality[position, column])))
         return placed
 
-    def _told_of(self, row: int, chosen: int) -> Record:
-        """The record of a call, with the outcomes that are told."""
+    def _learned_record(self, row: int, chosen: int) -> Record:
+        """The record of a call, with the outcomes that are learned."""
         columns = {name: column for column, name in enumerate(self.replayed.names)}
         record = self.replayed.records[row]
         outputs = tuple(
             outcome.model_copy(update={"quality": float(self.quality[row, columns[outcome.model_name]])})
             for outcome in record.outputs
-            if outcome.model_name in columns and (self.told == "all" or columns[outcome.model_name] == chosen)
+            if outcome.model_name in columns
+            and (self.outcomes == "all" or columns[outcome.model_name] == chosen)
         )
         return record.model_copy(update={"id": str(row), "outputs": outputs})
 

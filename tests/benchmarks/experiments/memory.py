@@ -1,4 +1,4 @@
-"""How much memory this process holds."""
+"""The memory of this process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def resident_kb() -> int:
-    """Kilobytes resident now; where the system does not tell, the most there ever were."""
+    """Kilobytes resident now; where the system does not report it, the peak."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize() // 1024
@@ -15,5 +15,5 @@ def resident_kb() -> int:
 
 
 def peak_kb() -> int:
-    """The most kilobytes that were resident."""
+    """Peak of the resident kilobytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""``bench online``: does the quality target hold over time, call by call, with a predictor that errs?"""
+"""Does the quality target hold over time, call by call, with a biased predictor?"""
 
 from __future__ import annotations
 
@@ -19,21 +19,27 @@ from eccos_aios.schedule.quality_debt import QualityDebt
 FloatArray = NDArray[np.float64]
 
 LEARNED_SHARE = 0.6  # of the queries; the rest is replayed
-TARGET_STEPS = (0.1, 0.3, 0.5, 0.7, 0.9)  # between what the cheapest core gives and what can be reached
+TARGET_STEPS = (
+    0.1,
+    0.3,
+    0.5,
+    0.7,
+    0.9,
+)  # between the quality of the cheapest core and the best that can be reached
 
 
 @dataclass(frozen=True)
 class OnlineRow:
-    """What one replay gave.
+    """The result of one replay.
 
     Attributes
     ----------
     target : float
         Mean quality to hold, 0 to 1.
     bias : float
-        What was added to every prediction.
+        Added to every predicted quality.
     delivered, promised : float
-        Means over the calls; `promised` with the bias in it.
+        Means over the calls; `promised` includes the bias.
     cost_usd : float
         Of all calls, as estimated.
     calls : int
@@ -49,7 +55,7 @@ class OnlineRow:
 
 @dataclass(frozen=True)
 class Calls:
-    """The calls to replay; arrays of shape (calls, cores), quality that is not known is NaN."""
+    """The calls to replay; arrays of shape (calls, cores), unknown quality is NaN."""
 
     predicted: FloatArray
     cost: FloatArray
@@ -66,23 +72,23 @@ def online_bench(
     seed: int = 0,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> list[OnlineRow]:
-    """Replay calls in rounds, each held to the target plus what past ones owe.
+    """Replay calls in rounds, each with the target plus the debt of past rounds.
 
     Parameters
     ----------
     history : sequence of Record
-        Split by query: a part is learned from, the rest is replayed, over again where it is too short.
+        Split by query: one part is fitted on, the other is replayed, repeatedly where it is too short.
     cores : sequence of Core
     calls : int
     round_size : int
-        Calls that are decided together.
+        Calls per round.
     feedback_share : float
-        Part of the calls whose real quality is told, 0 to 1.
+        Share of the calls whose real quality is reported, 0 to 1.
     biases : sequence of float
         Added to every predicted quality.
     seed : int
     on_step : callable, optional
-        Told what is being done.
+        Called with a description of each step.
 
     Raises
     ------
@@ -125,7 +131,7 @@ def _calls(history: Sequence[Record], cores: Sequence[Core], calls: int, seed: i
 
 
 def _targets(calls: Calls) -> list[float]:
-    """From what the cheapest core gives up to what the predictor can reach."""
+    """Targets from the quality of the cheapest core to the best that the predictor can reach."""
     cheapest = float(np.nanmean(calls.outcome[:, calls.cost.sum(axis=0).argmin()]))
     rows = np.arange(len(calls.cost))
     best = float(np.nanmean(calls.outcome[rows, calls.predicted.argmax(axis=1)]))

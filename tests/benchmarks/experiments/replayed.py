@@ -1,4 +1,4 @@
-"""What a complete history gives on replayed calls: estimates by predictors that were fitted on the others."""
+"""The reference for replayed calls: estimates by predictors fitted on all other calls."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from eccos_aios.predict import Estimates, HybridPredictor
 from eccos_aios.schedule.quality_debt import QualityDebt
 
 FOLDS = 5  # of the offline estimates
-TARGET_STEPS = (0.3, 0.6, 0.9)  # between what the cheapest core gives and what can be reached
+TARGET_STEPS = (0.3, 0.6, 0.9)  # between the quality of the cheapest core and the best that can be reached
 CURVE_POINTS = 25  # targets at which the offline estimates are replayed
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """The calls in the order of the replay, and what each core gave; arrays of shape (calls, cores)."""
+    """The calls in the order of the replay, with every core's outcomes; arrays of shape (calls, cores)."""
 
     records: list[Record]
     cores: tuple[Core, ...]
@@ -36,14 +36,14 @@ class Replayed:
 
 @dataclass(frozen=True)
 class OfflinePoint:
-    """What the offline estimates gave on the measured calls at one target; `quality` is one a call."""
+    """Quality per measured call, and mean cost, under the offline estimates at one target."""
 
     quality: FloatArray
     cost_usd: float
 
 
 def replayed_of(records: list[Record], cores: Sequence[Core], seed: int) -> Replayed:
-    """The calls with estimates by predictors that were fitted on all other queries."""
+    """The calls with estimates by predictors fitted on all other queries."""
     truth = recorded_truth(records, cores)
     parts = []
     rows = []
@@ -59,7 +59,7 @@ def replayed_of(records: list[Record], cores: Sequence[Core], seed: int) -> Repl
 
 
 def targets_between(replayed: Replayed, window: IntArray) -> list[float]:
-    """From what the cheapest core gives up to what the offline estimates can reach."""
+    """Targets from the quality of the cheapest core to the best that the offline estimates can reach."""
     quality, cost = replayed.truth.quality[window], replayed.truth.cost[window]
     cheapest = float(np.nanmean(quality[:, np.nanmean(cost, axis=0).argmin()]))
     predicted = np.where(np.isnan(quality), -1.0, replayed.offline.quality[window])
@@ -68,7 +68,7 @@ def targets_between(replayed: Replayed, window: IntArray) -> list[float]:
 
 
 def offline_curve(replayed: Replayed, window: IntArray, round_size: int) -> list[OfflinePoint]:
-    """What the offline estimates give under the same control: the points that no cheaper one beats."""
+    """The Pareto front of quality and cost under the offline estimates with the same quality debt."""
     quality = replayed.offline.quality
     least, most = (float(part.mean()) for part in (quality[window].min(axis=1), quality[window].max(axis=1)))
     points = []
@@ -102,7 +102,7 @@ def offline_choice(
 
 
 def at_cost(curve: Sequence[OfflinePoint], cost_usd: float) -> FloatArray:
-    """Quality of each measured call at a mean cost: between two points, parts of both."""
+    """Quality of each measured call at a mean cost, interpolated between two points."""
     costs = [point.cost_usd for point in curve]
     above = min(int(np.searchsorted(costs, cost_usd)), len(curve) - 1)
     low, high = curve[max(above - 1, 0)], curve[above]

@@ -1,4 +1,4 @@
-"""``bench soak``: many calls on the embedded kernel, over cores that fail in every way, with refreshes."""
+"""Many calls on the embedded kernel, over cores that fail in every way, with refreshes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEAL_AFTER = 3  # troubles that a fault lasts
 
 @dataclass(frozen=True)
 class SoakResult:
-    """What the soak saw.
+    """The result of a soak test.
 
     Attributes
     ----------
@@ -39,11 +39,11 @@ class SoakResult:
     over_quota : dict of str to int
         Most calls in flight by the core's own count, where that exceeds its quota.
     troubles : dict of str to int
-        What was done to the cores and the scheduler.
+        Faults injected into the cores, and refreshes.
     retries : int
     seconds : float
     threads_left : list of str
-        Of the scheduler, after its stop.
+        Threads of the scheduler that outlived its stop.
     memory_growth : float
         Resident memory at the end over that after the first quarter, less 1.
     """
@@ -92,16 +92,16 @@ def soak(
     share: float = 0.2,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> SoakResult:
-    """Run it.
+    """Run a soak test.
 
     Parameters
     ----------
     calls, callers : int
-        In all; at once.
+        Total number; concurrent callers.
     share : float
-        Part of the requests that a fault strikes, 0 to 1.
+        Share of a faulty core's requests that fail, 0 to 1.
     on_progress : callable, optional
-        Told how many calls were answered.
+        Called with the number of calls submitted.
     """
     before = set(threading.enumerate())
     started_s = time.monotonic()
@@ -148,7 +148,7 @@ def _config(folder: Path) -> EccosConfig:
 
 @contextmanager
 def _trouble(cores: Sequence[SandboxCore], seat: _Seat, share: float) -> Iterator[Counter[str]]:
-    """Do something to a core or to the scheduler every now and then, while the body runs."""
+    """Disturb a core or the scheduler periodically while the body runs."""
     done, troubles = threading.Event(), Counter[str]()
 
     def make_trouble() -> None:
@@ -185,20 +185,20 @@ def _trouble(cores: Sequence[SandboxCore], seat: _Seat, share: float) -> Iterato
 def _ask(
     kernel: EmbeddedKernel, calls: int, callers: int, on_progress: Callable[[int], None]
 ) -> tuple[Counter[str], int]:
-    """Put the calls, so many at once; the outcomes, and the resident memory after the first quarter."""
+    """Submit the calls; returns the outcomes, and the resident memory after the first quarter."""
     outcomes, early_kb = Counter[str](), 0
-    room = threading.Semaphore(2 * callers)
+    slots = threading.Semaphore(2 * callers)
     lock = threading.Lock()  # guards the outcomes
 
     def count(future: Future[Any]) -> None:
         response = future.result()["response"]
         with lock:
             outcomes["error" if response.error else "ok"] += 1
-        room.release()
+        slots.release()
 
     futures = []
     for number in range(calls):
-        room.acquire()
+        slots.acquire()
         if number == calls // 4:
             early_kb = resident_kb()
         if number % 500 == 0:
@@ -212,5 +212,5 @@ def _ask(
     for future in futures:
         future.result()
     for _ in range(2 * callers):
-        room.acquire()
+        slots.acquire()
     return outcomes, early_kb

@@ -1,4 +1,4 @@
-"""`bench solver`: stage 2 against general solvers on the same seeded problems, in one run."""
+"""Stage 2 against general solvers on the same seeded problems, in one run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LARGEST: Size = (100_000, 32)  # ours alone: a general solver's matrix would hol
 RELAXED_CELLS = 320_000  # calls × cores up to which the full LP is solved
 WHOLE_CELLS = 10_000  # and up to which the exact MILP and CBC are
 WHOLE_SECONDS = 60.0  # time limit of these
-REPEAT_SECONDS = 0.3  # a solver is timed again until it has run for so long
+REPEAT_SECONDS = 0.3  # a solver is timed repeatedly until it has run for this long
 MOST_REPEATS = 15
 PROOF_TOLERANCE = 1e-6  # relative: by how much a proven bound may exceed the LP's value, itself rounded
 
@@ -46,11 +46,11 @@ class SolverRow:
     gap : float
         Our cost above the LP's value, relative; above our own bound where there is no LP.
     milp_gap : float or None
-        The same of what the MILP found: what no assignment of whole calls can avoid.
+        The same for the MILP's solution: the gap that no integral assignment can avoid.
     lp_ratio : float or None
         ``lp_s / ours_s``.
     held : bool
-        Whether no quota was broken, every call was placed and the target was reached.
+        Whether no quota was exceeded, every call was assigned and the target was reached.
     bound_holds : bool
         Whether our bound is not above the LP's value.
     peak_mb : float
@@ -91,7 +91,7 @@ def solver_bench(
     whole_cells : int
         Calls × cores up to which MILP and CBC are run.
     on_step : callable, optional
-        Is told what is being measured.
+        Called with a description of each step.
     """
     rows = []
     for calls, cores in sizes:
@@ -137,7 +137,7 @@ def rows_as_table(rows: Sequence[SolverRow]) -> Table:
 
 
 def cbc_installed() -> bool:
-    """Whether pulp is there and brings a CBC that runs."""
+    """Whether pulp is installed with a CBC that runs."""
     try:
         import pulp  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
@@ -222,7 +222,7 @@ def _relaxation(problem: AssignmentProblem) -> Callable[[], float]:
 
 
 def _whole(problem: AssignmentProblem) -> Callable[[], float]:
-    """The exact problem; what was found within the time limit."""
+    """The exact problem; the best solution within the time limit."""
     each, most, limits = _rows_of(problem)
     constraints = [LinearConstraint(each, 1, 1), LinearConstraint(most, -np.inf, limits)]
     cost = problem.cost.ravel()

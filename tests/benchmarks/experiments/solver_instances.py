@@ -9,17 +9,17 @@ from eccos_aios.assign.greedy import greedy
 
 KINDS = ("tight", "loose", "skewed", "identical", "degenerate")
 
-PRICE_SPAN = 3.0  # natural logarithm of the dearest core's price over the cheapest's, about
-SHARPNESS = 6.0  # how fast a core's quality falls with difficulty
+PRICE_SPAN = 3.0  # natural logarithm of the highest price over the lowest, approximately
+STEEPNESS = 6.0  # of the fall of a core's quality with difficulty
 LEVELS = 4  # of quality, in degenerate instances
 LENGTHS = (500.0, 2000.0)  # tokens, there
-ON_THE_WAY = 0.5  # the target lies here between the quality of the cheapest and of the best assignment
+TARGET_STEP = 0.5  # the target, between the quality of the cheapest and of the best assignment
 
 
 def solver_instance(kind: str, calls: int, cores: int, seed: int = 0) -> AssignmentProblem:
     """A problem whose target can be reached.
 
-    Calls differ in length (lognormal tokens) and difficulty, cores in skill and price, the abler the dearer.
+    Calls differ in length (lognormal tokens) and difficulty, cores in skill and price, which rise together.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def solver_instance(kind: str, calls: int, cores: int, seed: int = 0) -> Assignm
     Raises
     ------
     ValueError
-        For a kind that there is not.
+        The kind is unknown.
     """
     if kind not in KINDS:
         raise ValueError(f"kind: {kind!r}: must be one of {', '.join(KINDS)}")
@@ -44,7 +44,7 @@ def solver_instance(kind: str, calls: int, cores: int, seed: int = 0) -> Assignm
     tokens = inputs[:, None] + 4 * outputs[:, None] * rng.lognormal(0, 0.2, (calls, cores))
     cost = price * tokens
     noise = rng.normal(0, 1, (calls, cores))
-    quality = 1 / (1 + np.exp(-SHARPNESS * (skill - rng.random((calls, 1))) - noise))
+    quality = 1 / (1 + np.exp(-STEEPNESS * (skill - rng.random((calls, 1))) - noise))
     slots = 1.0
     if kind == "identical":
         twin = np.arange(cores) // 2 * 2
@@ -64,5 +64,5 @@ def solver_instance(kind: str, calls: int, cores: int, seed: int = 0) -> Assignm
     rows = np.arange(calls)
     least = quality[rows, greedy(cost, quota)].mean()
     most = quality[rows, greedy(-quality, quota)].mean()
-    target = float(np.clip(least + ON_THE_WAY * (most - least), 0.0, 1.0))
+    target = float(np.clip(least + TARGET_STEP * (most - least), 0.0, 1.0))
     return AssignmentProblem(cost=cost, quality=quality, quota=quota, target=target)

@@ -1,4 +1,4 @@
-"""Tokens and latencies that a history does not know: what a replay takes in their place."""
+"""Tokens and latencies that a history lacks, and the values that a replay uses instead."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from eccos_aios.history import Outcome, Record
 from eccos_aios.predict import record_text
 from eccos_aios.sandbox.reply import CHARACTERS_PER_TOKEN
 
-UNRECORDED_LATENCY_S = 0.5  # where the history knows no latency at all
+UNRECORDED_LATENCY_S = 0.5  # where the history has no latency at all
 
 Figure = Literal["latency_s", "output_token_length"]
 
 
-def filled(
+def fill_gaps(
     asked: Sequence[Record], cores: Sequence[Core], history: Sequence[Record]
 ) -> tuple[list[Record], tuple[str, ...]]:
-    """Records with the outcomes of `cores` alone, in their order, every token count and latency known.
+    """Records with the outcomes of `cores` alone, in their order, with all token counts and latencies.
 
     Latency: the core's mean, else that of all cores, else `UNRECORDED_LATENCY_S`. Output tokens: those of
     the recorded answer, four characters each; without one the core's mean, else that of all cores, else
@@ -34,12 +34,12 @@ def filled(
         Each with an outcome of every core.
     cores : sequence of Core
     history : sequence of Record
-        What the means are of.
+        The records that the means are taken over.
 
     Returns
     -------
     tuple
-        The records, and a note for each figure that is not the recorded one everywhere.
+        The records, and a note for each figure that was missing somewhere.
     """
     names = [core.name for core in cores]
     latency_s = _means(history, names, "latency_s", UNRECORDED_LATENCY_S)
@@ -50,7 +50,7 @@ def filled(
         name = outcome.model_name
         known = {
             "latency_s": latency_s[name],
-            "output_token_length": _written_tokens(outcome) or round(tokens[name]),
+            "output_token_length": _answer_tokens(outcome) or round(tokens[name]),
             "input_token_length": round(record_text(record).input_tokens),
         }
         absent = {key: value for key, value in known.items() if getattr(outcome, key) is None}
@@ -68,7 +68,7 @@ def filled(
 def _means(
     history: Sequence[Record], names: Sequence[str], figure: Figure, otherwise: float
 ) -> dict[str, float]:
-    """A figure's mean by core."""
+    """Mean of a figure by core."""
     known: dict[str, list[float]] = {name: [] for name in names}
     for record in history:
         for outcome in record.outputs:
@@ -80,7 +80,7 @@ def _means(
     return {name: fmean(of_core) if of_core else overall for name, of_core in known.items()}
 
 
-def _written_tokens(outcome: Outcome) -> int:
+def _answer_tokens(outcome: Outcome) -> int:
     """Tokens of the recorded answer; 0 where there is none."""
     if outcome.prediction is None:
         return 0
