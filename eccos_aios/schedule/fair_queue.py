@@ -11,9 +11,9 @@ from eccos_aios.config import default_of
 from eccos_aios.schedule.call import Call
 
 REMEMBERED_AGENTS = 10_000  # agents whose turns are stored; beyond, turns that have passed are dropped
-LOOKED_AT = 8  # times the calls that are wanted; those behind are left for a later round
+LOOKED_AT = 8  # times the number wanted: entries examined at most; the rest are left for a later round
 DEFAULT_MAX_AGE_S: float = default_of("max_age_s")
-SPARE_ENTRIES = 64  # of a heap that nobody waits for any more, beside as many as do
+SPARE_ENTRIES = 64  # void entries that a heap may hold in excess of its valid ones
 
 Entry: TypeAlias = tuple[tuple[float, ...], int, Call]
 
