@@ -1,4 +1,4 @@
-"""Hard limits: which cores may take a call at all."""
+"""Requirements: hard limits on the cores that may take a call."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from eccos_aios.predict import CallText
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a call asks of a core.
+    """The requirements of a call on a core.
 
     Attributes
     ----------
     input_tokens : float
-        As many as the input may take; they have to fit the core's context window, with the answer.
+        Upper estimate of the input's tokens; with the answer they have to fit the core's context window.
     abilities : frozenset of str
         Those of ``tools``, ``json``, ``vision``, ``audio``, ``files`` that the core must support.
     cores : frozenset of str or None
         The only cores that may take it; None: any.
     answer_tokens : float
-        Room for the answer: providers refuse a call whose input and answer together exceed the window.
+        Reserved for the answer: providers refuse a call whose input and answer together exceed the window.
     expected_tokens : float
-        As many as the input is expected to take. They decide where no core has room for `input_tokens`,
-        lest a call that would fit is refused. Default: `input_tokens`, where those are known.
+        Expected tokens of the input. They decide where `input_tokens` fit no core, so that a call that
+        would fit is not refused. Default: `input_tokens`.
     """
 
     input_tokens: float
@@ -50,13 +50,13 @@ class Requirements:
         json: bool = False,
         answer_tokens: float = 0.0,
     ) -> Requirements:
-        """What a call of this text asks; `json`: whether it asks for JSON."""
+        """The requirements of a call with this text; `json`: whether it asks for JSON."""
         asked: frozenset[Ability] = frozenset({"json"}) if json else frozenset()
         return cls(text.most_tokens, text.abilities | asked, cores, answer_tokens, text.input_tokens)
 
 
 def allowed_cores(needs: Sequence[Requirements], cores: Sequence[Core]) -> NDArray[np.bool_]:
-    """Where each call may go, shape (calls, cores)."""
+    """Which cores may take each call, shape (calls, cores)."""
     if len(needs) == 1:
         return np.array([_row(needs[0], cores)], dtype=np.bool_)
     answer = np.array([need.answer_tokens for need in needs], dtype=np.float64)
@@ -71,7 +71,7 @@ def allowed_cores(needs: Sequence[Requirements], cores: Sequence[Core]) -> NDArr
 
 
 def _able(needs: Sequence[Requirements], cores: Sequence[Core]) -> NDArray[np.bool_]:
-    """Where each call may go as far as its length does not matter."""
+    """Which cores may take each call, regardless of its length."""
     able = np.ones((len(needs), len(cores)), dtype=bool)
     for ability in sorted(ABILITIES):
         lacks = np.array([ability not in core.supports for core in cores], dtype=bool)
@@ -87,7 +87,7 @@ def _able(needs: Sequence[Requirements], cores: Sequence[Core]) -> NDArray[np.bo
 
 
 def _row(needs: Requirements, cores: Sequence[Core]) -> list[bool]:
-    """Where one call may go, without arrays."""
+    """Which cores may take one call, without arrays."""
     able = [
         (needs.cores is None or core.name in needs.cores) and needs.abilities <= core.supports
         for core in cores
@@ -103,7 +103,7 @@ def _fits(input_tokens: float, needs: Requirements, core: Core) -> bool:
 
 
 def why_none(needs: Requirements, cores: Sequence[Core]) -> str:
-    """One line that says for each core why it may not take the call."""
+    """One line with the reason of each core why it may not take the call."""
     reasons = "; ".join(
         f"{core.name}: {_reason(needs, core, may)}"
         for core, may in zip(cores, _row(needs, cores), strict=True)

@@ -25,7 +25,7 @@ NO_QUOTA_LEFT = "the quota of every core that may take this call is used up"
 
 @dataclass(frozen=True)
 class CoreEstimate:
-    """What one core is expected to give one call.
+    """The estimates of one call on one core.
 
     Attributes
     ----------

@@ -10,7 +10,7 @@ from typing import Any
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError
 from eccos_aios.hooks.clients import client_of
-from eccos_aios.hooks.outcome import Asked, is_final
+from eccos_aios.hooks.outcome import SyscallPayload, is_final
 from eccos_aios.hooks.syscall import (
     Syscall,
     answer,
@@ -104,7 +104,7 @@ class LlmCalls:
         call = Call(
             text=text,
             requirements=needs_of(syscall.query, text, self._cores),
-            payload=Asked.by(syscall),
+            payload=SyscallPayload.of(syscall),
             on_done=self._answer,
             agent=syscall.agent_name,
             pinned=self._service.suspensions.resume(syscall.get_pid()),

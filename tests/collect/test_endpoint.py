@@ -17,6 +17,7 @@ from eccos_aios.collect.client import Answer, AttemptError, Client
 from eccos_aios.collect.endpoint import Endpoint, endpoints
 from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import ConfigError
+from eccos_aios.sandbox import Reply, SandboxCore
 
 KEY = "sk-very-secret"
 BODY = {"model": "m", "messages": [], "max_tokens": 1}
@@ -219,3 +220,53 @@ def test_the_refused_parameter_is_read_from_the_error() -> None:
     with pytest.raises(AttemptError) as caught:
         asked(OneAnswer("400 Bad Request", json.dumps(error)))
     assert (caught.value.parameter, caught.value.is_transient) == ("max_tokens", False)
+
+
+def test_a_server_without_tls_is_named_and_costs_nothing() -> None:
+    with SandboxCore("m") as core:
+        place = core.base_url.removeprefix("http://").removesuffix("/v1")
+        with pytest.raises(AttemptError) as caught:
+            Client(Endpoint(f"https://{place}/v1", "m", KEY), timeout_s=10).complete(BODY)
+    assert str(caught.value).startswith("connection failed: ")
+    assert str(caught.value).endswith(f"({place})")
+    assert (caught.value.unreachable, caught.value.may_cost) == (True, False)
+
+
+def test_a_closed_client_sends_nothing_and_says_so() -> None:
+    with SandboxCore("m") as core:
+        client = Client(Endpoint(core.base_url, "m"), timeout_s=10)
+        assert client.complete(BODY).text
+        client.close()
+        with pytest.raises(AttemptError, match="the client is closed") as caught:
+            client.complete(BODY)
+    assert (core.requests, caught.value.may_cost) == (1, False)
+
+
+def test_closing_a_client_ends_the_requests_under_way() -> None:
+    received, released = threading.Event(), threading.Event()
+
+    def hold(request: dict[str, Any]) -> Reply:
+        received.set()
+        released.wait(30)
+        return Reply("late")
+
+    failures: list[AttemptError] = []
+
+    def ask(client: Client) -> None:
+        try:
+            client.complete(BODY)
+        except AttemptError as error:
+            failures.append(error)
+
+    with SandboxCore("m", hold) as core:
+        client = Client(Endpoint(core.base_url, "m"), timeout_s=60)
+        thread = threading.Thread(target=ask, args=(client,), name="asking")
+        thread.start()
+        assert received.wait(10)
+        assert client.under_way == 1
+        client.close()
+        thread.join(10)
+        assert not thread.is_alive()
+        released.set()
+    assert [(error.may_cost, error.timed_out) for error in failures] == [(True, False)]
+    assert client.under_way == 0

@@ -11,8 +11,8 @@ from asgi_client import Exchange, ask, scope_of
 
 from eccos_aios.hooks import clients
 from eccos_aios.hooks.asgi import App
-from eccos_aios.hooks.clients import CLIENT, client_of, is_for_nobody
-from eccos_aios.hooks.query_door import DOORWAY, QueryDoor
+from eccos_aios.hooks.clients import CLIENT, client_of, drop_if_client_gone
+from eccos_aios.hooks.query_middleware import UNREAD_ALLOWANCE, QueryMiddleware
 from eccos_aios.schedule import OverloadedError
 
 WAIT_S = 20.0
@@ -27,7 +27,7 @@ class Kernel:
         self.refused = 0
         self.dropped = 0
         self.seen: list[Any] = []  # the clients of requests that came in
-        self.door = QueryDoor(
+        self.door = QueryMiddleware(
             app or self.aios,
             room=lambda: self.room,
             ending=lambda: self.ending,
@@ -86,7 +86,7 @@ def test_a_kernel_that_ends_takes_no_more(kernel: Kernel) -> None:
 
 
 def test_beyond_the_doorway_nobody_is_read(kernel: Kernel) -> None:
-    kernel.room = -DOORWAY
+    kernel.room = -UNREAD_ALLOWANCE
 
     async def refused() -> Exchange:
         exchange = Exchange([b"x"])
@@ -104,7 +104,7 @@ def test_the_doorway_holds_so_many_unread_requests(kernel: Kernel) -> None:
     kernel.room = 0
 
     async def crowd() -> list[int]:
-        waiting = [Exchange() for _ in range(DOORWAY + 10)]
+        waiting = [Exchange() for _ in range(UNREAD_ALLOWANCE + 10)]
         for exchange in waiting:
             exchange.left = []  # their bodies have not come
         tasks = [
@@ -241,14 +241,14 @@ def test_the_next_steps_of_a_client_that_has_gone_ask_no_core(monkeypatch: pytes
     was = CLIENT.set(client)
     try:
         first = Syscall(messages=[])
-        assert not is_for_nobody(first)
+        assert not drop_if_client_gone(first)
         assert client_of(first) is client
         client.leave()
         second, stored = Syscall(messages=[]), Syscall(operation_type="write")
-        assert is_for_nobody(second)
+        assert drop_if_client_gone(second)
         assert second.response[0] == "llm"
-        assert not is_for_nobody(stored)
+        assert not drop_if_client_gone(stored)
     finally:
         CLIENT.reset(was)
     assert client.dropped == 1
-    assert not is_for_nobody(Syscall(messages=[]))
+    assert not drop_if_client_gone(Syscall(messages=[]))
