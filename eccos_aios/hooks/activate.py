@@ -145,12 +145,12 @@ def _make_scheduler(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any
             shadow = _shadow(kwargs["llm"])
     if scheduler is not None:
         return scheduler
-    theirs = wrapped(*args, **kwargs)
+    own = wrapped(*args, **kwargs)
     with shielded((SHADOW,)):
-        ACTIVE.leave(theirs, shadow)
+        ACTIVE.set_aios(own, shadow)
         if shadow is not None:
             _extend(None)
-    return theirs
+    return own
 
 
 def _eccos_scheduler(parameters: dict[str, Any]) -> EccosScheduler:
@@ -200,23 +200,23 @@ def _start_own_scheduler(wrapped: Any, scheduler: Any, args: Any, kwargs: Any) -
                 f"scheduler by something else than {targets.FACTORIES}.{made}; this was written for AIOS "
                 f"{targets.WRITTEN_FOR}"
             )
-    if not ACTIVE.taken:  # not made through the hooks; from now on a refusal fails a refresh only
-        ACTIVE.leave(scheduler)
+    if not ACTIVE.was_set:  # not made through the hooks; from now on a refusal fails a refresh only
+        ACTIVE.set_aios(scheduler)
     return wrapped(*args, **kwargs)
 
 
 def _add_message(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     """Queue a syscall; after ``/core/cleanup`` nobody would read it, so it is answered at once."""
-    ours = ACTIVE.ours
-    if ours is None:
+    scheduler = ACTIVE.scheduler
+    if scheduler is None:
         return wrapped(*args, **kwargs)
     with shielded((SCHEDULER,)):
         if drop_if_client_gone(kwargs["message"] if "message" in kwargs else args[-1]):
             return None
     added = wrapped(*args, **kwargs)
     with shielded((SCHEDULER,)):
-        if ours.service.stopped:
-            ours.refuse_queued()
+        if scheduler.service.stopped:
+            scheduler.refuse_queued()
     return added
 
 

@@ -128,7 +128,7 @@ class KernelFront:
         return limits.max_pending - limits.pending - pool.waiting
 
     def _is_ending(self) -> bool:
-        return self._ending.begun and ACTIVE.ours is not None
+        return self._ending.begun and ACTIVE.scheduler is not None
 
     def _refuse_waiting(self) -> None:
         from eccos_aios.schedule import StoppedError
@@ -150,7 +150,7 @@ class KernelFront:
 
 
 def _limits() -> PendingLimits | None:
-    active = ACTIVE.ours
+    active = ACTIVE.scheduler
     if active is None:
         return None
     return PendingLimits(active.config.max_pending, active.service.scheduler.pending, _slots(active))

@@ -35,7 +35,7 @@ def shielded(needed_for: Iterable[str] = ANY_NEED, *, importing: bool = False) -
         AIOS is only being imported: then only a kernel is stopped, as other programs may use AIOS without
         ECCOS.
     """
-    starting = not ACTIVE.taken
+    starting = not ACTIVE.was_set
     try:
         yield
     except Refusal:

@@ -229,6 +229,36 @@ def test_the_scheduler_of_a_refresh_takes_over_and_stopping_the_first_stops_it(
         assert [t for t in set(threading.enumerate()) - before if t.name.startswith("eccos-")] == []
 
 
+def test_a_refresh_that_fails_or_is_never_started_leaves_the_running_scheduler_alone(
+    kernel: EmbeddedKernel, config: EccosConfig, tmp_path: Path
+) -> None:
+    first: Any = kernel.scheduler
+    managers = (kernel.memory_manager, kernel.storage_manager, kernel.tool_manager)
+    queues = [getattr(first, f"get_{kind}_syscall") for kind in ("llm", "memory", "storage", "tool")]
+
+    def refreshed(**update: Any) -> EccosScheduler:
+        changed = config.model_copy(update=update)
+        return EccosScheduler(
+            kernel.llm,
+            *managers,
+            "console",
+            *queues,
+            config=changed,
+            response=error_response,
+            service=first.service,
+        )
+
+    (tmp_path / "wrong.yaml").write_text("cores: [{name: small, quota: 0}]")
+    with pytest.raises(ConfigError, match=r"wrong\.yaml: cores\[0\]\.quota: 0"):
+        refreshed(manifest=tmp_path / "wrong.yaml")
+    never_started = refreshed(quality_target=0.1)
+    assert never_started.service is first.service
+    assert first.active
+    assert not never_started.active
+    assert first.status()["quality_target"] == config.quality_target
+    assert ask(kernel, EASY).error is None
+
+
 def test_what_is_queued_after_the_stop_is_refused(kernel: EmbeddedKernel) -> None:
     scheduler: Any = kernel.scheduler
     scheduler.stop()
