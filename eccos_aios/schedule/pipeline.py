@@ -21,6 +21,7 @@ from eccos_aios.schedule.plan import (
     checked_plan,
     dispatch_of,
     first_free,
+    undecided,
 )
 from eccos_aios.schedule.round_batch import RoundBatch
 from eccos_aios.schedule.settings import SchedulerSettings
@@ -82,9 +83,10 @@ class RoundPipeline:
             Seconds on the scheduler's clock.
         """
         capacity = pool.capacity(settings.waiting)
-        if not pending or not capacity.free.any():
+        free = int(capacity.free.sum())
+        if not pending or not free:
             return Dispatch([], {})
-        front = pending[: CALLS_PER_SLOT * int(capacity.free.sum()) + SPARE_CALLS]
+        front = pending[: CALLS_PER_SLOT * free + SPARE_CALLS]
         target = Target(settings.quality_target, owed, settings.price_per_second)
         batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names)
         return dispatch_of(batch, self._plan(batch, settings))
@@ -93,7 +95,7 @@ class RoundPipeline:
         """The plan after all passes; one that raises leaves the plan as it was, or the first free cores."""
         if self._exploration.share != settings.exploration:
             self._exploration = Exploration(settings.exploration)
-        plan, failed = Plan.undecided(len(batch)), 0
+        plan, failed = undecided(len(batch)), 0
         own: tuple[Pass, ...] = (*PASSES, self._exploration) if settings.exploration else PASSES
         for step in own:
             passed = self._passed(step, batch, plan)

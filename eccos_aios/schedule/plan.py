@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,11 +45,6 @@ class Plan:
     reasons: Mapping[int, str] = field(default_factory=dict)
     fell_back: bool = False
 
-    @classmethod
-    def undecided(cls, calls: int) -> Plan:
-        """The plan by which all calls wait."""
-        return cls(np.full(calls, WAITS, dtype=np.int64))
-
     def moved(self, moves: Mapping[int, int], reason: str) -> Plan:
         """The plan with some calls elsewhere.
 
@@ -85,6 +81,14 @@ class Plan:
         return np.bincount(self.columns[self.columns != WAITS], minlength=cores)
 
 
+@lru_cache(maxsize=64)
+def undecided(calls: int) -> Plan:
+    """The plan by which all calls wait."""
+    columns = np.full(calls, WAITS, dtype=np.int64)
+    columns.setflags(write=False)
+    return Plan(columns)
+
+
 Pass = Callable[[RoundBatch, Plan], Plan]
 """One step of planning: returns the plan, or a changed copy of it."""
 
@@ -119,14 +123,18 @@ class Dispatch:
 
 def dispatch_of(batch: RoundBatch, plan: Plan) -> Dispatch:
     """The calls that a plan sends now, and those that it lets wait."""
-    dispatch = Dispatch([], {}, plan.fell_back)
-    sent = plan.is_sent(batch.capacity.free)
+    placements: list[Placement] = []
+    waiting_for: dict[Call, int] = {}
+    left = batch.capacity.free.tolist()
     for row, (call, column) in enumerate(zip(batch.calls, plan.columns.tolist(), strict=True)):
-        if sent[row]:
-            dispatch.placements.append(Placement(call, column, plan.reasons.get(row, PLANNED)))
-        elif column != WAITS:
-            dispatch.waiting_for[call] = column
-    return dispatch
+        if column == WAITS:
+            continue
+        if left[column] > 0:
+            left[column] -= 1
+            placements.append(Placement(call, column, plan.reasons.get(row, PLANNED)))
+        else:
+            waiting_for[call] = column
+    return Dispatch(placements, waiting_for, plan.fell_back)
 
 
 def first_free(batch: RoundBatch) -> Plan:

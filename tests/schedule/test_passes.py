@@ -23,7 +23,7 @@ from eccos_aios.schedule.capacity import Capacity, Target, WaitLimits
 from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.passes import OVERDUE, PASSES, optimise, release_overdue, use_idle_slots
 from eccos_aios.schedule.pipeline import RoundPipeline
-from eccos_aios.schedule.plan import PLANNING_FAILED, Dispatch, Pass, Plan, dispatch_of
+from eccos_aios.schedule.plan import PLANNING_FAILED, Dispatch, Pass, Plan, dispatch_of, undecided
 from eccos_aios.schedule.round_batch import RoundBatch
 from eccos_aios.schedule.settings import load_passes
 
@@ -53,7 +53,7 @@ def batch_of(
 
 
 def planned(batch: RoundBatch) -> Plan:
-    plan = Plan.undecided(len(batch))
+    plan = undecided(len(batch))
     for step in PASSES:
         plan = step(batch, plan)
     return plan
