@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from eccos_aios.assign import WAITS, AssignmentProblem, solve
 from eccos_aios.config import EccosConfig, eccos_config
 from eccos_aios.core import Core
 from eccos_aios.errors import ConfigError
-from eccos_aios.predict import CallText, RetrievalPredictor
-from eccos_aios.schedule import Call, CallResult, ExecutionResult, Requirements, Scheduler, SchedulerSettings
+from eccos_aios.predict import CallText
+from eccos_aios.schedule import Call, Requirements, SchedulerSettings
 from eccos_aios.schedule.call import EstimateRow
 from eccos_aios.schedule.capacity import Capacity, Target, WaitLimits
 from eccos_aios.schedule.core_pool import CorePool
