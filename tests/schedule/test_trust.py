@@ -331,9 +331,10 @@ def test_where_every_core_is_down_the_agent_soon_knows_which_and_why(
             clock.advance_until(lambda number=number: len(answers) == number, 60.0)  # type: ignore[misc]
             assert answers.results[-1][1].failed
         last = answers.results[-1][1]
-        assert isinstance(last.error, UnavailableError)
+        if outcome is NO_CONNECTION:  # two refusals, of trial calls here, end a call as well
+            assert isinstance(last.error, UnavailableError)
         for word in ("cheap", "dear", str(outcome)):
-            assert word in str(last.error)
+            assert word in f"{last.error} {last.causes}"
         assert "every core is down" in scheduler.faults()[0]
 
 
