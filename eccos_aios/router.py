@@ -375,7 +375,7 @@ class Router:
         if isinstance(calls, str | Mapping):
             raise TypeError("calls: must be a sequence of calls; put a single call into a list")
         read = [_read(position, call) for position, call in enumerate(calls)]
-        requirements = tuple(needs for _, needs in read)
+        requirements = tuple(each for _, each in read)
         predicted = self.predictor.predict([text for text, _ in read], self._names)
         estimates, sound, fault = predicted.checked(len(read), self._names)
         if not sound.all():

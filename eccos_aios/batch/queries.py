@@ -25,7 +25,7 @@ class Query:
         As the file has it.
     text : CallText
         Its text for stage 1.
-    needs : Requirements
+    requirements : Requirements
         Its requirements on a core.
     source : str
         Its file and line.
@@ -33,7 +33,7 @@ class Query:
 
     id: str | int
     text: CallText
-    needs: Requirements
+    requirements: Requirements
     source: str
 
 

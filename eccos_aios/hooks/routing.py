@@ -78,7 +78,7 @@ class EccosRouting:
     def _named(
         self, selected_llm_lists: list[list[dict[str, Any]]], names: list[str]
     ) -> list[frozenset[str]]:
-        """Where each query may go: AIOS lists every core where the agent named none."""
+        """The cores that each query may go to: AIOS lists every core where the agent named none."""
         manifest = frozenset(core.name for core in self._cores)
         everything = frozenset(names)
         named = [frozenset(llm["name"] for llm in selected) & everything for selected in selected_llm_lists]
