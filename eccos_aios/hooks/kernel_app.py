@@ -81,7 +81,7 @@ class KernelFront:
     def _stand_before_queries(self, pool: QueryPool) -> None:
         from starlette.middleware import Middleware
 
-        door = Middleware(
+        middleware = Middleware(
             QueryMiddleware,
             room=self._room_left,
             ending=self._is_ending,
@@ -89,7 +89,7 @@ class KernelFront:
             on_refusal=_note_refusal,
             on_dropped=self._note_dropped,
         )
-        self._app.user_middleware.append(door)
+        self._app.user_middleware.append(middleware)
         self._app.middleware_stack = None
         self._app.router.lifespan_context = self._around(self._app.router.lifespan_context)
         try:
