@@ -1,7 +1,7 @@
-"""Plug-ins: predictors and embedders by a built-in name, an entry point, or ``module:Class``.
+"""Plug-ins: predictors, embedders and checks by a built-in name, an entry point, or ``module:Class``.
 
-This file knows nothing of what it loads but the interface that an instance must have, so a further kind (a
-check, for instance) is one more entry of `KINDS`.
+This file knows nothing of what it loads but the interface that an instance must have, so a further kind is
+one more entry of `KINDS`.
 """
 
 from __future__ import annotations
@@ -60,6 +60,16 @@ KINDS: dict[str, PluginKind] = {
             "tfidf": "eccos_aios.predict.embedders.tfidf:TfidfEmbedder",
             "hashed": "eccos_aios.predict.embedders.hashed:HashedEmbedder",
             "minilm": "eccos_aios.predict.embedders.minilm:MiniLmEmbedder",
+        },
+    ),
+    "checks": PluginKind(
+        "eccos_aios.checks",
+        "eccos_aios.verify.base:Check",
+        {
+            "complete": "eccos_aios.verify.complete:CompleteCheck",
+            "tool_call": "eccos_aios.verify.tool_call:ToolCallCheck",
+            "json": "eccos_aios.verify.json_answer:JsonCheck",
+            "short_answer": "eccos_aios.verify.short_answer:ShortAnswerCheck",
         },
     ),
 }

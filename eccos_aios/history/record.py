@@ -27,6 +27,7 @@ Unit = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(ge=0, le=1_000_000_000), BeforeValidator(_whole_number)]
 Correctness = Annotated[bool, BeforeValidator(_true_or_false)]
+AnswerKey = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 # the kind's name, then base64
 Embedding = Annotated[str, Field(pattern=r"^[\w.-]{1,40}:[A-Za-z0-9+/]*={0,2}$", max_length=10_000)]
 
@@ -48,6 +49,10 @@ class Outcome(BaseModel):
         Seconds from sending the call to its answer. None: unknown.
     prediction : object
         The answer itself, in the form in which it was recorded.
+    answer_passes : bool or None
+        Whether the answer passed its checks when it came (`eccos_aios.verify`). None: it was not checked.
+    answer_key : str or None
+        Equal for answers that mean the same. None: the answer cannot be compared, or was not checked.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
@@ -59,6 +64,8 @@ class Outcome(BaseModel):
     output_token_length: Tokens | None = None
     latency_s: Seconds | None = None
     prediction: Any = None
+    answer_passes: bool | None = None
+    answer_key: AnswerKey | None = None
 
     @model_validator(mode="after")
     def _is_graded(self) -> Outcome:

@@ -1,0 +1,203 @@
+"""RecordedAnswers: a history's answers as arrays, and plans replayed on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eccos_aios.core import Core
+from eccos_aios.history import Record
+from eccos_aios.plans.plan import AnswerPlan, Kind
+from eccos_aios.plans.progress import PlanProgress
+from eccos_aios.predict import prices_of, record_text
+from eccos_aios.verify import AnswerCheck, CallHistory, Check, call_history, check_record
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+NO_KEY = -1  # in `RecordedAnswers.key`
+UNRECORDED_OUTPUT_TOKENS = 256.0  # assumed for an answer of unrecorded length
+STAGES = 3  # the most cores of a plan
+
+
+@dataclass(frozen=True)
+class RecordedAnswers:
+    """A history's outcomes and what the checks found; arrays have shape (records, cores).
+
+    Attributes
+    ----------
+    cores : tuple of str
+    quality, cost : ndarray
+        0 to 1, and US dollars; NaN where no outcome is recorded.
+    passes : ndarray of bool
+    key : ndarray of int
+        Equal within a row for answers that agree; `NO_KEY` for those that agree with none.
+    known : ndarray of bool
+        Where outcome and answer are both recorded.
+    """
+
+    cores: tuple[str, ...]
+    quality: FloatArray
+    cost: FloatArray
+    passes: BoolArray
+    key: IntArray
+    known: BoolArray
+
+    def take(self, rows: IntArray) -> RecordedAnswers:
+        """The answers of some of the records."""
+        arrays = (self.quality, self.cost, self.passes, self.key, self.known)
+        return RecordedAnswers(self.cores, *(array[rows] for array in arrays))  # type: ignore[arg-type]
+
+    @property
+    def comparable_records(self) -> int:
+        """Records that know the answers of two cores at least."""
+        return int((self.known.sum(axis=1) >= 2).sum())
+
+
+@dataclass(frozen=True)
+class PlanOutcomes:
+    """Plans replayed on recorded answers; arrays have shape (records, plans), NaN where unknown.
+
+    An outcome is known where those of all the plan's cores are: records in which the first answer was good
+    enough, and the others were never asked for, would make the plan look better than it is.
+
+    Attributes
+    ----------
+    quality, cost : ndarray
+        Of the answer that is given, 0 to 1; of all that was asked, US dollars.
+    last : ndarray
+        1 where the last stage was reached, 0 where not, and 0 for a single core.
+    calls : ndarray
+        Cores that were asked.
+    """
+
+    quality: FloatArray
+    cost: FloatArray
+    last: FloatArray
+    calls: FloatArray
+
+
+def recorded_answers(
+    history: Sequence[Record],
+    cores: Sequence[Core],
+    *,
+    calls: CallHistory | None = None,
+    checks: Sequence[Check] | None = None,
+) -> RecordedAnswers:
+    """Check the answers of a history.
+
+    Parameters
+    ----------
+    history : sequence of Record
+    cores : sequence of Core
+        In the order of the columns; prices count from here.
+    calls : CallHistory, optional
+        Where an answer without a tool call fails. Default: learned from this very history, which is not
+        right for records that a plan is measured on.
+    checks : sequence of Check, optional
+        Default: the installed ones.
+    """
+    calls = call_history(history) if calls is None else calls
+    position = {core.name: column for column, core in enumerate(cores)}
+    shape = len(history), len(cores)
+    quality, cost = np.full(shape, np.nan), np.full(shape, np.nan)
+    passes, known = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
+    key = np.full(shape, NO_KEY, dtype=np.int64)
+    price_in, price_out = prices_of(cores) / 1e6
+    for row, record in enumerate(history):
+        found = check_record(record, calls, checks)
+        numbers: dict[str, int] = {}
+        own = None
+        for outcome in record.outputs:
+            column = position.get(outcome.model_name)
+            if column is None:
+                continue
+            quality[row, column] = outcome.graded_quality
+            sent, written = outcome.input_token_length, outcome.output_token_length
+            if sent is None:
+                own = record_text(record).input_tokens if own is None else own
+            cost[row, column] = (own if sent is None else sent) * price_in[column] + (
+                UNRECORDED_OUTPUT_TOKENS if written is None else written
+            ) * price_out[column]
+            check = found.get(outcome.model_name)
+            if check is not None:
+                known[row, column], passes[row, column] = True, check.passes
+                if check.key is not None:
+                    key[row, column] = numbers.setdefault(check.key, len(numbers))
+    return RecordedAnswers(tuple(position), quality, cost, passes, key, known)
+
+
+def replay_plans(answers: RecordedAnswers, plans: Sequence[AnswerPlan]) -> PlanOutcomes:
+    """What plans would have given on recorded answers, by the rules of `PlanProgress`."""
+    shape = len(answers.quality), len(plans)
+    outcomes = PlanOutcomes(*(np.full(shape, np.nan) for _ in range(4)))
+    position = {name: column for column, name in enumerate(answers.cores)}
+    for kind in dict.fromkeys(plan.kind for plan in plans):
+        chosen = np.array([number for number, plan in enumerate(plans) if plan.kind == kind])
+        columns = np.array([[position[core] for core in plans[number].every_core] for number in chosen])
+        _replay_kind(answers, kind, chosen, columns, outcomes)
+    return outcomes
+
+
+def _replay_kind(
+    answers: RecordedAnswers, kind: Kind, chosen: IntArray, columns: IntArray, outcomes: PlanOutcomes
+) -> None:
+    """Fill in the plans of one kind; `columns` has shape (plans, cores of the plan)."""
+    given, asked = _decisions(kind)
+    rows = np.arange(len(answers.quality))[:, None]
+    case = np.zeros((len(answers.quality), len(chosen)), dtype=np.int64)
+    for stage in range(columns.shape[1]):
+        case |= answers.passes[:, columns[:, stage]].astype(np.int64) << stage
+    if kind == "agree":
+        one, other = answers.key[:, columns[:, 0]], answers.key[:, columns[:, 1]]
+        case |= ((one == other) & (one != NO_KEY)).astype(np.int64) << STAGES
+    # a single core's outcome needs no answer, only its grade
+    cells = ~np.isnan(answers.quality) if kind == "single" else answers.known
+    known = np.logical_and.reduce([cells[:, columns[:, stage]] for stage in range(columns.shape[1])])
+    chosen_core = columns[np.arange(len(columns))[None, :], given[case]]
+    quality = answers.quality[rows, chosen_core]
+    cost = sum(asked[case, stage] * answers.cost[:, columns[:, stage]] for stage in range(columns.shape[1]))
+    calls = asked[case].sum(axis=-1)
+    last = asked[case, columns.shape[1] - 1] if kind != "single" else np.zeros(case.shape)
+    for array, values in (
+        (outcomes.quality, quality),
+        (outcomes.cost, cost),
+        (outcomes.last, last),
+        (outcomes.calls, calls),
+    ):
+        array[:, chosen] = np.where(known, values, np.nan)
+
+
+@cache
+def _decisions(kind: Kind) -> tuple[IntArray, FloatArray]:
+    """By case, the position of the core whose answer is given, and which positions are asked.
+
+    Bit n of a case says whether the answer of core n passes, bit `STAGES` whether the first two agree.
+    """
+    names = ("0", "1", "2")
+    plan = {
+        "single": AnswerPlan.single("0"),
+        "check": AnswerPlan.check("0", "1"),
+        "agree": AnswerPlan.agree("0", "1", "2"),
+    }[kind]
+    given = np.zeros(2 ** (STAGES + 1), dtype=np.int64)
+    asked = np.zeros((2 ** (STAGES + 1), STAGES))
+    for bits in product((0, 1), repeat=STAGES + 1):
+        case = sum(bit << place for place, bit in enumerate(bits))
+        keys = ("same", "same" if bits[STAGES] else "other", "last")
+        progress = PlanProgress(plan)
+        while (core := progress.next_core()) is not None:
+            number = names.index(core)
+            passes = bool(bits[number])
+            progress.answered(core, AnswerCheck(passes, keys[number] if passes else None))
+            asked[case, number] = 1.0
+        final = progress.final
+        assert final is not None  # every core answers here
+        given[case] = names.index(final)
+    return given, asked

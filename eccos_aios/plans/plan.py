@@ -1,0 +1,133 @@
+"""AnswerPlan: the cores that answer one call, in stages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Kind = Literal["single", "check", "agree"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+FIRST_STAGE: dict[Kind, int] = {"single": 1, "check": 1, "agree": 2}  # cores of the first stage
+
+
+@dataclass(frozen=True)
+class AnswerPlan:
+    """What answers a call: one core, or cores in stages.
+
+    - ``single``: one core.
+    - ``check``: ask a core; where its answer fails its checks, ask another.
+    - ``agree``: ask two cores; where both answers pass and agree, the first one's is given, else a third
+      core is asked.
+
+    Attributes
+    ----------
+    kind : str
+    cores : tuple of str
+        The cores of the first stage.
+    otherwise : str or None
+        The core of the last stage; None for ``single`` alone.
+
+    Raises
+    ------
+    ValueError
+        The number of cores does not suit the kind, or one core is in two places.
+    """
+
+    kind: Kind
+    cores: tuple[str, ...]
+    otherwise: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind: {self.kind!r}: must be {', '.join(KINDS)}")
+        if len(self.cores) != FIRST_STAGE[self.kind] or (self.otherwise is None) != (self.kind == "single"):
+            given = (*self.cores, *((self.otherwise,) if self.otherwise is not None else ()))
+            count = FIRST_STAGE[self.kind]
+            wanted = f"{count} in cores" + ("" if self.kind == "single" else " and one in else")
+            raise ValueError(f"cores: {given}: a plan of kind {self.kind} needs {wanted}")
+        if len(set(self.every_core)) < len(self.every_core):
+            raise ValueError(f"cores: {self.every_core}: a core may be asked once only")
+
+    @classmethod
+    def single(cls, core: str) -> AnswerPlan:
+        """One core."""
+        return cls("single", (core,))
+
+    @classmethod
+    def check(cls, core: str, otherwise: str) -> AnswerPlan:
+        """A core, and another where the answer fails its checks."""
+        return cls("check", (core,), otherwise)
+
+    @classmethod
+    def agree(cls, one: str, other: str, otherwise: str) -> AnswerPlan:
+        """Two cores, and a third where they disagree."""
+        return cls("agree", (one, other), otherwise)
+
+    @property
+    def every_core(self) -> tuple[str, ...]:
+        """All cores, in the order in which they are asked."""
+        return self.cores if self.otherwise is None else (*self.cores, self.otherwise)
+
+    @property
+    def first(self) -> str:
+        """The core that is asked first."""
+        return self.cores[0]
+
+    @property
+    def name(self) -> str:
+        """For example ``a``, ``check:a>b``, ``agree:a+b>c``."""
+        if self.kind == "single":
+            return self.cores[0]
+        return f"{self.kind}:{'+'.join(self.cores)}>{self.otherwise}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON: ``{"kind", "cores", "else"}``; no ``else`` for one core."""
+        written: dict[str, Any] = {"kind": self.kind, "cores": list(self.cores)}
+        if self.otherwise is not None:
+            written["else"] = self.otherwise
+        return written
+
+    @classmethod
+    def parse(cls, name: str, cores: Collection[str] = ()) -> AnswerPlan:
+        """The plan of a name.
+
+        Parameters
+        ----------
+        name : str
+            As `name` gives it.
+        cores : collection of str, optional
+            The known cores. They decide where a core's own name holds ``+``, ``>`` or ``:``.
+
+        Raises
+        ------
+        ValueError
+            It is no plan's name, names an unknown core, or can be read in two ways.
+        """
+        found = list(dict.fromkeys(_readings(name, cores)))
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise ValueError(f"plan: {name!r}: must be a core, check:A>B, or agree:A+B>C")
+        raise ValueError(f"plan: {name!r}: can be read in {len(found)} ways; the known cores must be given")
+
+
+def _readings(name: str, cores: Collection[str]) -> Iterator[AnswerPlan]:
+    kind, colon, rest = name.partition(":")
+    is_staged = bool(colon) and kind in ("check", "agree")
+    if name and (name in cores or (not cores and not is_staged)):
+        yield AnswerPlan.single(name)
+    if not is_staged:
+        return
+    for first, otherwise in _cuts(rest, ">"):
+        for stage in ((first,),) if kind == "check" else tuple(_cuts(first, "+")):
+            every = {*stage, otherwise}
+            if len(every) == len(stage) + 1 and (not cores or every <= set(cores)):
+                yield AnswerPlan("check" if kind == "check" else "agree", stage, otherwise)
+
+
+def _cuts(text: str, mark: str) -> Iterator[tuple[str, str]]:
+    """Every way to cut a text at one of the marks into two parts that are not empty."""
+    for place, character in enumerate(text):
+        if character == mark and text[:place] and text[place + 1 :]:
+            yield text[:place], text[place + 1 :]

@@ -1,0 +1,164 @@
+"""The plans worth estimating: all that a mode allows, pruned by greedy forward selection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations, permutations
+from typing import Literal, get_args
+
+import numpy as np
+
+from eccos_aios.plans.answers import FloatArray, IntArray, RecordedAnswers, replay_plans
+from eccos_aios.plans.plan import AnswerPlan
+
+Mode = Literal["off", "check", "agree"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+PLANS = 14  # besides the single cores; twice or four times as many gain nothing, see the README here
+LEAST_RECORDS = 100  # that know two cores' answers; with fewer the default plan is taken
+NEAR_BEST = 0.85  # of the best core's mean quality, that a core of the default plan must have
+CATEGORY_PRIOR_STRENGTH = 20.0  # records at which a category's own mean weighs as much as the whole's
+PRICES = 16  # of quality, between the cheapest plan's and the best one's
+SHORTLIST = 25  # plans by mean at each price that selection looks at
+LEAST_GAIN = 1e-5
+
+
+def candidate_plans(cores: Sequence[str], mode: Mode) -> list[AnswerPlan]:
+    """Every plan of a mode over some cores, the single cores first."""
+    plans = [AnswerPlan.single(core) for core in cores]
+    if mode in ("check", "agree"):
+        plans += [AnswerPlan.check(*pair) for pair in permutations(cores, 2)]
+    if mode == "agree":
+        plans += [
+            AnswerPlan.agree(one, other, last)
+            for one, other in combinations(cores, 2)
+            for last in cores
+            if last not in (one, other)
+        ]
+    return plans
+
+
+def select_plans(
+    answers: RecordedAnswers,
+    categories: Sequence[str | None],
+    mode: Mode,
+    *,
+    allowed: Sequence[str] | None = None,
+    count: int = PLANS,
+) -> list[AnswerPlan]:
+    """The single cores, and the plans that add most to them and to each other.
+
+    Greedy forward selection: each plan's value at 16 prices of quality, by leave-one-out category means;
+    the plan is taken whose addition raises most the mean, over records and prices, of the best value.
+
+    Parameters
+    ----------
+    answers : RecordedAnswers
+    categories : sequence of str or None
+        One per record.
+    mode : str
+        ``off``: single cores alone; ``check``; ``agree``: both kinds.
+    allowed : sequence of str, optional
+        Cores that a plan of several may ask. Default: all.
+    count : int
+        Plans of several cores at most.
+
+    Returns
+    -------
+    list of AnswerPlan
+        The single cores first, in the order of the columns. With fewer than 100 records that know two cores'
+        answers, `default_plans`; with none no plan of several cores, as nothing tells what it gives.
+    """
+    singles = candidate_plans(answers.cores, "off")
+    cores = list(answers.cores if allowed is None else allowed)
+    if mode == "off" or len(cores) < 2 or not answers.comparable_records:
+        return singles
+    if answers.comparable_records < LEAST_RECORDS:
+        return singles + default_plans(answers, mode, cores)
+    staged = candidate_plans(cores, mode)[len(cores) :]
+    outcomes = replay_plans(answers, [*singles, *staged])
+    seen = (~np.isnan(outcomes.quality)).sum(axis=0)
+    enough = np.flatnonzero((np.arange(len(seen)) < len(singles)) | (seen >= LEAST_RECORDS))
+    quality = _category_means(outcomes.quality[:, enough], categories)
+    cost = _category_means(outcomes.cost[:, enough], categories)
+    picked = _forward(quality, cost, len(singles), count)
+    every = [*singles, *staged]
+    return singles + [every[int(enough[number])] for number in picked]
+
+
+def default_plans(answers: RecordedAnswers, mode: Mode, cores: Sequence[str]) -> list[AnswerPlan]:
+    """One plan where too little is known: the two cheapest cores near the best one, else the best.
+
+    Empty where no core is known to be near the best, or none but itself.
+    """
+    columns = [column for column, core in enumerate(answers.cores) if core in set(cores)]
+    known = [column for column in columns if not np.isnan(answers.quality[:, column]).all()]
+    if len(known) < 2:
+        return []
+    quality, cost = _means(answers.quality), _means(answers.cost)
+    best = max(known, key=lambda column: quality[column])
+    near = [column for column in known if column != best and quality[column] >= NEAR_BEST * quality[best]]
+    near.sort(key=lambda column: cost[column])
+    names = [answers.cores[column] for column in near]
+    last = answers.cores[best]
+    if not near or cost[near[0]] >= cost[best]:
+        return []
+    if mode == "agree" and len(near) >= 2:
+        return [AnswerPlan.check(names[0], last), AnswerPlan.agree(names[0], names[1], last)]
+    return [AnswerPlan.check(names[0], last)]
+
+
+def _forward(quality: FloatArray, cost: FloatArray, singles: int, count: int) -> list[int]:
+    """Columns that greedy forward selection adds to the first `singles`, in the order of the columns."""
+    mean_quality, mean_cost = quality.mean(axis=0), cost.mean(axis=0)
+    scale = max(float(mean_cost[:singles].min()), 1e-12)
+    prices = np.geomspace(0.5, 3e4, PRICES) * scale  # US dollars per whole quality of one call
+    shortlist = {
+        int(number)
+        for price in prices
+        for number in np.argsort(mean_cost - price * mean_quality, kind="stable")[:SHORTLIST]
+    }
+    rest = np.array(sorted(shortlist - set(range(singles))), dtype=np.int64)
+    if not len(rest):
+        return []
+    best = np.stack([_value(quality, cost, price, scale, slice(0, singles)).max(axis=1) for price in prices])
+    values = np.stack([_value(quality, cost, price, scale, rest) for price in prices])
+    picked: list[int] = []
+    for _ in range(count):
+        gain = np.maximum(values - best[:, :, None], 0.0).mean(axis=(0, 1))
+        number = int(gain.argmax())
+        if gain[number] < LEAST_GAIN:
+            break
+        picked.append(int(rest[number]))
+        best = np.maximum(best, values[:, :, number])
+    return sorted(picked)
+
+
+def _value(
+    quality: FloatArray, cost: FloatArray, price: float, scale: float, columns: slice | IntArray
+) -> FloatArray:
+    """Value at a price, in about the same unit at every price, so that none of them dominates the mean."""
+    worth = price * quality[:, columns] - cost[:, columns]
+    return np.asarray(worth / (0.05 * price + scale), dtype=np.float64)
+
+
+def _means(values: FloatArray) -> FloatArray:
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    return np.asarray(total / np.maximum(known.sum(axis=0), 1), dtype=np.float64)
+
+
+def _category_means(values: FloatArray, categories: Sequence[str | None]) -> FloatArray:
+    """For each record, its category's mean without the record itself, shrunk towards the whole's."""
+    known = ~np.isnan(values)
+    filled = np.where(known, values, 0.0)
+    total, count = filled.sum(axis=0), known.sum(axis=0)
+    means = np.empty_like(values)
+    labels = np.array([category or "" for category in categories])
+    for label in np.unique(labels):
+        rows = labels == label
+        others = (total - filled[rows]) / np.maximum(count - known[rows], 1)
+        own = filled[rows].sum(axis=0) - filled[rows]
+        seen = known[rows].sum(axis=0) - known[rows]
+        means[rows] = (own + CATEGORY_PRIOR_STRENGTH * others) / (seen + CATEGORY_PRIOR_STRENGTH)
+    return means
