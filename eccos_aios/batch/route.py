@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from eccos_aios.batch.planned import OnStep, PlannedRouting, planned_routings, timed, unlimited_cores
 from eccos_aios.batch.queries import Query, read_queries
 from eccos_aios.core import Core, read_manifest
 from eccos_aios.errors import QueryError
 from eccos_aios.history import ReadReport, Record, read_history
+from eccos_aios.plans import Mode, PlanPredictor
 from eccos_aios.predict import HybridPredictor, Predictor
 from eccos_aios.requirements import why_none
 from eccos_aios.router import EstimatedBatch, Router, Routing
-
-OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,9 @@ class Batch:
     estimated : EstimatedBatch
         Their estimates over all cores.
     routings : tuple of Routing
-        One per target, then one per budget.
+        One per target, then one per budget; empty with plans.
+    planned : tuple of PlannedRouting
+        The same with plans.
     seconds : dict of str to float
         ``load``, ``fit``, ``predict`` and ``solve``, the last summed over the targets.
     """
@@ -39,6 +39,7 @@ class Batch:
     queries: tuple[Query, ...]
     estimated: EstimatedBatch
     routings: tuple[Routing, ...]
+    planned: tuple[PlannedRouting, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -63,11 +64,12 @@ def assign_files(
     *,
     budgets: Sequence[float] = (),
     predictor: Predictor | None = None,
+    plans: Mode = "off",
     skip_bad_records: bool = False,
     report: ReadReport | None = None,
     on_step: OnStep = lambda step: None,
 ) -> Batch:
-    """Read the files and route the batch; `predictor` as in `assign_batch`.
+    """Read the files and route the batch; `predictor` and `plans` as in `assign_batch`.
 
     Raises
     ------
@@ -75,9 +77,11 @@ def assign_files(
         A file is wrong; names file, line, key and value.
     """
     seconds: dict[str, float] = {}
-    with _timed(seconds, "load"):
+    with timed(seconds, "load"):
         on_step("reading the manifest and the queries")
         cores = read_manifest(manifest).cores
+        if plans != "off":
+            unlimited_cores(cores, str(manifest))
         batch = read_queries(queries)
         on_step("reading the history")
         records = read_history(history, skip_bad_records=skip_bad_records, report=report)
@@ -88,6 +92,7 @@ def assign_files(
         targets,
         budgets=budgets,
         predictor=predictor,
+        plans=plans,
         seconds=seconds,
         on_step=on_step,
     )
@@ -101,6 +106,7 @@ def assign_batch(
     *,
     budgets: Sequence[float] = (),
     predictor: Predictor | None = None,
+    plans: Mode = "off",
     seconds: dict[str, float] | None = None,
     on_step: OnStep = lambda step: None,
 ) -> Batch:
@@ -116,6 +122,9 @@ def assign_batch(
         US dollars that the batch may cost, at best quality.
     predictor : Predictor, optional
         Unfitted. Default: `HybridPredictor`.
+    plans : str
+        ``check`` or ``agree``: a query may be answered by a plan of several cores. Only of cores without a
+        quota; the others take queries alone.
     seconds : dict, optional
         The time of each step is added here.
     on_step : callable
@@ -125,26 +134,35 @@ def assign_batch(
     ------
     QueryError
         A query names cores, and none of them is in the manifest.
+    ConfigError
+        Plans are wanted, and fewer than two cores have no quota.
     """
     seconds = {} if seconds is None else seconds
     _require_known_cores(queries, cores)
     predictor = HybridPredictor() if predictor is None else predictor
-    with _timed(seconds, "fit"):
+    planner = None
+    if plans != "off":
+        allowed = [core.name for core in unlimited_cores(cores)]
+        planner = predictor = PlanPredictor(cores, plans, predictor, allowed=allowed)
+    with timed(seconds, "fit"):
         on_step(f"learning from {len(history)} records")
         predictor.fit(history)
-    with _timed(seconds, "predict"):
+    with timed(seconds, "predict"):
         on_step(f"estimating {len(queries)} queries")
         estimated = Router(cores, predictor).estimate([(query.text, query.requirements) for query in queries])
+    if planner is not None:
+        planned = planned_routings(planner, estimated, queries, targets, budgets, seconds, on_step)
+        return Batch(tuple(queries), estimated, (), planned, seconds)
     routings = []
     for target in targets:
         on_step(f"assigning at quality target {target:g}")
-        with _timed(seconds, "solve"):
+        with timed(seconds, "solve"):
             routings.append(estimated.route(quality_target=target))
     for budget in budgets:
         on_step(f"assigning for ${budget:g}")
-        with _timed(seconds, "solve"):
+        with timed(seconds, "solve"):
             routings.append(estimated.route(budget=budget))
-    return Batch(tuple(queries), estimated, tuple(routings), seconds)
+    return Batch(tuple(queries), estimated, tuple(routings), seconds=seconds)
 
 
 def _require_known_cores(queries: Sequence[Query], cores: Sequence[Core]) -> None:
@@ -154,10 +172,3 @@ def _require_known_cores(queries: Sequence[Query], cores: Sequence[Core]) -> Non
         if named is not None and known.isdisjoint(named):
             allowed = f"names no core of the manifest; they are {', '.join(core.name for core in cores)}"
             raise QueryError(query.source, "llms", sorted(named), allowed)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    begin = time.perf_counter()
-    yield
-    seconds[step] = seconds.get(step, 0.0) + time.perf_counter() - begin

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from eccos_aios.bench.fold import FloatArray
+from eccos_aios.bench.plan_policy import PLAN_POLICY
 from eccos_aios.bench.policy import SMART_THRESHOLD
 from eccos_aios.bench.replay import PolicyOutcome, Replay
 
 RESAMPLES = 1000  # of the bootstrap
 INTERVAL = (2.5, 97.5)  # percentiles
 BASELINE = "smart"  # at `SMART_THRESHOLD`
-BEST_SINGLE, ORACLE = "best-single", "oracle"
+BEST_SINGLE, ORACLE, ROUTING = "best-single", "oracle", "eccos"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ class Point:
     placed : float
         Share of the calls that were assigned a core.
     per_core : dict of str to int
-        Calls on each core.
+        Calls on each core; with plans, calls whose plan asks it first.
+    extra_calls : float
+        Cores asked per placed call beyond the first; 0 for a policy without plans.
     """
 
     policy: str
@@ -51,6 +54,7 @@ class Point:
     promised_cost: Figure
     placed: float
     per_core: dict[str, int]
+    extra_calls: float
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,30 @@ class Headline:
     gap_closed: Figure
     worst_promise: Figure
     cost_error: Figure
+
+
+@dataclass(frozen=True)
+class PlanHeadline:
+    """Plans against routing to one core (policy ``eccos``), without quotas.
+
+    Attributes
+    ----------
+    quality_gain : Figure
+        Quality at the best single core's cost, less routing's there; 0.01 is a point.
+    cost_share : Figure
+        Cost of routing's best quality, divided by what routing pays for it; NaN where plans do not reach it.
+    gap_closed, routing_gap_closed : Figure
+        Share of the gap between the best single core's quality and the oracle's that the best level closes.
+    extra_calls : float
+        Cores asked per call beyond the first, at the best level.
+    """
+
+    policy: str
+    quality_gain: Figure
+    cost_share: Figure
+    gap_closed: Figure
+    routing_gap_closed: Figure
+    extra_calls: float
 
 
 class Sample:
@@ -121,6 +149,7 @@ def points(sample: Sample) -> list[Point]:
             level=row.level,
             placed=float((row.core >= 0).sum() / sample.replay.records),
             per_core={name: int((row.core == column).sum()) for column, name in enumerate(names)},
+            extra_calls=_mean_asked(row) - 1.0,
             **{key: _figure(values[:, number]) for key, values in columns.items()},
         )
         for number, row in enumerate(outcomes)
@@ -137,6 +166,36 @@ def headlines(sample: Sample) -> list[Headline]:
             own = [row for row in rows if row.policy == name]
             found.append(_headline(sample, name, own, smart, rows))
     return found
+
+
+def plan_headline(sample: Sample) -> PlanHeadline | None:
+    """Plans against routing; None where one of them, the best single core or the oracle was not replayed."""
+    free = [row for row in sample.replay.outcomes if not row.quotas]
+    rows = {name: [row for row in free if row.policy == name] for name in {row.policy for row in free}}
+    if not {PLAN_POLICY, ROUTING, BEST_SINGLE, ORACLE} <= rows.keys():
+        return None
+    curves = {
+        name: (
+            sample.means([row.quality for row in rows[name]]),
+            sample.means([row.cost for row in rows[name]]),
+        )
+        for name in (PLAN_POLICY, ROUTING, BEST_SINGLE, ORACLE)
+    }
+    (quality, cost), (their_quality, their_cost) = curves[PLAN_POLICY], curves[ROUTING]
+    single_quality, single_cost = curves[BEST_SINGLE][0][:, 0], curves[BEST_SINGLE][1][:, 0]
+    top, best = int(np.argmax(their_quality[0])), int(np.argmax(quality[0]))
+    gap = curves[ORACLE][0].max(axis=1) - single_quality
+    gain = _along(quality_at_cost, quality, cost, single_cost)
+    gain -= _along(quality_at_cost, their_quality, their_cost, single_cost)
+    share = _along(cost_at_quality, quality, cost, their_quality[:, top]) / their_cost[:, top]
+    return PlanHeadline(
+        policy=PLAN_POLICY,
+        quality_gain=_figure(gain),
+        cost_share=_figure(share),
+        gap_closed=_figure((quality[:, best] - single_quality) / gap),
+        routing_gap_closed=_figure((their_quality[:, top] - single_quality) / gap),
+        extra_calls=_mean_asked(rows[PLAN_POLICY][best]) - 1.0,
+    )
 
 
 def _headline(
@@ -197,6 +256,11 @@ def quality_at_cost(quality: FloatArray, cost: FloatArray, spent: float) -> floa
     if spent < cost[order[0]]:
         return float("nan")
     return float(np.interp(spent, cost[order], np.maximum.accumulate(quality[order])))
+
+
+def _mean_asked(row: PolicyOutcome) -> float:
+    asked = row.asked[~np.isnan(row.asked)]
+    return float(asked.mean()) if len(asked) else float("nan")
 
 
 def _along(

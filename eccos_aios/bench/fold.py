@@ -43,6 +43,8 @@ class Fold:
 
     Attributes
     ----------
+    records : list of Record
+        Of the calls.
     rows : ndarray of shape (calls,)
         Rows of the calls in the whole history.
     share : ndarray of shape (cores,)
@@ -53,8 +55,8 @@ class Fold:
     """
 
     history: list[Record]
+    records: list[Record]
     calls: list[CallText]
-    queries: list[str]
     cores: tuple[Core, ...]
     rows: IntArray
     truth: Truth
@@ -106,8 +108,8 @@ def folds(history: Sequence[Record], cores: Sequence[Core], count: int, seed: in
         rows = np.flatnonzero((fold == number) & (~np.isnan(truth.quality)).any(axis=1))
         yield Fold(
             history=[history[row] for row in np.flatnonzero(fold != number)],
+            records=[history[row] for row in rows],
             calls=[record_text(history[row]) for row in rows],
-            queries=[history[row].query for row in rows],
             cores=tuple(cores),
             rows=rows,
             truth=Truth(truth.quality[rows], truth.cost[rows]),

@@ -36,7 +36,7 @@ class FoldEstimates:
 
     def __init__(self, fold: Fold, spec: PredictorSpec | None = None) -> None:
         self.fold = fold
-        self._spec = spec or PredictorSpec()
+        self.spec = spec or PredictorSpec()
         self._estimates: dict[Kind, Estimates] = {}
 
     def estimates(self, kind: Kind) -> Estimates:
@@ -51,7 +51,7 @@ class FoldEstimates:
             calls, names = self.fold.calls, self.fold.names
             estimates, sound, fault = self._predictor(kind).predict(calls, names).checked(len(calls), names)
             if not sound.all():
-                raise ValueError(f"predictor: {self._spec.predictor}: {fault}")
+                raise ValueError(f"predictor: {self.spec.predictor}: {fault}")
             self._estimates[kind] = estimates
         return self._estimates[kind]
 
@@ -70,9 +70,9 @@ class FoldEstimates:
         """
         fold = self.fold
         texts = [query_text(record.query).text for record in fold.history]
-        embedder = (self._spec.make_embedder() or TfidfEmbedder()).fit(texts)
+        embedder = (self.spec.make_embedder() or TfidfEmbedder()).fit(texts)
         past = embedder.transform(texts)
-        alike = embedder.transform([query_text(query).text for query in fold.queries]) @ past.T
+        alike = embedder.transform([query_text(record.query).text for record in fold.records]) @ past.T
         nearest = np.argsort(-alike, axis=1, kind="stable")[:, :NEIGHBOURS]
         known = ~np.isnan(self.past.quality)
         count = np.maximum(known[nearest].sum(axis=1), 1)
@@ -84,14 +84,14 @@ class FoldEstimates:
 
     @cached_property
     def _chosen(self) -> Predictor:
-        return self._spec.make().fit(self.fold.history)
+        return self.spec.make().fit(self.fold.history)
 
     def _predictor(self, kind: Kind) -> Predictor:
         if kind == "chosen":
             return self._chosen
         if isinstance(self._chosen, HybridPredictor):  # its parts are fitted as they would be alone
             return self._chosen.retrieval if kind == "retrieval" else self._chosen.trained
-        return replace(self._spec, predictor=kind, predictor_options={}).make().fit(self.fold.history)
+        return replace(self.spec, predictor=kind, predictor_options={}).make().fit(self.fold.history)
 
     def _past_lengths(self) -> FloatArray:
         """Output tokens, shape (records, cores)."""

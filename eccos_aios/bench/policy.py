@@ -30,12 +30,32 @@ class Choice:
         `eccos_aios.assign.WAITS` where every core is full.
     quality, cost : ndarray of shape (calls,) or None
         The policy's own estimates of the chosen cores.
+    delivered : Delivered or None
+        What the calls got, where it is not the recorded outcome of `core`.
     """
 
     level: float
     core: IntArray
     quality: FloatArray | None = None
     cost: FloatArray | None = None
+    delivered: Delivered | None = None
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """Recorded outcomes of the calls of a fold under plans; arrays of shape (calls,), NaN where not placed.
+
+    Attributes
+    ----------
+    quality, cost : ndarray
+        0 to 1, and US dollars.
+    asked : ndarray
+        Cores that were asked.
+    """
+
+    quality: FloatArray
+    cost: FloatArray
+    asked: FloatArray
 
 
 class Policy(ABC):

@@ -10,9 +10,11 @@ import numpy as np
 from eccos_aios.assign import WAITS
 from eccos_aios.bench.fold import FloatArray, IntArray, Truth, folds, recorded_truth
 from eccos_aios.bench.fold_estimates import FoldEstimates
-from eccos_aios.bench.policy import DEFAULT_TARGETS, Choice, policies
+from eccos_aios.bench.plan_policy import PLAN_POLICY, EccosPlans
+from eccos_aios.bench.policy import DEFAULT_TARGETS, Choice, Delivered, policies
 from eccos_aios.core import Core
 from eccos_aios.history import Record
+from eccos_aios.plans import Mode
 from eccos_aios.predict import PredictorSpec
 
 OnStep = Callable[[str, int, int], None]
@@ -35,6 +37,8 @@ class PolicyOutcome:
         Recorded quality, and US dollars; NaN where the call was not placed.
     promised_quality, promised_cost : ndarray
         The policy's estimates; NaN where it makes none.
+    asked : ndarray
+        Cores that were asked, 1 for a policy without plans; NaN where the call was not placed.
     """
 
     policy: str
@@ -45,6 +49,7 @@ class PolicyOutcome:
     cost: FloatArray
     promised_quality: FloatArray
     promised_cost: FloatArray
+    asked: FloatArray
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ def replay_history(
     quotas: Sequence[bool] = (False, True),
     seed: int = 0,
     predictor: PredictorSpec | None = None,
+    plans: Mode = "off",
     on_step: OnStep = lambda step, done, total: None,
 ) -> Replay:
     """Replay a history under policies, without and with quotas.
@@ -93,11 +99,13 @@ def replay_history(
     targets : sequence of float
         Quality targets of the policies that have any.
     quotas : sequence of bool
-        False: every core may take all calls. True: quotas in proportion to the cores' slots.
+        False: every core may take all calls. True: quotas in proportion to the cores' slots, without plans.
     seed : int
         Of the folds and of the random policy.
     predictor : PredictorSpec, optional
         The predictor of policy ``eccos``; ``eccos-r`` and ``eccos-t`` use its embedder. Default: the hybrid.
+    plans : str
+        ``check`` or ``agree`` adds policy ``eccos-plans``, which replays the recorded answers.
     on_step : callable
         Called with the next step, the number of steps done, and their total.
 
@@ -107,7 +115,11 @@ def replay_history(
         A policy is unknown, the history has no outcome of the cores, or there are too few queries.
     """
     known = policies(targets)
+    if plans != "off":
+        known[PLAN_POLICY] = EccosPlans(plans, targets)
     chosen = list(known) if names is None else list(names)
+    if plans != "off" and PLAN_POLICY not in chosen:
+        chosen.append(PLAN_POLICY)
     for name in chosen:
         if name not in known:
             raise ValueError(f"policies: {name!r}: must be among {', '.join(known)}")
@@ -123,6 +135,9 @@ def replay_history(
         for limited in quotas:
             quota = fold.share if limited else np.full(len(cores), len(fold.calls), dtype=np.int64)
             for name in chosen:
+                if limited and name == PLAN_POLICY:
+                    done += 1
+                    continue
                 on_step(f"fold {number + 1} of {fold_count}, {name}", done, steps)
                 for choice in known[name].choices(estimates, quota):
                     key = (name, limited, repr(choice.level))
@@ -149,24 +164,36 @@ class _OutcomeTable:
         self.core = np.full(records, WAITS, dtype=np.int64)
         self.promised_quality = np.full(records, np.nan)
         self.promised_cost = np.full(records, np.nan)
+        self.delivered: Delivered | None = None
 
     def enter(self, rows: IntArray, choice: Choice) -> None:
         self.core[rows] = choice.core
         for array, part in ((self.promised_quality, choice.quality), (self.promised_cost, choice.cost)):
             if part is not None:
                 array[rows] = np.where(choice.core == WAITS, np.nan, part)
+        if choice.delivered is not None:
+            if self.delivered is None:
+                self.delivered = Delivered(*(np.full(len(self.core), np.nan) for _ in range(3)))
+            for name in ("quality", "cost", "asked"):
+                getattr(self.delivered, name)[rows] = getattr(choice.delivered, name)
 
     def outcome(self, name: str, quotas: bool, truth: Truth) -> PolicyOutcome:
         """The same with the recorded qualities and costs."""
         rows = np.arange(len(self.core))
         placed = self.core != WAITS
+        delivered = self.delivered or Delivered(
+            quality=np.where(placed, truth.quality[rows, self.core], np.nan),
+            cost=np.where(placed, truth.cost[rows, self.core], np.nan),
+            asked=np.where(placed, 1.0, np.nan),
+        )
         return PolicyOutcome(
             policy=name,
             quotas=quotas,
             level=self.level,
             core=self.core,
-            quality=np.where(placed, truth.quality[rows, self.core], np.nan),
-            cost=np.where(placed, truth.cost[rows, self.core], np.nan),
+            quality=delivered.quality,
+            cost=delivered.cost,
             promised_quality=self.promised_quality,
             promised_cost=self.promised_cost,
+            asked=delivered.asked,
         )

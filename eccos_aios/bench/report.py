@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eccos_aios.bench.figures import BASELINE, Sample, headlines, points
+from eccos_aios.bench.figures import BASELINE, Sample, headlines, plan_headline, points
 from eccos_aios.bench.policy import SMART_THRESHOLD
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def results_of(replay: Replay) -> dict[str, Any]:
         "best_single": replay.best_single,
         "oracle": replay.oracle,
         "headlines": [asdict(headline) for headline in headlines(sample)],
+        "plans": asdict(plans) if (plans := plan_headline(sample)) is not None else None,
         "points": [asdict(point) for point in points(sample)],
     }
     finite: dict[str, Any] = _without_nan(content)

@@ -14,6 +14,7 @@ from eccos_aios.errors import ABSENT, InputError
 
 if TYPE_CHECKING:
     from eccos_aios.batch import Batch
+    from eccos_aios.plans import Mode
     from eccos_aios.predict import PredictorSpec
 
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     help="US dollars that the batch may cost, at best quality: in place of a target, or beside it.",
 )
 @click.option("--estimates", is_flag=True, help="Write every core's estimates with each line.")
+@options.plans(help="Let plans of several cores answer a query.")
 @options.predictor
 @options.skip_bad_records()
 @options.out(help="Output file: one line per query and target.")
@@ -43,6 +45,7 @@ def assign(
     targets: tuple[float, ...],
     budgets: tuple[float, ...],
     estimates: bool,
+    plans: Mode,
     spec: PredictorSpec,
     skip_bad_records: bool,
     out: Path,
@@ -52,6 +55,9 @@ def assign(
 
     A core's quota in the manifest is the number of queries of the batch that it may take; a core without
     one is unlimited. Where every quota is taken, a query's core is null.
+
+    With --plans, a line's plan names the cores to ask: check, a core and another where its answer fails its
+    checks; agree, two cores and a third where they disagree. Plans ask cores without a quota only.
 
     \b
     Examples:
@@ -77,6 +83,7 @@ def assign(
             targets,
             budgets=budgets,
             predictor=spec.make(),
+            plans=plans,
             skip_bad_records=skip_bad_records,
             report=report,
             on_step=on_step,

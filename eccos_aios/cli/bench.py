@@ -11,6 +11,7 @@ from eccos_aios.cli import options
 from eccos_aios.cli.bench_kernel import kernel
 
 if TYPE_CHECKING:
+    from eccos_aios.plans import Mode
     from eccos_aios.predict import PredictorSpec
 
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--policies", help="Names with commas between.  [default: all]")
 @options.out_folder(help="Folder for results.json and the plots.")
 @options.seed(help="Of the folds.")
+@options.plans(help="Replay plans on the recorded answers, too.")
 @options.predictor
 @options.skip_bad_records()
 @options.as_json()
@@ -33,6 +35,7 @@ def bench(
     policies: str | None,
     out: Path | None,
     seed: int,
+    plans: Mode,
     spec: PredictorSpec,
     skip_bad_records: bool,
     as_json: bool,
@@ -42,6 +45,8 @@ def bench(
     The history is split into folds by query; each fold is routed by predictors fitted on the others.
     Policies: eccos, eccos-r, eccos-t, smart (AIOS SmartRouting), first, random, balance, length, cheapest,
     best-single, knn-argmax, oracle; each without quotas and with quotas in proportion to the manifest's.
+    --plans adds eccos-plans, without quotas: a core whose answer fails its checks is followed by another
+    (check), two cores whose answers disagree by a third (agree). Only histories with answers show a gain.
     --predictor is for eccos; --embedder is for eccos, eccos-r, eccos-t, smart (AIOS uses minilm) and
     knn-argmax.
 
@@ -67,6 +72,7 @@ def bench(
         out,
         seed=seed,
         predictor=spec,
+        plans=plans,
         skip_bad_records=skip_bad_records,
         as_json=as_json,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from eccos_aios.bench.figures import BASELINE
+from eccos_aios.bench.figures import BASELINE, ROUTING
 from eccos_aios.bench.policy import SMART_THRESHOLD
 from eccos_aios.bench.replay import replay_history
 from eccos_aios.bench.report import results_of, shown_points, write_report
@@ -19,6 +19,7 @@ from eccos_aios.cli.table import INSTALL_PLOT, UNKNOWN, make_table, print_tables
 from eccos_aios.core import read_manifest
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import ReadReport, read_history
+from eccos_aios.plans import Mode
 from eccos_aios.predict import PredictorSpec
 
 
@@ -31,6 +32,7 @@ def run_replay(
     *,
     seed: int = 0,
     predictor: PredictorSpec | None = None,
+    plans: Mode = "off",
     skip_bad_records: bool = False,
     as_json: bool = False,
 ) -> None:
@@ -55,6 +57,7 @@ def run_replay(
                 policies or None,
                 seed=seed,
                 predictor=predictor,
+                plans=plans,
                 on_step=on_step,
             )
     except ValueError as error:
@@ -67,6 +70,7 @@ def run_replay(
     print_tables(
         _policy_table(results),
         _headline_table(results),
+        *([] if results["plans"] is None else [_plan_table(results["plans"])]),
         "wrote " + ", ".join(str(path) for path in written),
     )
     if len(written) == 1:
@@ -95,6 +99,28 @@ def _headline_table(results: dict[str, Any]) -> Table:
             _with_interval(row["worst_promise"], "{:+.1f}", 100),
             _with_interval(row["cost_error"], "{:+.1%}"),
         )
+    return table
+
+
+def _plan_table(row: dict[str, Any]) -> Table:
+    """Plans against routing to one core."""
+    table = make_table(
+        "policy",
+        "quality at the best core's cost, points",
+        "cost of routing's best quality",
+        "gap to the oracle closed",
+        "by routing",
+        "extra calls per call",
+        title=f"against {ROUTING}, 95 % intervals",
+    )
+    table.add_row(
+        row["policy"],
+        _with_interval(row["quality_gain"], "{:+.1f}", 100),
+        _with_interval(row["cost_share"], "{:.2f}"),
+        _with_interval(row["gap_closed"], "{:.0%}"),
+        _with_interval(row["routing_gap_closed"], "{:.0%}"),
+        UNKNOWN if row["extra_calls"] is None else f"{row['extra_calls']:.2f}",
+    )
     return table
 
 

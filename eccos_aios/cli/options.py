@@ -48,6 +48,7 @@ out = partial(_option, "--out", type=FILE, required=True)
 out_folder = partial(_option, "--out", type=FOLDER)
 quality_target = partial(_option, "--quality-target", type=SHARE, default=0.8, help=_TARGET)
 quality_targets = partial(_option, "--quality-target", "targets", type=SHARE, multiple=True, help=_SEVERAL)
+plans = partial(_option, "--plans", type=click.Choice(["off", "check", "agree"]), default="off")
 seed = partial(_option, "--seed", type=click.IntRange(min=0), default=0)
 skip_bad_records = partial(_flag, "--skip-bad-records", help="Skip bad records; count and report them.")
 

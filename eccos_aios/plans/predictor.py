@@ -12,11 +12,10 @@ from eccos_aios.history import Outcome, Record
 from eccos_aios.plans.answers import FloatArray, PlanOutcomes, recorded_answers, replay_plans
 from eccos_aios.plans.plan import FIRST_STAGE, AnswerPlan
 from eccos_aios.plans.selection import PLANS, Mode, select_plans
-from eccos_aios.predict import CallText, Estimates, Predictor, PredictorSpec, prices_of
+from eccos_aios.predict import CallText, Estimates, HybridPredictor, Predictor, TrainedPredictor, prices_of
 from eccos_aios.verify import CallHistory, Check, call_history
 
 REACHED = "reached:"  # before a plan's name: the column of the probability that its last stage is reached
-REACHED_BY = "trained"  # the predictor of these columns: calibrated, and without the choice's correction
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ class PlanPredictor(Predictor):
     cores : sequence of Core
     mode : str
         ``off``, ``check`` or ``agree``.
-    predictor : PredictorSpec, optional
-        The wrapped predictor. Default: the hybrid.
+    predictor : Predictor, optional
+        The wrapped predictor, not fitted. Default: the hybrid.
     allowed : sequence of str, optional
         Cores that a plan of several may ask. Default: all.
     count : int
@@ -72,7 +71,7 @@ class PlanPredictor(Predictor):
         self,
         cores: Sequence[Core],
         mode: Mode,
-        predictor: PredictorSpec | None = None,
+        predictor: Predictor | None = None,
         *,
         allowed: Sequence[str] | None = None,
         count: int = PLANS,
@@ -80,7 +79,7 @@ class PlanPredictor(Predictor):
     ) -> None:
         self.cores = tuple(cores)
         self.mode = mode
-        self.spec = predictor or PredictorSpec()
+        self.predictor = HybridPredictor() if predictor is None else predictor
         self.allowed = None if allowed is None else tuple(allowed)
         self.count = count
         self.checks = checks
@@ -95,12 +94,12 @@ class PlanPredictor(Predictor):
         )
         staged = [plan for plan in self.plans_ if plan.kind != "single"]
         outcomes = replay_plans(answers, staged)
-        self.predictor_ = self.spec.make().fit(_extended(history, staged, outcomes.quality))
+        self.predictor_ = self.predictor.fit(_extended(history, staged, outcomes.quality))
         self.reached_prior_ = _reached_prior(outcomes)
         self.reached_: Predictor | None = None
         if staged and not np.isnan(outcomes.last).all():
-            spec = PredictorSpec(REACHED_BY, {}, self.spec.embedder, self.spec.embedder_options)
-            self.reached_ = spec.make().fit(_replaced(history, staged, outcomes.last))
+            # its estimates are calibrated; the hybrid's are corrected for a choice that none makes here
+            self.reached_ = TrainedPredictor().fit(_replaced(history, staged, outcomes.last))
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
@@ -124,7 +123,7 @@ class PlanPredictor(Predictor):
         names = [plan.name for plan in self.plans_]
         found, sound, fault = self.predictor_.predict(calls, names).checked(len(calls), names)
         if not sound.all():
-            raise ValueError(f"predictor: {self.spec.predictor}: {fault}")
+            raise ValueError(f"estimates of {type(self.predictor).__name__}: {fault}")
         own = len(self.cores)
         cores = Estimates(
             found.quality[:, :own],

@@ -89,7 +89,7 @@ def route_plans(
 def _least_price(
     estimates: PlanEstimates, problem: AssignmentProblem, free: Assignment, max_calls: float
 ) -> PlanRouting | None:
-    """The cheapest solution that keeps the bound and meets the target as the free one does, if one is found."""
+    """A solution that keeps the bound and meets the target if the free one does; None where none is found."""
     low, high = 0.0, float(np.ptp(estimates.cost)) or 1.0
     found: PlanRouting | None = None
     for step in range(PRICE_STEPS):

@@ -62,9 +62,9 @@ def schema_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
         return None
     make = validator_for(schema, default=Draft202012Validator)
     try:
-        make.check_schema(schema)
+        make.check_schema(dict(schema))
         # an empty registry: no $ref is ever fetched from the network
-        make(schema, registry=Registry()).validate(value)
+        make(dict(schema), registry=Registry()).validate(value)
     except ValidationError as error:
         return error.message[:200]
     except (SchemaError, Unresolvable, RecursionError):

@@ -18,7 +18,8 @@ COMPARABLE_CHARACTERS = 40  # up to which an answer of no known form is compared
 
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.):][ \t]", re.MULTILINE)
 _NUMBER_ASKED = re.compile(
-    r"\b(?:answer|respond|reply|return|give|output)\b[^.\n]{0,40}\b(?:only|just|single|as an?|with an?|the final)\b"
+    r"\b(?:answer|respond|reply|return|give|output)\b[^.\n]{0,40}"
+    r"\b(?:only|just|single|as an?|with an?|the final)\b"
     r"[^.\n]{0,20}\b(?:number|integer|numeric)",
     re.IGNORECASE,
 )
@@ -98,9 +99,12 @@ def stated_number(text: str) -> float | None:
 def short_form(text: str) -> str:
     """A short answer in the form in which it is compared: dates as ISO 8601, else normalised."""
     bare = text.strip(" .*_`\"'")
-    for pattern in _DATES:
-        try:
-            return datetime.strptime(bare, pattern).date().isoformat()
-        except ValueError:
-            continue
-    return normalised(bare)
+    dates = (_date(bare, pattern) for pattern in _DATES)
+    return next((date for date in dates if date is not None), None) or normalised(bare)
+
+
+def _date(text: str, pattern: str) -> str | None:
+    try:
+        return datetime.strptime(text, pattern).date().isoformat()
+    except ValueError:
+        return None
