@@ -102,6 +102,13 @@ def test_a_store_may_be_absent_but_its_folder_may_not(folder: Path) -> None:
     assert "there is no such file" in fault_of(folder, "{manifest: cores.yaml, history: folder.db}")
 
 
+def test_a_plug_in_of_a_file_is_looked_for_beside_the_config(folder: Path) -> None:
+    section = "{manifest: cores.yaml, predictor: own/mine.py:Mine, embedder: package.module:Class}"
+    config = read_eccos_config(written(folder, section))
+    assert config.predictor == f"{folder.resolve()}/own/mine.py:Mine"
+    assert config.embedder == "package.module:Class"
+
+
 @pytest.mark.parametrize("content", ["{}", "scheduler: 5", "scheduler: {log_mode: console}"])
 def test_a_config_without_the_section_says_so(tmp_path: Path, content: str) -> None:
     path = tmp_path / "config.yaml"

@@ -92,7 +92,7 @@ def test_a_wrong_name_or_option_names_file_key_and_value(
 
 
 def test_a_constructor_that_refuses_or_needs_more_is_named(own: str) -> None:
-    with pytest.raises(ConfigError, match="predictor_options.factor: required by"):
+    with pytest.raises(ConfigError, match=r"predictor_options\.factor: required by"):
         load("predictor", own)
     with pytest.raises(ConfigError, match="factor must not be negative"):
         load("predictor", own, {"factor": -1})

@@ -65,12 +65,12 @@ class FoldEstimates:
         """SmartRouting's estimates: the neighbours' mean quality, and the cost at their mean length.
 
         Both of shape (calls, cores); a core that no neighbour knows has 0 of both, as in AIOS. AIOS embeds
-        with MiniLM, which is no dependency here: the rule is compared, on this package's embedding. AIOS
-        embeds the user's message alone, so the tools are left out here, too.
+        with MiniLM, as ``--embedder minilm`` does here; by default the rule is compared on this package's
+        embedding. AIOS embeds the user's message alone, so the tools are left out here, too.
         """
         fold = self.fold
         texts = [query_text(record.query).text for record in fold.history]
-        embedder = TfidfEmbedder().fit(texts)
+        embedder = (self._spec.make_embedder() or TfidfEmbedder()).fit(texts)
         past = embedder.transform(texts)
         alike = embedder.transform([query_text(query).text for query in fold.queries]) @ past.T
         nearest = np.argsort(-alike, axis=1, kind="stable")[:, :NEIGHBOURS]

@@ -42,7 +42,8 @@ def bench(
     The history is split into folds by query; each fold is routed by predictors fitted on the others.
     Policies: eccos, eccos-r, eccos-t, smart (AIOS SmartRouting), first, random, balance, length, cheapest,
     best-single, knn-argmax, oracle; each without quotas and with quotas in proportion to the manifest's.
-    --predictor is what eccos uses; --embedder holds for eccos, eccos-r and eccos-t.
+    --predictor is for eccos; --embedder is for eccos, eccos-r, eccos-t, smart (AIOS uses minilm) and
+    knn-argmax.
 
     \b
     Examples:

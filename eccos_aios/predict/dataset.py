@@ -114,10 +114,10 @@ def core_priors(outcomes: Outcomes) -> CorePriors:
     )
 
 
-def core_positions(known: Sequence[str], asked: Sequence[str]) -> NDArray[np.int64]:
-    """Column of each core of `asked`; ``len(known)`` for one that is unknown."""
+def core_positions(known: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
+    """Column of each core of `wanted`; ``len(known)`` for one that is unknown."""
     position = {name: column for column, name in enumerate(known)}
-    return np.array([position.get(name, len(known)) for name in asked], dtype=np.int64)
+    return np.array([position.get(name, len(known)) for name in wanted], dtype=np.int64)
 
 
 def _shrunk_means(values: FloatArray, fallback: float, strength: float) -> FloatArray:

@@ -91,8 +91,8 @@ class HybridPredictor(EmbeddingPredictor):
 
 
 @lru_cache(maxsize=16)
-def _columns(known: tuple[str, ...], asked: tuple[str, ...]) -> NDArray[np.int64]:
-    return core_positions(known, asked)
+def _columns(known: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.int64]:
+    return core_positions(known, wanted)
 
 
 def _weigh(trained: FloatArray, difference: FloatArray, quality: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -140,8 +140,8 @@ class KernelHeads:
     def predict_left_out(self, deviation: FloatArray, fold: NDArray[np.int64]) -> FloatArray:
         """Left-out prediction of each record, shape (records, cores)."""
         folds = int(fold.max(initial=-1)) + 1
-        taught = fold[:, None] != np.arange(folds)
-        common, own = self._solve(deviation, taught)
+        included = fold[:, None] != np.arange(folds)
+        common, own = self._solve(deviation, included)
         cores = deviation.shape[1]
         result = np.zeros(deviation.shape)
         for left_out in range(folds):
@@ -150,15 +150,15 @@ class KernelHeads:
             result[rows] = self._coordinates[rows] @ weights
         return result
 
-    def _solve(self, deviation: FloatArray, taught: Mask) -> tuple[Matrix, Matrix]:
+    def _solve(self, deviation: FloatArray, included: Mask) -> tuple[Matrix, Matrix]:
         """Weights of the common part, (rank, splits), and of the own parts, (rank, splits x cores)."""
         known = ~np.isnan(deviation)
         some = known.any(axis=1, keepdims=True)
         common = np.where(known, deviation, 0.0).sum(axis=1, keepdims=True) / np.maximum(
             known.sum(axis=1, keepdims=True), 1
         )
-        splits = taught.shape[1]
-        common_weights = self._masked_solve(np.tile(common, splits), some & taught, COMMON_PENALTY)
+        splits = included.shape[1]
+        common_weights = self._masked_solve(np.tile(common, splits), some & included, COMMON_PENALTY)
         expected = self._coordinates @ common_weights
         count = np.maximum(known.sum(axis=1, keepdims=True), 1)
         shared = expected + (common - expected) * (count - 1) / count
@@ -168,7 +168,7 @@ class KernelHeads:
             common_weights,
             self._masked_solve(
                 own,
-                np.tile(known, splits) & np.repeat(taught, known.shape[1], axis=1),
+                np.tile(known, splits) & np.repeat(included, known.shape[1], axis=1),
                 OWN_PENALTY,
             ),
         )

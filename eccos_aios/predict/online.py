@@ -99,14 +99,14 @@ class ResidualOnlinePredictor(OnlinePredictor):
         learned = self._learned
         vectors = embed_calls(calls, learned.fitted.embedder_)
         estimates = learned.fitted.predict_embedded(calls, vectors, cores)
-        asked = [position for position, core in enumerate(cores) if core in learned.column]
-        if not asked:
+        shared = [position for position, core in enumerate(cores) if core in learned.column]
+        if not shared:
             return estimates
-        columns = [learned.column[cores[position]] for position in asked]
+        columns = [learned.column[cores[position]] for position in shared]
         residual = learned.residuals.expected(vectors)
         quality = estimates.quality.copy()
-        moved = changed(quality[:, asked], learned.lost[columns], learned.won[columns])
-        quality[:, asked] = np.clip(moved + residual[:, columns], 0.0, 1.0)
+        moved = changed(quality[:, shared], learned.lost[columns], learned.won[columns])
+        quality[:, shared] = np.clip(moved + residual[:, columns], 0.0, 1.0)
         return replace(estimates, quality=quality)
 
     def learn(self, records: Sequence[Record]) -> list[Drift]:

@@ -7,11 +7,11 @@ history (of a store: for any later state of it), one `PredictorSpec`, and one ve
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import logging
 import math
 import os
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -339,14 +339,14 @@ def _code() -> str:
 
 
 def _own_code(unfitted: Predictor) -> list[str]:
-    """Digests of the sources of classes outside this package: they may change at any time."""
-    kinds: set[type] = {type(unfitted)}
+    """Digests of the modules of registered classes outside this package, which may change at any time."""
     embedder = getattr(unfitted, "embedder", None)
-    kinds.add(type(embedder.inner if isinstance(embedder, GuardedEmbedder) else embedder))
+    parts = (unfitted, embedder.inner if isinstance(embedder, GuardedEmbedder) else embedder)
     digests = []
-    for kind in kinds:
-        if persistence_of(kind) is not None:
-            source = inspect.getsourcefile(kind)
-            content = b"" if source is None else Path(source).read_bytes()
-            digests.append(f"{class_name(kind)} {hashlib.sha256(content).hexdigest()}")
-    return sorted(digests)
+    for kind in map(type, parts):
+        if persistence_of(kind) is None:
+            continue
+        source = getattr(sys.modules.get(kind.__module__), "__file__", None)
+        content = Path(source).read_bytes() if source and Path(source).is_file() else b""
+        digests.append(f"{class_name(kind)} {hashlib.sha256(content).hexdigest()}")
+    return digests

@@ -9,6 +9,7 @@ from typing import Any
 
 from eccos_aios.plugins import Where, load
 from eccos_aios.predict.base import Predictor
+from eccos_aios.predict.embedders.base import Embedder
 
 DEFAULT_EMBEDDER = "tfidf"  # that options without a name are for
 
@@ -47,13 +48,25 @@ class PredictorSpec:
         ConfigError
             A name or an option is wrong.
         """
-        parts = {}
-        if self.embedder is not None or self.embedder_options:
-            name = self.embedder or DEFAULT_EMBEDDER
-            parts["embedder"] = load("embedder", name, self.embedder_options, self.where)
+        embedder = self.make_embedder()
+        parts = {} if embedder is None else {"embedder": embedder}
         predictor = load("predictor", self.predictor, self.predictor_options, self.where, parts)
         assert isinstance(predictor, Predictor)
         return predictor
+
+    def make_embedder(self) -> Embedder | None:
+        """A new embedder, not fitted; None: the predictor's default.
+
+        Raises
+        ------
+        ConfigError
+            The name or an option is wrong.
+        """
+        if self.embedder is None and not self.embedder_options:
+            return None
+        embedder = load("embedder", self.embedder or DEFAULT_EMBEDDER, self.embedder_options, self.where)
+        assert isinstance(embedder, Embedder)
+        return embedder
 
     def as_json(self) -> str:
         """The same specification, always as the same text."""

@@ -203,6 +203,31 @@ def test_bad_input_is_one_line_and_exit_2(
     assert not files["out"].exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--predictor", "hybird"), "--predictor: 'hybird': must be hybrid, retrieval, trained, module:Class or"),
+        (("--predictor-option", "alpha=1"), "--predictor-option alpha: 1: unknown option; hybrid takes no options"),
+        (("--embedder", "no.such:Thing"), "--embedder: 'no.such:Thing': cannot be imported"),
+    ],
+)  # fmt: skip
+def test_a_wrong_plug_in_is_named_before_the_work(
+    run: Run, files: dict[str, Path], arguments: tuple[str, ...], message: str
+) -> None:
+    files["history"].unlink()
+    assert refused(run(*assign(files, *arguments))).startswith(message)
+
+
+def test_a_predictor_and_an_embedder_by_name(run: Run, files: dict[str, Path]) -> None:
+    chosen = ("--predictor", "retrieval", "--predictor-option", "neighbours=4", "--embedder", "hashed")
+    estimates = []
+    for arguments in ((), chosen):
+        assert run(*assign(files, "--estimates", *arguments)).code == 0
+        estimates.append(lines(files["out"])[0]["estimates"])
+    assert estimates[0] != estimates[1]
+    assert estimates[1]["dear"]["quality"] > estimates[1]["cheap"]["quality"]
+
+
 @pytest.mark.parametrize("name", ["history", "cores", "queries"])
 def test_a_file_that_is_not_there_is_named(run: Run, files: dict[str, Path], name: str) -> None:
     files[name].unlink()

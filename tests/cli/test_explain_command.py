@@ -73,3 +73,23 @@ def test_an_empty_query_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(explain, [*files(tmp_path), " "])
     assert done.exit_code == 2
     assert "QUERY: is empty" in done.output
+
+
+def test_a_predictor_of_ones_own_is_explained_without_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n"
+        "from eccos_aios.predict import Estimates, Predictor\n"
+        "class Own(Predictor):\n"
+        "    def __init__(self, quality: float) -> None:\n"
+        "        self.quality = quality\n"
+        "    def fit(self, history):\n"
+        "        return self\n"
+        "    def predict(self, calls, cores):\n"
+        "        ones = np.ones((len(calls), len(cores)))\n"
+        "        return Estimates(self.quality * ones, ones, ones, ones)\n"
+    )
+    own = ["--predictor", f"{tmp_path / 'own.py'}:Own", "--predictor-option", "quality=0.625"]
+    done = CliRunner().invoke(explain, [*files(tmp_path), *own, "--json", HARD])
+    shown = json.loads(done.output)
+    assert {row["quality"] for row in shown["estimates"]} == {0.625}
+    assert shown["neighbours"] == []

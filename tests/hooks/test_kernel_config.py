@@ -15,8 +15,10 @@ import pytest
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
+from eccos_aios.errors import ConfigError
 from eccos_aios.hooks.kernel_config import Model, kernel_cores, models_of, never_served
-from eccos_aios.predict import count_tokens, use_tokenizer
+from eccos_aios.predict import count_tokens, query_text, use_tokenizer
+from eccos_aios.runtime.configuration import make_learner, predictor_spec
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +98,53 @@ def test_the_tokenizer_that_litellm_has_loaded_checks_long_texts(tmp_path: Path,
 
 def test_a_core_at_no_backend_of_ours_keeps_what_is_known_by_its_name() -> None:
     assert Core(name="nobody knows").at_backend(None).known_price is None
+
+
+OWN = """
+import numpy as np
+from eccos_aios.predict import Estimates, Predictor
+
+class Own(Predictor):
+    def __init__(self, quality: float = 0.5) -> None:
+        self.quality = quality
+
+    def fit(self, history):
+        return self
+
+    def predict(self, calls, cores):
+        ones = np.ones((len(calls), len(cores)))
+        return Estimates(self.quality * ones, ones, ones, ones)
+"""
+
+
+def test_the_predictor_that_the_config_names_estimates(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    own = EccosConfig(
+        manifest=tmp_path / "cores.yaml",
+        predictor=f"{tmp_path / 'own.py'}:Own",
+        predictor_options={"quality": 0.25},
+    )
+    learner = make_learner(own)
+    assert learner.predictor.predict([query_text("q")], ["a"]).quality.tolist() == [[0.25]]
+    assert learner.status()["online"] is False
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"predictor": "hybird"}, "scheduler.eccos.predictor: 'hybird': must be hybrid, retrieval, trained"),
+        ({"embedder": "mini"}, "scheduler.eccos.embedder: 'mini': must be tfidf, hashed, minilm"),
+        ({"predictor_options": {"x": 1}}, "scheduler.eccos.predictor_options.x: 1: unknown option"),
+        (
+            {"embedder_options": {"dimensions": 0}},
+            "scheduler.eccos.embedder: 'tfidf': with {'dimensions': 0}: dimensions must be at least 1",
+        ),
+    ],
+)
+def test_a_wrong_predictor_stops_the_start_with_file_key_and_value(
+    tmp_path: Path, section: dict[str, Any], message: str
+) -> None:
+    spec = predictor_spec(EccosConfig(manifest=tmp_path / "cores.yaml", **section), "config.yaml")
+    with pytest.raises(ConfigError) as fault:
+        spec.make()
+    assert str(fault.value).startswith(f"config.yaml: {message}")

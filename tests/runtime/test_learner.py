@@ -14,15 +14,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from eccos_aios.history import CallOutcome, HistoryStore, Record
 from eccos_aios.predict import (
+    CallText,
     Drift,
+    Estimates,
     HybridPredictor,
+    Predictor,
     PredictorSpec,
     ResidualOnlinePredictor,
     fitted_predictor,
+    online_predictor,
     query_text,
 )
 from eccos_aios.runtime import learner as learner_room
@@ -349,3 +354,48 @@ def test_a_damaged_fit_is_not_taken_in(
     assert learner.alive
     assert learner.predictor.fitted is first
     assert quality(learner, "a") > 0.7
+
+
+class Rate(Predictor):
+    """A predictor of a user's own: one quality for all, the mean of its history."""
+
+    def fit(self, history: Sequence[Record]) -> Rate:
+        grades = [outcome.graded_quality for record in history for outcome in record.outputs]
+        self.mean_ = sum(grades) / len(grades) if grades else 0.5
+        return self
+
+    def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
+        ones = np.ones((len(calls), len(cores)))
+        return Estimates(self.mean_ * ones, ones, ones, ones)
+
+
+def test_a_plain_predictor_learns_by_new_fits(path: Path) -> None:
+    spec = PredictorSpec(f"{__name__}:Rate")
+    learner = Learner(online_predictor(spec.make().fit([])), path, spec=spec)
+    learner.start()
+    teach(learner, path, [graded(number, "a", 1.0) for number in range(10)])
+    assert learner.settle(WAIT_S)
+    assert (learner.status()["online"], quality(learner, "a")) == (False, 0.5)
+    teach(learner, path, [graded(number, "a", 1.0) for number in range(10, 30)])
+    until(lambda: learner.status()["refits"] == 1)
+    assert quality(learner, "a") == 1.0
+    learner.stop()
+    assert quality(learner_of(path, spec), "a") == 1.0  # a restart fits again
+
+
+def test_the_process_of_a_fit_finds_the_plug_ins_of_its_owner(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "some_embedder.py").write_text(
+        "from eccos_aios.predict import TfidfEmbedder, register_persistence\n"
+        "class Some(TfidfEmbedder):\n    pass\n"
+        "register_persistence(Some, lambda some: ({}, {}), lambda content, arrays: Some().fit([]))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
+    with HistoryStore(path) as store:
+        store.append_outcomes([graded(n, "a", 1.0) for n in range(30)])
+    refit = Refit(path, PredictorSpec(embedder="some_embedder:Some"))
+    until(lambda: refit.ended)
+    assert refit.fault() is None
+    assert path.with_name("history.db.predictor.npz").exists()
