@@ -1,4 +1,4 @@
-"""YAML of people's files, refused quickly where it is made to take time or memory."""
+"""Loads YAML with bounds, so that a malicious file cannot take much time or memory."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 import yaml
 
-MOST_BYTES = 512 * 1024  # of a file: some 3,000 cores
-MOST_VALUES = 50_000  # keys count too, and every alias as though it were written out; PyYAML takes 60 µs each
+MOST_BYTES = 512 * 1024  # of a file: about 3,000 cores
+MOST_VALUES = 50_000  # with keys, and with aliases expanded; PyYAML takes 60 µs each
 MOST_DEPTH = 64
 LONGEST_VALUE = 65_536  # characters
 LONGEST_NUMBER = 64  # characters; Python refuses to write integers of more than 4,300 digits
 
-SHOWN_LENGTH = 400  # characters of PyYAML's own words
+SHOWN_LENGTH = 400  # characters of PyYAML's message
 
 
 class TooMuchYamlError(ValueError):
-    """There is more in a file than in any config."""
+    """A file has more content than any config."""
 
     def __init__(self, fault: str, mark: Any) -> None:
         super().__init__(f"line {mark.line + 1}: {fault}")
@@ -31,7 +31,7 @@ def load_yaml(path: Path) -> Any:
     OSError
         It cannot be read.
     ValueError
-        It is no YAML, or larger, deeper, or by its aliases longer than any config; says where.
+        It is not YAML, or larger or deeper than any config, aliases expanded; says where.
     """
     with path.open("rb") as file:
         data = file.read(MOST_BYTES + 1)
@@ -44,12 +44,12 @@ def load_yaml(path: Path) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"is not YAML: {' '.join(str(error).split())[:SHOWN_LENGTH]}") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
-        # what PyYAML lets through of a value like ``!!int ""``
+        # PyYAML raises these on a value like ``!!int ""``
         raise ValueError("is not YAML: a value is not what its tag says") from error
 
 
 class _BoundedLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which knows while it composes how much there is."""
+    """PyYAML's safe loader, which counts depth and values while it composes."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -67,12 +67,14 @@ class _BoundedLoader(yaml.SafeLoader):
         self._depth -= 1
         if isinstance(event, yaml.AliasEvent):
             if node not in self._weights:
-                raise TooMuchYamlError(f"alias *{event.anchor} stands within what it names", event.start_mark)
+                raise TooMuchYamlError(
+                    f"alias *{event.anchor} is within the value that it refers to", event.start_mark
+                )
             self._values += self._weights[node]
         else:
             self._values += 1
         if self._values > MOST_VALUES:
-            fault = f"there are more than {MOST_VALUES} values, with all aliases written out"
+            fault = f"there are more than {MOST_VALUES} values, with all aliases expanded"
             raise TooMuchYamlError(fault, event.start_mark)
         if event.anchor is not None and node is not None:
             self._weights[node] = self._values - before

@@ -19,7 +19,7 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The cores that N calls may go to, and what each call is expected to get there.
+    """The cores that N calls may go to, with the expected quality and cost there.
 
     Attributes
     ----------

@@ -77,6 +77,9 @@ class EccosConfig(BaseModel):
     exploration : float
         Share of the calls, 0 to 0.5, that may go to a core of which too little is known, to learn its
         quality.
+    passes : tuple of str
+        Further passes of a round's plan, as ``module:function`` or ``path/to/file.py:function``, relative to
+        the config's folder; see ``eccos_aios/schedule/README.md``.
     agents : dict of str to AgentConfig
         Shares and targets of agents, by name.
     token : SecretStr or None
@@ -122,6 +125,7 @@ class EccosConfig(BaseModel):
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
     affinity: Literal["off", "prefer", "strict"] = "off"
     exploration: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.0
+    passes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     agents: dict[str, AgentConfig] = Field(default_factory=dict)
     token: Annotated[SecretStr, Field(min_length=8)] | None = None
     store_text: Annotated[bool, Field(strict=True)] = True
@@ -177,6 +181,7 @@ def eccos_config(section: Any, config_file: Path) -> EccosConfig:
             "manifest": folder / config.manifest,
             "history": None if config.history is None else folder / config.history,
             "predictor": absolute_file(config.predictor, folder),
+            "passes": tuple(absolute_file(name, folder) for name in config.passes),
             "embedder": None if config.embedder is None else absolute_file(config.embedder, folder),
         }
     )

@@ -1,4 +1,4 @@
-"""A core, and the manifest that lists the cores: name, quota, price, limits."""
+"""Core, Manifest and Price: the cores and what is configured of them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from eccos_aios.bounded_yaml import load_yaml
 from eccos_aios.errors import ABSENT, ConfigError, from_validation
 
-DEFAULT_QUOTA = 4  # concurrent calls; what a core of unknown strength can safely hold
+DEFAULT_QUOTA = 4  # concurrent calls; safe for a core of unknown capacity
 TOKENS_PER_PRICE_UNIT = 1_000_000  # prices are US dollars per million tokens
 
 Ability = Literal["tools", "json", "vision", "audio", "files"]
 ABILITIES: frozenset[Ability] = frozenset({"tools", "json", "vision", "audio", "files"})
 
-LOCAL_BACKENDS = frozenset({"ollama", "hflocal", "huggingface"})  # of AIOS: they run on its own machines
-# Names of AIOS's backends that litellm's price map has under another.
+LOCAL_BACKENDS = frozenset({"ollama", "hflocal", "huggingface"})  # AIOS's, which run on its own machines
+# AIOS's backends that have another name in litellm's price map.
 PRICED_AS = {"google": "gemini", "vllm": "hosted_vllm", "sglang": "hosted_vllm"}
 
-# The upper ends only keep slips of the pen out of the arrays: a dollar a token, more calls than any core.
+# The upper limits only catch typing errors: a dollar a token, more calls than any core.
 Dollars = Annotated[float, Field(strict=True, ge=0, le=1_000_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
 
@@ -46,7 +46,7 @@ class Price(BaseModel):
     output: Dollars = 0.0
 
     def usd(self, input_tokens: float, output_tokens: float) -> float:
-        """US dollars of so many tokens."""
+        """The price of that many tokens, in US dollars."""
         return (self.input * input_tokens + self.output * output_tokens) / TOKENS_PER_PRICE_UNIT
 
 
@@ -58,15 +58,15 @@ class Core(BaseModel):
     name : str
         Equals ``llms.models[].name`` in AIOS's config.
     quota : int or None
-        Calls that it may hold at once; None where the manifest leaves it out.
+        Calls that it may hold at once. None: not given.
     price : Price or None
-        None where the manifest leaves it out; `known_price` then asks litellm's price map.
+        None: not given; `known_price` then looks in litellm's price map.
     context_window : int or None
-        Tokens of input and answer; a longer call is never sent there. None: unlimited.
+        Tokens of input and answer together; a longer call is never sent there. None: unlimited.
     supports : frozenset of {"tools", "json", "vision", "audio", "files"}
-        What calls to it may need. Default: everything, parts of messages that ECCOS does not know included.
+        Abilities that calls may require. Default: all, and message parts unknown to ECCOS too.
     base_url : str or None
-        Address of its OpenAI-compatible API, with its ``/v1``, for `collect`; AIOS has its own.
+        Address of its OpenAI-compatible API, including ``/v1``, for `collect`; AIOS does not use it.
     api_key_env : str or None
         The environment variable that holds the key for `base_url`; never the key itself.
     """
@@ -88,19 +88,19 @@ class Core(BaseModel):
 
     @property
     def known_price(self) -> Price | None:
-        """The manifest's price, else litellm's where it is installed and knows the name; None: unknown."""
+        """The manifest's price, else litellm's if it is installed and knows the name; None: unknown."""
         return self.price if self.price is not None else _litellm_price(self.name, None)
 
     @property
     def resolved_price(self) -> Price:
-        """The known price, else 0: what is booked for a call. `prices_of` says what decides."""
+        """The known price, else 0, for the cost of past calls. Decisions use `prices_of`."""
         return self.known_price or Price()
 
     def at_backend(self, backend: str | None) -> Core:
-        """The same core with its price, where the manifest leaves it out and AIOS's backend tells it.
+        """The same core, priced by its AIOS backend if the manifest gives no price.
 
-        litellm prices many models by backend alone (``groq/llama-3.3-70b-versatile``). What runs on one's
-        own machines is free.
+        litellm's map lists many models only with their backend (``groq/llama-3.3-70b-versatile``). Local
+        backends are free.
         """
         if self.price is not None:
             return self
@@ -119,11 +119,11 @@ class Manifest(BaseModel):
     @classmethod
     def _names_are_unique(cls, cores: tuple[Core, ...]) -> tuple[Core, ...]:
         if not cores:
-            raise ValueError("needs one core at least")
+            raise ValueError("needs at least one core")
         seen: set[str] = set()
         for core in cores:
             if core.name in seen:
-                raise ValueError(f"every core needs a name of its own, {core.name!r} stands twice")
+                raise ValueError(f"every core needs its own name, {core.name!r} occurs twice")
             seen.add(core.name)
         return cores
 
@@ -154,8 +154,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        The file cannot be read, is not YAML, is not a mapping, or is larger, deeper, or by its aliases
-        longer than any config.
+        The file cannot be read, is not YAML, is not a mapping, or is larger or deeper than any config,
+        aliases expanded.
     """
     try:
         content = load_yaml(path)
@@ -176,7 +176,7 @@ def _litellm_price(name: str, backend: str | None) -> Price | None:
 
 
 def _price_keys(name: str, backend: str | None) -> Iterator[str]:
-    """What litellm's map may call a model, from the most to the least particular."""
+    """The names that a model may have in litellm's map, most specific first."""
     plain = name.split("/", 1)[-1]
     for prefix in (backend, PRICED_AS.get(backend or "")):
         if prefix:
@@ -187,7 +187,7 @@ def _price_keys(name: str, backend: str | None) -> Iterator[str]:
 
 
 def _price_of(info: Any) -> Price | None:
-    """The price in an entry of litellm's map; None where it has none by the token."""
+    """The price in an entry of litellm's map; None where it has no price per token."""
     if not isinstance(info, dict):
         return None
     each = [info.get("input_cost_per_token"), info.get("output_cost_per_token")]
@@ -202,9 +202,9 @@ def _price_of(info: Any) -> Price | None:
 
 @cache
 def _litellm_price_map() -> dict[str, dict[str, Any]]:
-    """litellm's prices: the live map where litellm runs already, else the file that it ships.
+    """litellm's prices: its live map if litellm is imported already, else the file that it ships.
 
-    Importing litellm takes seconds and asks the network, so that is never done from here.
+    litellm itself is never imported here, as that takes seconds and accesses the network.
     """
     live: dict[str, dict[str, Any]] | None = getattr(sys.modules.get("litellm"), "model_cost", None)
     if live is not None:

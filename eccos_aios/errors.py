@@ -1,4 +1,21 @@
-"""The tree of errors: one line each, naming the place, the value and what is allowed there."""
+"""The errors of this package; the message of each is one line.
+
+::
+
+    EccosError
+    ├── InputError: something that the user wrote; names the place, the value and what is allowed there
+    │   ├── ConfigError         AIOS's config, its scheduler.eccos section, a manifest
+    │   ├── HistoryError        a history, or a record in it
+    │   ├── QueryError          a file of queries for assign, or an agent's query
+    │   ├── QuestionError       a file of questions for collect
+    │   └── AiosError           an AIOS checkout
+    ├── MissingExtraError       an optional package is not installed
+    ├── NoCoreError             no core can take a call
+    ├── UnknownCallError        feedback on a call that is not known
+    ├── FeedbackLimitError      too much feedback
+    └── eccos_aios.schedule     how a call may end without an answer of a core
+        └── StoppedError, CallTimeoutError, AbandonedError, OverloadedError, UnavailableError, CallFailedError
+"""
 
 from __future__ import annotations
 
@@ -11,7 +28,7 @@ if TYPE_CHECKING:
 
 _USER_INFO = re.compile(r"//[^/@\s]+@")
 _KEY = re.compile(r"\b(sk-|gsk_|hf_|xai-|AIza|nvapi-|r8_|pplx-)[A-Za-z0-9_-]{8,}")
-SHOWN_VALUE_LENGTH = 80  # characters of a wrong value that an error repeats
+SHOWN_VALUE_LENGTH = 80  # characters of a wrong value that a message shows
 
 
 class EccosError(Exception):
@@ -19,18 +36,18 @@ class EccosError(Exception):
 
 
 class InputError(EccosError):
-    """Something that the user wrote is wrong: where, what, and what would be right.
+    """Something that the user wrote is wrong.
 
     Parameters
     ----------
     source : str
         The file, with its line where there is one (``history.jsonl:17``).
     key : str
-        The key in that file (``cores[1].quota``); empty where the fault has none.
+        The key in that file (``cores[1].quota``); empty where there is none.
     value : object
-        What was found, shortened in the message; `ABSENT` where there is nothing to show.
+        The wrong value, shortened in the message; `ABSENT` where there is nothing to show.
     allowed : str
-        What may stand there.
+        What is allowed there, or what is wrong.
     """
 
     def __init__(self, source: str, key: str, value: object, allowed: str) -> None:
@@ -51,7 +68,7 @@ class HistoryError(InputError):
 
 
 class QueryError(InputError):
-    """A file of queries for ``assign`` is wrong."""
+    """A file of queries for ``assign``, or an agent's query, is wrong."""
 
 
 class QuestionError(InputError):
@@ -59,18 +76,18 @@ class QuestionError(InputError):
 
 
 class AiosError(InputError):
-    """What was named as an AIOS checkout is not one, or lacks what the kernel needs."""
+    """A folder is not an AIOS checkout, or lacks what the kernel needs."""
 
 
 class MissingExtraError(EccosError):
-    """A package is not installed that comes with an extra of this one.
+    """A package that comes with an extra of this one is not installed.
 
     Parameters
     ----------
     package : str
-        What cannot be imported.
+        The package.
     extra : str
-        The extra of eccos-aios that brings it.
+        The extra of eccos-aios that installs it.
     """
 
     def __init__(self, package: str, extra: str) -> None:
@@ -78,15 +95,15 @@ class MissingExtraError(EccosError):
 
 
 class NoCoreError(EccosError):
-    """No core may take a call: what it needs, and what each core lacks."""
+    """No core can take a call; names what it needs, and what each core lacks."""
 
 
 class UnknownCallError(EccosError):
-    """Feedback names a call, or an agent, that is not known or has not finished."""
+    """Feedback names a call or an agent that is unknown, or a call that has not finished."""
 
 
 class FeedbackLimitError(EccosError):
-    """More feedback came than one call, agent or address may get or give.
+    """A call, an agent or an address has more feedback than is allowed.
 
     Parameters
     ----------
@@ -101,7 +118,7 @@ class FeedbackLimitError(EccosError):
 
 
 ABSENT = object()
-"""Stands for a value that is not there at all, as opposed to null."""
+"""In place of a value that is absent, as opposed to null."""
 
 _PLAIN_WORDS = {
     "dict_type": "must be a mapping of keys to values",
@@ -123,7 +140,7 @@ InputErrorT = TypeVar("InputErrorT", bound=InputError)
 def from_validation(
     kind: type[InputErrorT], source: str, error: ValidationError, model: type[BaseModel], within: str = ""
 ) -> InputErrorT:
-    """The first fault that pydantic found, as an error of this tree.
+    """The first fault that pydantic found, as an `InputError`.
 
     Parameters
     ----------
@@ -134,7 +151,7 @@ def from_validation(
     error : pydantic.ValidationError
         What pydantic raised.
     model : type of BaseModel
-        What was validated; it knows the keys that are allowed where one is unknown.
+        The model that was validated; its keys are listed where one is unknown.
     within : str
         The key of the section that was validated (``scheduler.eccos``).
     """
@@ -156,7 +173,7 @@ def _allowed(detail: Any, model: type[BaseModel]) -> str:
         return _PLAIN_WORDS[detail["type"]]
     message: str = detail["msg"]
     if detail["type"] == "json_invalid":
-        # What is validated as JSON is one line of a file, whose number stands in the source.
+        # Only single lines of files are validated as JSON; `source` has the line's number.
         return message.replace("Invalid JSON", "is not JSON", 1).replace(" at line 1 column", " at column")
     return message.removeprefix("Value error, ").replace("Input should", "must", 1)
 
@@ -186,7 +203,7 @@ def _key(within: str, location: tuple[int | str, ...]) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A text without the user and password of addresses in it, and without what looks like a key."""
+    """A text without the users and passwords of addresses, and without anything that looks like a key."""
     return _KEY.sub(r"\1…", _USER_INFO.sub("//…@", text))
 
 

@@ -1,4 +1,4 @@
-"""Why a query goes where it goes: the past calls it resembles, the estimates per core, and the choice."""
+"""explain: why a query goes to its core, by the past calls it resembles and the estimates per core."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eccos_aios.router import CoreEstimate, Router
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A past call: its query, how alike it is (cosine), and what each core gave on it."""
+    """A past call: its query, its cosine similarity, and the quality of each core on it."""
 
     query: str
     category: str | None
@@ -25,7 +25,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The choice for one query on its own, and what it rests on.
+    """The choice for one query on its own, and its grounds.
 
     Attributes
     ----------
@@ -35,8 +35,8 @@ class Explanation:
         None where none may take it.
     why : str
     quality_price : float or None
-        US dollars that one more point of quality would cost, by the linear relaxation; None where no more
-        can be had.
+        US dollars that one more point of quality would cost, by the linear relaxation; None where more
+        is out of reach.
     estimates : tuple of CoreEstimate
     neighbours : tuple of Neighbour
     """

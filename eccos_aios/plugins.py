@@ -147,6 +147,33 @@ def load(
     return instance
 
 
+def load_function(name: str, source: str, key: str) -> Callable[..., Any]:
+    """The function that ``module:function`` or ``path/to/file.py:function`` names.
+
+    Parameters
+    ----------
+    name : str
+    source, key : str
+        The file and the key that errors name.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be imported, or cannot be called.
+    """
+    if ":" not in name:
+        raise ConfigError(source, key, name, "must be module:function or path/to/file.py:function")
+    try:
+        found = _attribute(name)
+    except Exception as error:  # an import runs the user's code
+        raise ConfigError(
+            source, key, name, f"cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if not callable(found):
+        raise ConfigError(source, key, name, f"must be a function, not {type(found).__name__}")
+    return found  # type: ignore[no-any-return]
+
+
 def absolute_file(name: str, folder: Path) -> str:
     """A plug-in's name as it is, but for ``path/to/file.py:Class``, whose path starts at `folder`."""
     place, colon, attribute = name.rpartition(":")

@@ -1,4 +1,4 @@
-"""Hard limits: which cores may take a call at all."""
+"""Requirements: hard limits on the cores that may take a call."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from eccos_aios.predict import CallText
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a call asks of a core.
+    """The requirements of a call on a core.
 
     Attributes
     ----------
     input_tokens : float
-        As many as the input may take; they have to fit the core's context window, with the answer.
+        Upper estimate of the input's tokens; with the answer they have to fit the core's context window.
     abilities : frozenset of str
         Those of ``tools``, ``json``, ``vision``, ``audio``, ``files`` that the core must support.
     cores : frozenset of str or None
         The only cores that may take it; None: any.
     answer_tokens : float
-        Room for the answer: providers refuse a call whose input and answer together exceed the window.
+        Reserved for the answer: providers refuse a call whose input and answer together exceed the window.
     expected_tokens : float
-        As many as the input is expected to take. They decide where no core has room for `input_tokens`,
-        lest a call that would fit is refused. Default: `input_tokens`, where those are known.
+        Expected tokens of the input. They decide where `input_tokens` fit no core, so that a call that
+        would fit is not refused. Default: `input_tokens`.
     """
 
     input_tokens: float
@@ -50,75 +50,88 @@ class Requirements:
         json: bool = False,
         answer_tokens: float = 0.0,
     ) -> Requirements:
-        """What a call of this text asks; `json`: whether it asks for JSON."""
+        """The requirements of a call with this text; `json`: whether it asks for JSON."""
         asked: frozenset[Ability] = frozenset({"json"}) if json else frozenset()
         return cls(text.most_tokens, text.abilities | asked, cores, answer_tokens, text.input_tokens)
 
 
-def allowed_cores(needs: Sequence[Requirements], cores: Sequence[Core]) -> NDArray[np.bool_]:
-    """Where each call may go, shape (calls, cores)."""
-    if len(needs) == 1:
-        return np.array([_row(needs[0], cores)], dtype=np.bool_)
-    answer = np.array([need.answer_tokens for need in needs], dtype=np.float64)
-    most = np.array([need.input_tokens for need in needs], dtype=np.float64) + answer
-    expected = np.array([need.expected_tokens for need in needs], dtype=np.float64) + answer
+def allowed_cores(requirements: Sequence[Requirements], cores: Sequence[Core]) -> NDArray[np.bool_]:
+    """Which cores may take each call, shape (calls, cores)."""
+    if len(requirements) == 1:
+        return np.array([_row(requirements[0], cores)], dtype=np.bool_)
+    answer = np.array([each.answer_tokens for each in requirements], dtype=np.float64)
+    most = np.array([each.input_tokens for each in requirements], dtype=np.float64) + answer
+    expected = np.array([each.expected_tokens for each in requirements], dtype=np.float64) + answer
     windows = np.array([core.context_window or np.inf for core in cores], dtype=np.float64)
-    able = _able(needs, cores)
+    able = _able(requirements, cores)
     allowed: NDArray[np.bool_] = able & (most[:, None] <= windows)
     nowhere = ~allowed.any(axis=1)
     allowed[nowhere] = able[nowhere] & (expected[nowhere, None] <= windows)
     return allowed
 
 
-def _able(needs: Sequence[Requirements], cores: Sequence[Core]) -> NDArray[np.bool_]:
-    """Where each call may go as far as its length does not matter."""
-    able = np.ones((len(needs), len(cores)), dtype=bool)
+def _able(requirements: Sequence[Requirements], cores: Sequence[Core]) -> NDArray[np.bool_]:
+    """Which cores may take each call, regardless of its length."""
+    able = np.ones((len(requirements), len(cores)), dtype=bool)
     for ability in sorted(ABILITIES):
         lacks = np.array([ability not in core.supports for core in cores], dtype=bool)
-        needed = np.array([ability in need.abilities for need in needs], dtype=bool)
-        able &= ~(needed[:, None] & lacks)
+        asked = np.array([ability in each.abilities for each in requirements], dtype=bool)
+        able &= ~(asked[:, None] & lacks)
     position = {core.name: column for column, core in enumerate(cores)}
-    for row, need in enumerate(needs):
-        if need.cores is not None:
+    for row, each in enumerate(requirements):
+        if each.cores is not None:
             named = np.zeros(len(cores), dtype=bool)
-            named[[position[name] for name in need.cores if name in position]] = True
+            named[[position[name] for name in each.cores if name in position]] = True
             able[row] &= named
     return able
 
 
-def _row(needs: Requirements, cores: Sequence[Core]) -> list[bool]:
-    """Where one call may go, without arrays."""
+def _row(requirements: Requirements, cores: Sequence[Core]) -> list[bool]:
+    """Which cores may take one call, without arrays."""
     able = [
-        (needs.cores is None or core.name in needs.cores) and needs.abilities <= core.supports
+        (requirements.cores is None or core.name in requirements.cores)
+        and requirements.abilities <= core.supports
         for core in cores
     ]
-    allowed = [may and _fits(needs.input_tokens, needs, core) for may, core in zip(able, cores, strict=True)]
-    if any(allowed) or needs.expected_tokens == needs.input_tokens:
+    allowed = [
+        may and _fits(requirements.input_tokens, requirements, core)
+        for may, core in zip(able, cores, strict=True)
+    ]
+    if any(allowed) or requirements.expected_tokens == requirements.input_tokens:
         return allowed
-    return [may and _fits(needs.expected_tokens, needs, core) for may, core in zip(able, cores, strict=True)]
+    return [
+        may and _fits(requirements.expected_tokens, requirements, core)
+        for may, core in zip(able, cores, strict=True)
+    ]
 
 
-def _fits(input_tokens: float, needs: Requirements, core: Core) -> bool:
-    return core.context_window is None or input_tokens + needs.answer_tokens <= core.context_window
+def _fits(input_tokens: float, requirements: Requirements, core: Core) -> bool:
+    return core.context_window is None or input_tokens + requirements.answer_tokens <= core.context_window
 
 
-def why_none(needs: Requirements, cores: Sequence[Core]) -> str:
-    """One line that says for each core why it may not take the call."""
+def why_none(requirements: Requirements, cores: Sequence[Core]) -> str:
+    """One line with the reason of each core why it may not take the call."""
     reasons = "; ".join(
-        f"{core.name}: {_reason(needs, core, may)}"
-        for core, may in zip(cores, _row(needs, cores), strict=True)
+        f"{core.name}: {_reason(requirements, core, may)}"
+        for core, may in zip(cores, _row(requirements, cores), strict=True)
     )
     return f"no core may take this call ({reasons or 'there are no cores'})"
 
 
-def _reason(needs: Requirements, core: Core, may: bool) -> str:
+def _reason(requirements: Requirements, core: Core, may: bool) -> str:
     if may:
         return "may take it"
-    if needs.cores is not None and core.name not in needs.cores:
+    if requirements.cores is not None and core.name not in requirements.cores:
         return "not among the cores that the call may go to"
-    lacking = sorted(needs.abilities - core.supports)
+    lacking = sorted(requirements.abilities - core.supports)
     if lacking:
         return f"does not support {', '.join(lacking)}"
-    tokens = needs.input_tokens if _fits(needs.expected_tokens, needs, core) else needs.expected_tokens
-    room = f" and room for an answer of {needs.answer_tokens:.0f}" if needs.answer_tokens else ""
+    tokens = (
+        requirements.input_tokens
+        if _fits(requirements.expected_tokens, requirements, core)
+        else requirements.expected_tokens
+    )
+    room = (
+        f" and room for an answer of {requirements.answer_tokens:.0f}" if requirements.answer_tokens else ""
+    )
     return f"{tokens:.0f} input tokens{room} exceed its context window of {core.context_window}"

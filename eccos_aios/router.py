@@ -25,7 +25,7 @@ NO_QUOTA_LEFT = "the quota of every core that may take this call is used up"
 
 @dataclass(frozen=True)
 class CoreEstimate:
-    """What one core is expected to give one call.
+    """The estimates of one call on one core.
 
     Attributes
     ----------
@@ -375,7 +375,7 @@ class Router:
         if isinstance(calls, str | Mapping):
             raise TypeError("calls: must be a sequence of calls; put a single call into a list")
         read = [_read(position, call) for position, call in enumerate(calls)]
-        requirements = tuple(needs for _, needs in read)
+        requirements = tuple(each for _, each in read)
         predicted = self.predictor.predict([text for text, _ in read], self._names)
         estimates, sound, fault = predicted.checked(len(read), self._names)
         if not sound.all():

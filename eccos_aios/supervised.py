@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from eccos_aios.clock import MONOTONIC_CLOCK, Clock
+from eccos_aios.log_once import LogOnce
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class SupervisedThread:
         self._work = work
         self._on_restart = on_restart
         self._clock = clock
+        self._log = LogOnce(logger)
         self._changed = threading.Condition()  # guards everything below
         self._ending = False
         self._ended = False
@@ -131,10 +133,8 @@ class SupervisedThread:
     def _count(self, error: BaseException) -> None:
         kind = type(error).__name__
         with self._changed:
-            self._restarts += 1
-            first, self._fault = kind != self._fault, kind
-        if first:
-            logger.error("thread %s raised %s and goes on (logged once)", self.name, kind, exc_info=error)
+            self._restarts, self._fault = self._restarts + 1, kind
+        self._log.error(kind, "thread %s raised %s and goes on", self.name, kind, exc_info=error)
 
     def _recover(self, on_restart: Callable[[BaseException], None], error: BaseException) -> None:
         try:

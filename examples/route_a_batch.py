@@ -3,10 +3,7 @@
 Run it with ``python examples/route_a_batch.py``; it needs nothing but eccos-aios.
 """
 
-import numpy as np
-
-from eccos_aios import AssignmentProblem, Core, Outcome, Price, Record, RetrievalPredictor, solve
-from eccos_aios.predict import query_text
+from eccos_aios import Core, Outcome, Price, Record, RetrievalPredictor, Router
 
 cores = [
     Core(name="small", quota=4, price=Price(input=0.1, output=0.1)),
@@ -14,7 +11,7 @@ cores = [
     Core(name="large", quota=4, price=Price(input=5.0, output=5.0)),
 ]
 
-# What past calls taught: every core adds, the medium one knows capitals too, only the large one proves.
+# The history of past calls: every core adds, the medium one knows capitals too, only the large one proves.
 able = {
     "What is {} plus {}?": {"small", "medium", "large"},
     "What is the capital of country {} in year {}?": {"medium", "large"},
@@ -28,20 +25,13 @@ history = [
     for question, right in able.items()
     for number in range(20)
 ]
-predictor = RetrievalPredictor().fit(history)
-
 questions = [question.format(100 + i, 7) for i in range(3) for question in able]
-estimates = predictor.predict([query_text(question) for question in questions], [core.name for core in cores])
 
+router = Router(cores, RetrievalPredictor().fit(history))
 for target in (0.5, 0.7, 0.9):
-    assignment = solve(
-        AssignmentProblem(
-            cost=estimates.cost(cores),
-            quality=estimates.quality,
-            quota=np.array([core.slots for core in cores]),
-            target=target,
-        )
+    routing = router.route(questions, quality_target=target)
+    print(
+        f"\nquality target {target}: {routing.predicted_quality:.2f} predicted, ${routing.predicted_cost:.6f}"
     )
-    print(f"\nquality target {target}: {assignment.quality:.2f} predicted, ${assignment.cost:.6f}")
-    for question, column in zip(questions, assignment.core, strict=True):
-        print(f"  {cores[column].name:7} {question}")
+    for question, call in zip(questions, routing, strict=True):
+        print(f"  {call.core or call.reason:7} {question}")

@@ -103,9 +103,9 @@ def test_reads_what_a_query_asks_of_a_core(file: Path) -> None:
         },
     )
     assert (plain.id, plain.text, plain.source) == ("a", query_text("Two and two?"), f"{file}:1")
-    assert plain.needs == Requirements.of(plain.text)
-    assert (picture.id, picture.text.text, picture.needs.abilities) == (7, "What is this?", {"vision"})
-    assert limited.needs == Requirements(87.0, frozenset({"tools"}), frozenset({"small", "large"}))
+    assert plain.requirements == Requirements.of(plain.text)
+    assert (picture.id, picture.text.text, picture.requirements.abilities) == (7, "What is this?", {"vision"})
+    assert limited.requirements == Requirements(87.0, frozenset({"tools"}), frozenset({"small", "large"}))
     assert limited.text == query_text("Add.", [{"name": "add", "description": "adds"}]).with_tokens(87)
 
 
@@ -113,13 +113,13 @@ def test_what_is_null_or_empty_restricts_nothing(file: Path) -> None:
     (query,) = written(
         file, {"id": "a", "query": "q", "messages": None, "tools": [], "llms": [], "input_token_length": None}
     )
-    assert query.needs == Requirements.of(query.text)
-    assert query.needs.answer_tokens == 0
+    assert query.requirements == Requirements.of(query.text)
+    assert query.requirements.answer_tokens == 0
 
 
 def test_room_for_the_answer_is_kept_where_a_query_says_how_long_it_may_be(file: Path) -> None:
     (query,) = written(file, {"id": "a", "query": "q", "max_new_tokens": 300})
-    assert query.needs == Requirements.of(query.text, answer_tokens=300.0)
+    assert query.requirements == Requirements.of(query.text, answer_tokens=300.0)
 
 
 @pytest.mark.parametrize(

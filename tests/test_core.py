@@ -100,7 +100,7 @@ def test_a_wrong_core_is_named_with_key_value_and_what_is_allowed(
     ("content", "message"),
     [
         ("", "None: must be a mapping of keys to values"),
-        ("cores: []", "cores: []: needs one core at least"),
+        ("cores: []", "cores: []: needs at least one core"),
         ("cores: {name: a}", "cores: {'name': 'a'}: must be a list"),
         ("models: []", "cores: required, but absent"),
         ("cores: [", "is not YAML: "),
@@ -115,7 +115,7 @@ def test_a_wrong_file_is_named_with_what_is_wrong(
 
 
 def test_a_name_that_stands_twice_is_named(manifest_file: Path) -> None:
-    assert "'twin' stands twice" in fault_of(manifest_file, "cores: [{name: twin}, {name: b}, {name: twin}]")
+    assert "'twin' occurs twice" in fault_of(manifest_file, "cores: [{name: twin}, {name: b}, {name: twin}]")
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The demo on a history: what is asked, what it is worth, and what is told of what is missing."""
+"""The demo on a history: the records asked, their quality, and the notes on missing figures."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_records_that_lack_a_core_are_learned_from_and_never_asked(write: Write,
     assert any(note.startswith("30 records without") for note in scenario.notes)
 
 
-def test_unknown_tokens_and_latencies_are_filled_in_and_told(write: Write, manifest: Path) -> None:
+def test_unknown_tokens_and_latencies_are_filled_in_and_noted(write: Write, manifest: Path) -> None:
     unknown = [past(n, latency_s=None, output_token_length=None, input_token_length=None) for n in range(40)]
     scenario = recorded_scenario(write(unknown), manifest, questions=10)
     filled = scenario.asked[0].outputs[0]
@@ -152,7 +152,7 @@ def test_a_core_that_the_history_does_not_know_is_left_out(write: Write, tmp_pat
         ([past(n) for n in range(40)], 40, "--questions: 40: must be 39 at most"),
     ],
 )
-def test_a_history_that_does_not_do_is_told_why(
+def test_a_history_that_does_not_suffice_is_refused(
     write: Write, manifest: Path, records: list[Record], questions: int | None, fault: str
 ) -> None:
     with pytest.raises(EccosError, match=fault):

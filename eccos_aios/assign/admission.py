@@ -1,4 +1,4 @@
-"""Which calls are placed at all where there are more calls than room."""
+"""Admission: which calls are placed where there are more calls than slots."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from eccos_aios.assign.problem import BoolArray, FloatArray, IntArray
 
 
 def admit(allowed: BoolArray, quota: IntArray, weight: FloatArray | None) -> BoolArray:
-    """As many calls as the cores can hold together, the heavier first, then the earlier.
+    """The largest set of calls that the cores can hold together, the heavier first, then the earlier.
 
     Sets of calls that the cores can hold together are the independent sets of a transversal matroid, so
     taking calls in order of weight whenever they still fit gives the heaviest set, and a largest one.
@@ -48,7 +48,7 @@ class _PlacementCounts:
         self.full = np.zeros(len(kinds), dtype=bool)
 
     def fits(self, kind: int) -> bool:
-        """Place one more call of this kind, moving others where that makes room."""
+        """Place one more call of this kind, moving others where that frees a slot."""
         if self.full[kind]:
             return False
         came_from: dict[int, tuple[int, int]] = {}
@@ -64,7 +64,7 @@ class _PlacementCounts:
                     reached[other] = True
                     came_from[other] = (core, mover)
                     frontier.append(other)
-        # The cores reached are full of calls that may go nowhere else, and stay so.
+        # The cores reached are full of calls that may go nowhere else, and stay full.
         self.full |= ~(self.kinds & ~reached).any(axis=1)
         return False
 

@@ -1,4 +1,4 @@
-"""Large instances: approximate prices first, then exactly the few calls for which these do not decide."""
+"""Large instances: approximate prices, then an exact solution of the calls that these leave undecided."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONTESTED_PER_CORE = 4
 WIDE = 8.0  # times the margin of the least contested of these: cores further off are not tried
 ROUNDS = 8
 SECANTS = 20
-SAME = 1e-11  # relative: what a further secant would gain is rounding
+SAME = 1e-11  # relative: a further secant would gain no more than rounding
 GOLDEN = 0.6180339887498949  # its multiples spread evenly over 0..1, whichever of them are taken in a row
 FAR = (1.1, 1.5, 3.0)  # factors between prices that are tried where those nearby do not bracket; the last on
 SMALL_PRICE = 1e-4  # of the range of value over the range of gain: the first above 0
@@ -65,7 +65,7 @@ def bracket_large(instance: Instance) -> tuple[Bracket, FloatArray, float]:
 
 
 def _between(instance: Instance, low: Point, high: Point, bound: float) -> tuple[Bracket, FloatArray, float]:
-    """Secants over whole assignments: for many tied calls, of which the contested are too few to matter."""
+    """Secants over whole assignments: for many tied calls, too many for the contested ones to matter."""
     price = np.inf
     for _ in range(SECANTS):
         last, price = price, _secant(low, high)
@@ -98,8 +98,8 @@ def _dearer(instance: Instance, price: float, turn: int) -> float:
 def _rounded(instance: Instance, smoothed: SmoothedPrices) -> IntArray:
     """Each call at one of the cores among which the smoothed solution shares it out, in proportion.
 
-    Which one is drawn from an even sequence, so that the loads and the gain of the whole come out nearly
-    as in the smoothed solution even where thousands of calls are tied. Quotas are then held by regret.
+    The core is drawn from an even sequence, so that loads and total gain come out nearly as in the smoothed
+    solution even where thousands of calls are tied. Quotas are then held by regret.
     """
     reduced = priced(instance, smoothed.price) + smoothed.slot_price
     least = reduced.min(axis=1)
@@ -113,7 +113,7 @@ def _rounded(instance: Instance, smoothed: SmoothedPrices) -> IntArray:
 
 
 def _contested(instance: Instance, core: IntArray, price: float, slot_price: FloatArray) -> Bracket:
-    """Solve exactly over the calls with the least to lose by another core; the others stay."""
+    """Solve exactly over the calls that lose least by another core; the others stay."""
     rows = np.arange(len(core))
     reduced = priced(instance, price)
     reduced += slot_price
@@ -156,7 +156,7 @@ def _transported(instance: Instance, price: float) -> tuple[IntArray, FloatArray
 
 
 def most_gain(instance: Instance) -> Point:
-    """The most gain that can be reached; of those, about the least value."""
+    """The most gain within reach; of such assignments, about the least value."""
     finite = np.isfinite(instance.value)
     nothing = np.zeros_like(instance.gain)
     leaning = Instance(instance.tie_weight() * instance.value - instance.gain, nothing, instance.quota, 0.0)

@@ -16,9 +16,9 @@ COOLING = 0.3  # factor of the temperature from stage to stage
 COLDEST = 0.05  # of the first temperature, times the share of calls that may remain undecided: calls are tied
 SAMPLE_UNDECIDED = 0.1  # share of the sample below which all calls are looked at
 STEPS = 8  # Newton steps in a stage, at most
-WORTHWHILE = 0.1  # gain of a step in temperatures: less is below what the smoothing itself blurs
-CLOSE_ENOUGH = 0.02  # of a load, relative to the mean load: the rest is left to what follows
-CLOSE_CALLS = 1.0  # but at most so many calls
+WORTHWHILE = 0.1  # gain of a step in temperatures: less is below the error of the smoothing
+CLOSE_ENOUGH = 0.02  # of a load, relative to the mean load: the rest is left to `decomposition`
+CLOSE_CALLS = 1.0  # but at most this many calls
 # Added to the Hessian's diagonal, relative to its mean, until a step leads down (Levenberg): it is singular
 # where prices may rise together, and flat far from the solution.
 FLAT = 0.01
@@ -64,7 +64,7 @@ def smoothed_prices(instance: Instance, contested: int, fixed_price: float | Non
     while True:
         multipliers, undecided = smooth.climb(multipliers, temperature, fixed_price is None)
         if stride > 1 and undecided <= SAMPLE * SAMPLE_UNDECIDED:
-            # The sample has served; its error is of the order of what this temperature blurs.
+            # The error of the sample is now of the order of the smoothing error.
             smooth, stride = _Smooth(instance, 1), 1
         elif (stride == 1 and undecided <= contested) or temperature <= coldest:
             break
@@ -77,7 +77,7 @@ def smoothed_prices(instance: Instance, contested: int, fixed_price: float | Non
 
 @dataclass(frozen=True, eq=False)
 class _Derivatives:
-    """The negative smoothed dual, its gradient and Hessian, and how many calls are undecided."""
+    """The negative smoothed dual, its gradient and Hessian, and the number of undecided calls."""
 
     height: float
     gradient: FloatArray
@@ -130,7 +130,7 @@ class _Smooth:
         return float((deviation.sum(axis=0) / count).mean())
 
     def climb(self, multipliers: FloatArray, temperature: float, free_price: bool) -> tuple[FloatArray, int]:
-        """Newton steps at one temperature; the multipliers, and how many calls are undecided there."""
+        """Newton steps at one temperature; the multipliers, and the number of undecided calls there."""
         here = self._derivatives(multipliers, temperature)
         close = min(CLOSE_CALLS, CLOSE_ENOUGH * self.value.shape[1] / len(self.value))
         last = 0  # damping that worked

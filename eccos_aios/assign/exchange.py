@@ -1,4 +1,4 @@
-"""Exchanges of calls between cores: what proves an assignment optimal, or makes it better."""
+"""Exchanges of calls between cores: they prove an assignment optimal, or improve it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def priced(instance: Instance, price: float) -> FloatArray:
 
 
 def dual_bound(instance: Instance, price: float, slot_price: FloatArray) -> float:
-    """The Lagrangian: a lower bound on the value at whatever multipliers of at least 0."""
+    """The Lagrangian: a lower bound on the value, for any multipliers of at least 0."""
     least = (priced(instance, price) + slot_price).min(axis=1).sum()
     return float(least - slot_price @ instance.quota + price * instance.required)
 
 
 def settle(instance: Instance, core: IntArray, price: float) -> tuple[IntArray, FloatArray, int]:
-    """The best assignment at a price of gain, from a good one; slot prices; how many exchanges it took."""
+    """The best assignment at a price of gain, from a good one; slot prices; the number of exchanges."""
     worth = priced(instance, price)
     own = np.abs(worth[np.arange(len(core)), core])
     graph = CoreGraph(worth, core.copy(), instance.quota, PRECISION * float(own.max()))
@@ -35,16 +35,16 @@ def settle(instance: Instance, core: IntArray, price: float) -> tuple[IntArray, 
 
 
 class CoreGraph:
-    """Cores as nodes; the edge j → k weighs what the cheapest move of a call from j to k costs.
+    """Cores as nodes; the weight of the edge j → k is the cost of the cheapest move of a call from j to k.
 
-    An assignment is optimal for its prices if and only if no cycle, and no chain to a core with room,
+    An assignment is optimal for its prices if and only if no cycle, and no chain to a core with a slot left,
     has a negative weight (the residual graph of a transportation problem, the calls contracted). The
-    shortest chains to each core are then the prices of its slots: what one more of them would save.
+    shortest chains to each core are then the prices of its slots: the saving by one more slot.
 
     Parameters
     ----------
     priced : ndarray of shape (n, M)
-        What each call costs at each core; infinite where it may not go.
+        Cost of each call at each core, the gain priced in; infinite where it may not go.
     core : ndarray of int of shape (n,)
         Where the calls are; changed in place.
     quota : ndarray of shape (M,)

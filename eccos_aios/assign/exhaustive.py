@@ -1,4 +1,4 @@
-"""A call or a few: every assignment there is, looked at."""
+"""Exhaustive search for one call or a few: every possible assignment is compared."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def choose_cores(
     -------
     tuple of list of int and bool, or None
         The core of each call, and whether they are good enough. None: there are too many assignments, or
-        the cores have no room for all the calls.
+        too few slots for all the calls.
     """
     calls, cores = cost.shape
     if not calls or calls > MOST_CALLS or cores**calls > MOST_ASSIGNMENTS:
@@ -74,7 +74,7 @@ def choose_cores(
 def _choose_core(
     value: list[float], quality: list[float], possible: list[int], required: float
 ) -> tuple[list[int], bool] | None:
-    """For one call, whose few numbers arrays make no quicker."""
+    """For one call, where lists are faster than arrays."""
     if not possible:
         return None
     enough = [core for core in possible if quality[core] >= required - TOLERANCE]
@@ -87,5 +87,5 @@ def _choose_core(
 
 @lru_cache(maxsize=64)
 def _assignments(calls: int, cores: int) -> IntArray:
-    """All of them, one a column, shape (calls, cores ** calls)."""
+    """All assignments, one per column, shape (calls, cores ** calls)."""
     return np.indices((cores,) * calls).reshape(calls, -1)

@@ -8,11 +8,11 @@ from eccos_aios.assign.problem import FloatArray, IntArray
 
 
 def greedy(score: FloatArray, quota: IntArray) -> IntArray:
-    """Place every call at the core of least score that has room.
+    """Place every call at the core of least score that has a slot left.
 
     Where a core is wanted by more calls than it may take, those with the greatest regret (score of the
     next best core less that of this one) keep it, and it is closed to the others; each pass closes at
-    least one core. Calls that find all their cores closed get room through moves of others.
+    least one core. Calls that find all their cores closed get a slot through moves of others.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def greedy(score: FloatArray, quota: IntArray) -> IntArray:
         regret = wanted.min(axis=1) - least
         for full in crowded.tolist():
             mine = np.flatnonzero(best == full)
-            kept = mine[np.argsort(-regret[mine], kind="stable")[: left[full]]]
-            core[rest[kept]] = full
+            staying = mine[np.argsort(-regret[mine], kind="stable")[: left[full]]]
+            core[rest[staying]] = full
             left[full] = 0
         open_score[:, crowded] = np.inf
         rest = rest[core[rest] < 0]
@@ -54,7 +54,7 @@ def greedy(score: FloatArray, quota: IntArray) -> IntArray:
 
 
 def _make_room(core: IntArray, score: FloatArray, left: IntArray) -> IntArray:
-    """Place the calls that are left over by moving others along a shortest chain of cores."""
+    """Place the remaining calls by moving others along a shortest chain of cores."""
     for call in np.flatnonzero((core < 0) & np.isfinite(score).any(axis=1)).tolist():
         firsts = [j for j in np.argsort(score[call], kind="stable").tolist() if np.isfinite(score[call, j])]
         mover_to = dict.fromkeys(firsts, call)

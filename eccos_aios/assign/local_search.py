@@ -1,4 +1,4 @@
-"""Local improvement: exchanges that turn gain beyond the requirement into less value, or fill what lacks."""
+"""Local search: exchanges that turn gain beyond the requirement into less value, or supply missing gain."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ LEAST_PER_EDGE = 4  # moves from one core to one other, of these
 EXCHANGES = 192  # exchanges of which pairs are tried
 PAIRS = 256  # pairs of least value that are looked at more closely
 ROUNDS = 6
-NOBODY = -1
+NO_CALL = -1
 
 
 @dataclass(frozen=True, eq=False)
 class _Exchanges:
-    """Changes of an assignment that keep every quota; row r moves `call[r]` to `to[r]`.
+    """Changes of an assignment that hold every quota; row r moves `call[r]` to `to[r]`.
 
-    A call swaps with another, three go round, or one or two in a row end at a core with room, `end`.
+    A call swaps with another, three go round, or one or two in a row end at a core with a slot left, `end`.
     """
 
-    call: IntArray  # (s, 3), `NOBODY` where fewer move
+    call: IntArray  # (s, 3), `NO_CALL` where fewer move
     to: IntArray  # (s, 3)
-    end: IntArray  # (s,), `NOBODY` where no core gets fuller
+    end: IntArray  # (s,), `NO_CALL` where no core gets fuller
     value: FloatArray
     gain: FloatArray
 
@@ -55,8 +55,8 @@ def improve(
     price, slot_price : float, ndarray of shape (M,)
         Multipliers of the relaxation.
     most : float
-        What lies between the best value known and the bound: a move that costs more than this beyond the
-        prices is no part of anything better.
+        The difference between the best known value and the bound: a move that costs more than this beyond
+        the prices is no part of a better assignment.
     """
     core = core.copy()
     tolerance = 1e-12 * max(1.0, abs(instance.value_of(core)))
@@ -68,7 +68,7 @@ def improve(
         if chosen is None:
             break
         movers, to = exchanges.call[chosen].ravel(), exchanges.to[chosen].ravel()
-        core[movers[movers != NOBODY]] = to[movers != NOBODY]
+        core[movers[movers != NO_CALL]] = to[movers != NO_CALL]
     return core
 
 
@@ -90,15 +90,15 @@ def _exchanges(
     gain = instance.gain[call, to] - instance.gain[call, origin]
     parts = _combined(origin, to, left)
     # A last row of zeros stands for a move that is not there.
-    call, to = np.append(call, NOBODY), np.append(to, NOBODY)
+    call, to = np.append(call, NO_CALL), np.append(to, NO_CALL)
     value, gain = np.append(value, 0.0), np.append(gain, 0.0)
     total_value, total_gain = value[parts].sum(axis=1), gain[parts].sum(axis=1)
-    kept = _least(total_value - price * total_gain, EXCHANGES, most)
-    parts = parts[kept]
-    last = np.where(parts[:, 1] == NOBODY, to[parts[:, 0]], to[parts[:, 1]])
-    closed = (last == np.append(origin, NOBODY)[parts[:, 0]]) | (parts[:, 2] != NOBODY)
+    best = _least(total_value - price * total_gain, EXCHANGES, most)
+    parts = parts[best]
+    last = np.where(parts[:, 1] == NO_CALL, to[parts[:, 0]], to[parts[:, 1]])
+    closed = (last == np.append(origin, NO_CALL)[parts[:, 0]]) | (parts[:, 2] != NO_CALL)
     return _Exchanges(
-        call[parts], to[parts], np.where(closed, NOBODY, last), total_value[kept], total_gain[kept]
+        call[parts], to[parts], np.where(closed, NO_CALL, last), total_value[best], total_gain[best]
     )
 
 
@@ -113,19 +113,19 @@ def _varied(edge: IntArray, cores: int) -> NDArray[np.intp]:
 
 
 def _combined(origin: IntArray, to: IntArray, left: IntArray) -> NDArray[np.intp]:
-    """Which moves make up an exchange: shape (s, 3), `NOBODY` where there are fewer."""
+    """Which moves make up an exchange: shape (s, 3), `NO_CALL` where there are fewer."""
     moves, cores = len(origin), len(left)
-    cheapest = np.full((cores, cores), NOBODY)
+    cheapest = np.full((cores, cores), NO_CALL)
     cheapest[origin[::-1], to[::-1]] = np.arange(moves)[::-1]
     first, second = np.nonzero(to[:, None] == origin)
     back = to[second] == origin[first]
     once = back & (first < second)
     room = ~back & (left[to[second]] > 0)
     closing = cheapest[to[second], origin[first]]
-    third = ~back & (closing != NOBODY)
+    third = ~back & (closing != NO_CALL)
     alone = np.flatnonzero(left[to] > 0)
     size = len(alone), int(once.sum()), int(room.sum()), int(third.sum())
-    parts = np.full((sum(size), 3), NOBODY)
+    parts = np.full((sum(size), 3), NO_CALL)
     upto = np.cumsum(size)
     parts[: upto[0], 0] = alone
     for start, end, which in ((upto[0], upto[1], once), (upto[1], upto[2], room), (upto[2], upto[3], third)):
@@ -145,7 +145,7 @@ def _least(array: FloatArray, count: int, most: float) -> NDArray[np.intp]:
 
 
 def _best(exchanges: _Exchanges, left: IntArray, lacking: float, limit: float) -> list[int] | None:
-    """One exchange, or two that do not touch, of least value below `limit` that gain what lacks."""
+    """One exchange, or two that do not touch, of least value below `limit` that gain at least `lacking`."""
     alone = np.flatnonzero((exchanges.gain >= lacking) & (exchanges.value < limit))
     best = [int(alone[exchanges.value[alone].argmin()])] if alone.size else None
     limit = float(exchanges.value[best[0]]) if best else limit
@@ -163,10 +163,10 @@ def _best(exchanges: _Exchanges, left: IntArray, lacking: float, limit: float) -
 def _compatible(
     exchanges: _Exchanges, left: IntArray, first: NDArray[np.intp], second: NDArray[np.intp]
 ) -> BoolArray:
-    """Which two exchanges can be made together: no call in both, room for both."""
+    """Which two exchanges can be made together: no call in both, slots for both."""
     one, other = exchanges.call[first], exchanges.call[second]
-    shared = ((one[:, :, None] == other[:, None, :]) & (one[:, :, None] != NOBODY)).any(axis=(1, 2))
+    shared = ((one[:, :, None] == other[:, None, :]) & (one[:, :, None] != NO_CALL)).any(axis=(1, 2))
     end = exchanges.end[first]
-    crowded = (end != NOBODY) & (end == exchanges.end[second]) & (left[end] < 2)
+    crowded = (end != NO_CALL) & (end == exchanges.end[second]) & (left[end] < 2)
     compatible: BoolArray = ~(shared | crowded)
     return compatible

@@ -12,8 +12,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-WAITS = -1  # in `Assignment.core`: no core has room for the call in this round, or none may take it
-TOLERANCE = 1e-9  # mean quality that may lack for a target to count as met; share of a budget likewise
+WAITS = -1  # in `Assignment.core`: no core has a slot left for the call, or none may take it
+TOLERANCE = 1e-9  # shortfall in mean quality up to which a target counts as met; share of a budget likewise
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ class AssignmentProblem:
     allowed : ndarray of bool of shape (N, M), optional
         Where a call may go at all. Default: everywhere.
     weight : ndarray of shape (N,), optional
-        Which calls go first where there are more calls than room: the heavier. Default: all the same,
+        Which calls go first where there are more calls than slots: the heavier. Default: all the same,
         then the earlier position.
     target_deficit : float
         Quality points owed from past rounds; a point is the whole quality of one call. The assigned calls
         must reach ``target * calls + target_deficit`` in sum. Negative: a credit.
     budget : float, optional
-        US dollars. Where given, the problem is turned round: the best quality for at most this cost;
-        `target` and `target_deficit` are not looked at.
+        US dollars. Where given, the problem is the best quality for at most this cost; `target` and
+        `target_deficit` are ignored.
     seconds : ndarray of shape (N, M) or (M,), optional
         Expected seconds until the call is answered, waiting included, at least 0. They decide between
-        cores that cost the same. Under a budget they are not looked at.
+        cores that cost the same. Under a budget they are ignored.
     price_per_second : float
         US dollars that a second of `seconds` counts for, at least 0.
 
@@ -94,7 +94,7 @@ class AssignmentProblem:
 
 @dataclass(frozen=True)
 class DualPrices:
-    """What a little more of what is scarce would be worth, from the linear relaxation.
+    """Values of a little more of each scarce resource, from the linear relaxation.
 
     Attributes
     ----------
@@ -129,13 +129,13 @@ class Assignment:
         the best quality that can. False where no call is placed.
         Under a budget: whether `cost` holds it; where it cannot be held, the assignment is the cheapest.
     objective : float
-        `cost` and the price of the expected seconds, US dollars; what was minimised.
+        `cost` and the price of the expected seconds, US dollars: the minimised sum.
     quality_bound : float
         Proven: no assignment of the same calls, within the budget if there is one, has a better mean.
     seconds : float
         Expected seconds, sum over the assigned calls; NaN where the problem gave none.
     dual_prices : DualPrices
-        What one more slot of each core and one more point of quality would be worth.
+        Values of one more slot of each core and of one more point of quality.
     fell_back : bool
         Whether the refinement failed inside, and this is the greedy start.
     """

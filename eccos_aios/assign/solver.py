@@ -139,7 +139,7 @@ def _better(
     enough = min(instance.required, instance.gain_of(refined))
     if instance.gain_of(start) < enough:
         return refined
-    # Without the tie-break, which nobody pays.
+    # Without the tie-break, which is no real cost.
     value = instance.value if problem.budget is not None else _objective(problem)[rows]
     each = np.arange(len(rows))
     return start if value[each, start].sum() < value[each, refined].sum() else refined

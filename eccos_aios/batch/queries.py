@@ -1,4 +1,4 @@
-"""The queries of a batch; reading them, with the exact place of a fault."""
+"""Query and read_queries: the queries of a batch; an error names the exact place of a fault."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Query:
     id : str or int
         As the file has it.
     text : CallText
-        What stage 1 sees of it.
-    needs : Requirements
-        What it asks of a core.
+        Its text for stage 1.
+    requirements : Requirements
+        Its requirements on a core.
     source : str
         Its file and line.
     """
 
     id: str | int
     text: CallText
-    needs: Requirements
+    requirements: Requirements
     source: str
 
 

@@ -50,7 +50,8 @@ class Batch:
         """One line for each query that no core may take, and why."""
         nowhere = np.flatnonzero(~self.estimated.candidates.allowed.any(axis=1))
         return [
-            f"{self.queries[row].source}: {why_none(self.queries[row].needs, self.cores)}" for row in nowhere
+            f"{self.queries[row].source}: {why_none(self.queries[row].requirements, self.cores)}"
+            for row in nowhere
         ]
 
 
@@ -133,7 +134,7 @@ def assign_batch(
         predictor.fit(history)
     with _timed(seconds, "predict"):
         on_step(f"estimating {len(queries)} queries")
-        estimated = Router(cores, predictor).estimate([(query.text, query.needs) for query in queries])
+        estimated = Router(cores, predictor).estimate([(query.text, query.requirements) for query in queries])
     routings = []
     for target in targets:
         on_step(f"assigning at quality target {target:g}")
@@ -149,7 +150,7 @@ def assign_batch(
 def _require_known_cores(queries: Sequence[Query], cores: Sequence[Core]) -> None:
     known = {core.name for core in cores}
     for query in queries:
-        named = query.needs.cores
+        named = query.requirements.cores
         if named is not None and known.isdisjoint(named):
             allowed = f"names no core of the manifest; they are {', '.join(core.name for core in cores)}"
             raise QueryError(query.source, "llms", sorted(named), allowed)

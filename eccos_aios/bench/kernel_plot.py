@@ -6,24 +6,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 if TYPE_CHECKING:
     from eccos_aios.bench.kernel import KernelRow
 
 COLOURS = {"fifo": "#9aa5b1", "eccos": "#1f77b4"}
-OFFSETS = {"fifo": -0.2, "eccos": 0.2}  # of a bar from the middle of its group
+OFFSETS = {"fifo": -0.2, "eccos": 0.2}  # of a bar's centre from its group's
 WIDTH = 0.4  # of a bar
 THOUSAND = 1000
 
 
-def plot_kernel(rows: Sequence[KernelRow], path: Path) -> None:
-    """Throughput, latency, cost and quality of each load; without matplotlib, one line that says so."""
+def plot_kernel(rows: Sequence[KernelRow], path: Path) -> Path | None:
+    """Plot throughput, latency, cost and quality of each load; None where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
-    except ImportError:
-        click.echo("no plot: matplotlib is missing, pip install 'eccos-aios[plot]'", err=True)
-        return
+    except ModuleNotFoundError:
+        return None
     figure = Figure(figsize=(12, 7), layout="constrained")
     throughput, latency, cost, quality, most, legend = figure.subplots(2, 3).ravel()
     _bars(throughput, "calls per second", rows, lambda row: row.calls_per_s, "%.1f")
@@ -35,12 +32,13 @@ def plot_kernel(rows: Sequence[KernelRow], path: Path) -> None:
     legend.axis("off")
     legend.legend(*throughput.get_legend_handles_labels(), loc="center left", frameon=False, fontsize=12)
     figure.savefig(path, dpi=150)
+    return path
 
 
 def _bars(
     axes: Any, title: str, rows: Sequence[KernelRow], figure_of: Callable[[KernelRow], float], shown: str
 ) -> None:
-    """One group of bars a load, one bar a scheduler."""
+    """One group of bars per load, one bar per scheduler."""
     callers = sorted({row.callers for row in rows})
     for scheduler, offset in OFFSETS.items():
         chosen = [row for row in rows if row.scheduler == scheduler]
@@ -48,7 +46,7 @@ def _bars(
         figures = [figure_of(row) for row in chosen]
         bars = axes.bar(places, figures, WIDTH, color=COLOURS[scheduler], label=scheduler.upper())
         axes.bar_label(bars, fmt=shown)
-    _dress(axes, title, [_callers(number) for number in callers])
+    _style(axes, title, [_callers(number) for number in callers])
 
 
 def _tails(axes: Any, rows: Sequence[KernelRow]) -> None:
@@ -60,7 +58,7 @@ def _tails(axes: Any, rows: Sequence[KernelRow]) -> None:
 
 
 def _most_at_once(axes: Any, rows: Sequence[KernelRow]) -> None:
-    """Of the load with the most callers, by core."""
+    """Most calls in flight of the load with the most callers, by core."""
     callers = max(row.callers for row in rows)
     names = list(rows[0].max_in_flight)
     for row in rows:
@@ -68,10 +66,10 @@ def _most_at_once(axes: Any, rows: Sequence[KernelRow]) -> None:
             places = [place + OFFSETS[row.scheduler] for place in range(len(names))]
             held = [row.max_in_flight[name] for name in names]
             axes.bar_label(axes.bar(places, held, WIDTH, color=COLOURS[row.scheduler]))
-    _dress(axes, f"most calls in flight at once, {_callers(callers)}", names)
+    _style(axes, f"most calls in flight at once, {_callers(callers)}", names)
 
 
-def _dress(axes: Any, title: str, groups: Sequence[str]) -> None:
+def _style(axes: Any, title: str, groups: Sequence[str]) -> None:
     axes.set_title(title)
     axes.set_xticks(range(len(groups)), groups)
     axes.margins(y=0.14)

@@ -91,7 +91,7 @@ class RankingPolicy(Policy):
 
 
 class First(RankingPolicy):
-    """The first core of the manifest: what AIOS's sequential strategy does with one call at a time."""
+    """The first core of the manifest, as AIOS's sequential strategy chooses for one call at a time."""
 
     def scores(self, learned: FoldEstimates) -> FloatArray:
         return np.tile(-np.arange(len(learned.fold.cores), dtype=np.float64), (len(learned.fold.calls), 1))

@@ -77,7 +77,7 @@ def replay_history(
     quotas: Sequence[bool] = (False, True),
     seed: int = 0,
     predictor: PredictorSpec | None = None,
-    on_step: OnStep = lambda what, done, total: None,
+    on_step: OnStep = lambda step, done, total: None,
 ) -> Replay:
     """Replay a history under policies, without and with quotas.
 
@@ -104,7 +104,7 @@ def replay_history(
     Raises
     ------
     ValueError
-        A policy is unknown, the history holds nothing of the cores, or there are too few queries.
+        A policy is unknown, the history has no outcome of the cores, or there are too few queries.
     """
     known = policies(targets)
     chosen = list(known) if names is None else list(names)

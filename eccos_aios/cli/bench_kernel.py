@@ -78,8 +78,10 @@ def kernel(
         out.mkdir(parents=True, exist_ok=True)
         (out / "kernel.json").write_text(rows_as_json(rows) + "\n", encoding="utf-8")
         from eccos_aios.bench.kernel_plot import plot_kernel
+        from eccos_aios.cli.table import INSTALL_PLOT
 
-        plot_kernel(rows, out / "kernel.png")
+        if plot_kernel(rows, out / "kernel.png") is None:
+            click.echo(f"no plot without matplotlib: {INSTALL_PLOT}", err=True)
     if as_json:
         click.echo(json.dumps(json.loads(rows_as_json(rows))))
     else:

@@ -15,7 +15,7 @@ from eccos_aios.bench.policy import SMART_THRESHOLD
 from eccos_aios.bench.replay import replay_history
 from eccos_aios.bench.report import results_of, shown_points, write_report
 from eccos_aios.cli.progress import show_progress
-from eccos_aios.cli.table import UNKNOWN, make_table, print_tables
+from eccos_aios.cli.table import INSTALL_PLOT, UNKNOWN, make_table, print_tables
 from eccos_aios.core import read_manifest
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import ReadReport, read_history
@@ -70,7 +70,7 @@ def run_replay(
         "wrote " + ", ".join(str(path) for path in written),
     )
     if len(written) == 1:
-        print_tables("no plots: they need matplotlib, pip install 'eccos-aios[plot]'")
+        print_tables(f"no plots without matplotlib: {INSTALL_PLOT}")
 
 
 def _headline_table(results: dict[str, Any]) -> Table:

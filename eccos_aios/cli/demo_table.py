@@ -5,10 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from eccos_aios.cli.table import make_table, print_tables
+from eccos_aios.cli.table import INSTALL_PLOT, make_table, print_tables
 from eccos_aios.demo.result import CoreUse, DemoResult, RunResult
-
-INSTALL_PLOT = "pip install 'eccos-aios[plot]'"
 
 
 def print_result(result: DemoResult) -> None:

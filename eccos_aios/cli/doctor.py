@@ -50,12 +50,12 @@ def doctor(aios: Path, as_json: bool) -> None:
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console()
+    from eccos_aios.cli.table import print_tables
+
     for finding in findings:
         level = f"{finding.level:5}", COLOURS[finding.level]
-        console.print(Text.assemble(level, f"{finding.subject}: {finding.message}"))
+        print_tables(Text.assemble(level, f"{finding.subject}: {finding.message}"))
         if finding.remedy:
-            console.print(Text(f"     → {finding.remedy}"))
+            print_tables(Text(f"     → {finding.remedy}"))

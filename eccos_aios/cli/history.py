@@ -60,7 +60,7 @@ def import_(
       eccos-aios history import history.db history.jsonl --no-store-text
     """
     from eccos_aios.cli.table import note_faults
-    from eccos_aios.history import Added, HistoryStore, ReadReport, import_history
+    from eccos_aios.history import AddResult, HistoryStore, ReadReport, import_history
     from eccos_aios.predict import embedding_of
 
     for file in files:
@@ -68,7 +68,7 @@ def import_(
             _require_readable(file)
         _require_content(file)
     report = ReadReport()
-    added = Added()
+    added = AddResult()
     with HistoryStore(store, store_text=store_text, embed=embedding_of) as opened:
         for file in files:
             with show_progress() as on_step:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 UNKNOWN = "–"
+INSTALL_PLOT = "pip install 'eccos-aios[plot]'"
 WIDEST = 1000  # columns; only a bound for measuring a table
 
 

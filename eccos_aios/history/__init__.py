@@ -7,15 +7,15 @@ from eccos_aios.history.record import Outcome, Record
 from eccos_aios.history.recorder import OutcomeRecorder
 from eccos_aios.history.snapshot import StoredRecords, StoreMark
 from eccos_aios.history.stats import CoreStats, StoreStats
-from eccos_aios.history.store import Added, HistoryStore
-from eccos_aios.history.transfer import Exported, export_history, import_history
+from eccos_aios.history.store import AddResult, HistoryStore
+from eccos_aios.history.transfer import ExportResult, export_history, import_history
 
 __all__ = [
-    "Added",
+    "AddResult",
     "CallOutcome",
     "Change",
     "CoreStats",
-    "Exported",
+    "ExportResult",
     "HistoryStore",
     "Outcome",
     "OutcomeRecorder",

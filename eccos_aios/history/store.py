@@ -53,7 +53,7 @@ BATCH = 1_000  # rows of one commit, which is one write to disk and the longest 
 
 
 @dataclass(frozen=True)
-class Added:
+class AddResult:
     """How many of the records that a store was given are new in it.
 
     Attributes
@@ -70,8 +70,8 @@ class Added:
     duplicates: int = 0
     conflicts: int = 0
 
-    def __add__(self, other: Added) -> Added:
-        return Added(
+    def __add__(self, other: AddResult) -> AddResult:
+        return AddResult(
             self.stored + other.stored,
             self.duplicates + other.duplicates,
             self.conflicts + other.conflicts,
@@ -149,7 +149,7 @@ class HistoryStore:
             if self._writer is not None:
                 self._writer.close()
 
-    def extend(self, records: Iterable[Record]) -> Added:
+    def extend(self, records: Iterable[Record]) -> AddResult:
         """Add records in their order, each once; each batch of `BATCH` is stored as a whole or not at all.
 
         Raises
@@ -157,11 +157,11 @@ class HistoryStore:
         HistoryError
             The store cannot be written, or a record holds what JSON cannot; the batches before it stay.
         """
-        added = Added()
+        added = AddResult()
         pending = iter(records)
         while batch := [self._row(record) for record in islice(pending, BATCH)]:
             with self._transaction() as write:
-                stored = Added()
+                stored = AddResult()
                 for row in batch:
                     stored += _add_record(write, row)
             added += stored
@@ -396,8 +396,8 @@ class HistoryStore:
             yield connection
 
 
-def _add_record(write: sqlite3.Connection, row: RecordRow) -> Added:
+def _add_record(write: sqlite3.Connection, row: RecordRow) -> AddResult:
     if write.execute(ADD_RECORD, row).rowcount:
-        return Added(stored=1)
+        return AddResult(stored=1)
     held = write.execute("SELECT content_hash FROM records WHERE id = :id", row).fetchone()
-    return Added(duplicates=1, conflicts=int(held is not None and held[0] != row["content_hash"]))
+    return AddResult(duplicates=1, conflicts=int(held is not None and held[0] != row["content_hash"]))

@@ -11,14 +11,14 @@ from typing import IO, TypeVar
 
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history.reading import ReadReport, good_records, open_source
-from eccos_aios.history.store import Added, HistoryStore
+from eccos_aios.history.store import AddResult, HistoryStore
 
 OnProgress = Callable[[int, int], None]  # how many are done, out of how many at most
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """The result of an export.
 
     Attributes
@@ -40,7 +40,7 @@ def import_history(
     skip_bad_records: bool = False,
     report: ReadReport | None = None,
     on_progress: OnProgress = lambda done, total: None,
-) -> Added:
+) -> AddResult:
     """Add the records of a file to a store, each once.
 
     A bad record stops it. Some of those before it may be stored; importing the corrected file adds the rest.
@@ -67,7 +67,7 @@ def import_history(
 
 def export_history(
     store: HistoryStore, out: str | Path, *, on_progress: OnProgress = lambda done, total: None
-) -> Exported:
+) -> ExportResult:
     """Write a store's records as JSON lines, gzipped where the name ends with ``.gz``.
 
     An existing file is replaced only once the last line is written.
@@ -95,7 +95,7 @@ def export_history(
     finally:
         with contextlib.suppress(OSError):  # where nothing could be written there is nothing to remove
             partial.unlink(missing_ok=True)
-    return Exported(written, stats.calls - stats.graded_calls)
+    return ExportResult(written, stats.calls - stats.graded_calls)
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

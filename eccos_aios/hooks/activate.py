@@ -1,6 +1,6 @@
-"""Puts the hooks in place when AIOS is imported; they stay idle unless AIOS's config asks for ECCOS.
+"""Installs the hooks when AIOS is imported; they stay idle unless AIOS's config asks for ECCOS.
 
-Each touches AIOS behind the one shield, and in the places of the one list of targets.
+Every hook runs inside `shielded` and touches only places listed in `targets`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import wrapt
 from eccos_aios.errors import EccosError
 from eccos_aios.hooks import targets
 from eccos_aios.hooks.active import ACTIVE
-from eccos_aios.hooks.clients import is_for_nobody
+from eccos_aios.hooks.clients import drop_if_client_gone
 from eccos_aios.hooks.launcher import checkout_of_process, kernel_module
 from eccos_aios.hooks.shield import Refusal, check_shape, shielded
 from eccos_aios.hooks.switch import asks_for_router, needs_of_process
@@ -48,8 +48,8 @@ def activate(kernel: Path | None = None) -> str | None:
     Returns
     -------
     str or None
-        The line to end with, where this process is a kernel whose config asks for ECCOS and whose AIOS is
-        not of the shape that ECCOS needs; None: go on.
+        The message to exit with, where this process is a kernel whose config asks for ECCOS but whose AIOS
+        lacks what ECCOS needs; None: go on.
     """
     if not _registered:
         for module, hook in (
@@ -69,7 +69,7 @@ def activate(kernel: Path | None = None) -> str | None:
 
 def _after_import(hook: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
     def after_import(module: ModuleType) -> None:
-        check_shape()  # of a kernel that begins after AIOS was first imported
+        check_shape()  # of a kernel that starts after AIOS was first imported
         hook(module)
 
     return after_import
@@ -96,7 +96,7 @@ def _hook_adapter(module: ModuleType) -> None:
 
 
 def _hook_own_schedulers(module: ModuleType) -> None:
-    # Not a place that ECCOS needs: an AIOS that starts its schedulers otherwise loses a check, no more.
+    # ECCOS does not need this place: an AIOS that starts its schedulers otherwise only loses a check.
     if targets.attribute(module, targets.START_THREADS) is not None:
         _wrap(module, targets.START_THREADS, _start_own_scheduler)
 
@@ -113,7 +113,7 @@ def _check_before_start() -> None:
     config = kernel_config()
     check(config, kernel_model_names())
     for need in needs:
-        for module in LOADED_FOR[need]:  # what of ours cannot be imported is found out here
+        for module in LOADED_FOR[need]:  # an import error shows here, not in the running kernel
             import_module(f"eccos_aios.hooks.{module}")
     if SCHEDULER in needs:
         _claim(config, may_wait=True)
@@ -145,18 +145,18 @@ def _make_scheduler(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any
             shadow = _shadow(kwargs["llm"])
     if scheduler is not None:
         return scheduler
-    theirs = wrapped(*args, **kwargs)
+    own = wrapped(*args, **kwargs)
     with shielded((SHADOW,)):
-        ACTIVE.leave(theirs, shadow)
+        ACTIVE.set_aios(own, shadow)
         if shadow is not None:
             _extend(None)
-    return theirs
+    return own
 
 
 def _eccos_scheduler(parameters: dict[str, Any]) -> EccosScheduler:
     from eccos_aios.hooks.kernel_config import kernel_config
 
-    config = kernel_config()  # what the user wrote is judged before what AIOS is made of
+    config = kernel_config()  # errors in the config are reported before those about AIOS
     _require_targets(SCHEDULER)
     _claim(config)
     from eccos_aios.hooks.factories import eccos_scheduler_nonblock
@@ -167,7 +167,7 @@ def _eccos_scheduler(parameters: dict[str, Any]) -> EccosScheduler:
 
 
 def _shadow(llm: Any) -> ShadowRouting:
-    """ECCOS looking on at what AIOS's own scheduler and router do."""
+    """Shadow mode: ECCOS watches AIOS's own scheduler and router."""
     from eccos_aios.hooks.kernel_config import kernel_config
 
     config = kernel_config()
@@ -191,7 +191,7 @@ def _extend(scheduler: EccosScheduler | None) -> None:
 
 
 def _start_own_scheduler(wrapped: Any, scheduler: Any, args: Any, kwargs: Any) -> Any:
-    """AIOS starts a scheduler of its own: right where the config names one, or has it watched."""
+    """AIOS starts a scheduler of its own, which is an error where the config asks for ECCOS."""
     with shielded((SCHEDULER,)):
         if kernel_module() is not None and SCHEDULER in needs_of_process():
             made = " or ".join(targets.FACTORY_NAMES)
@@ -200,23 +200,23 @@ def _start_own_scheduler(wrapped: Any, scheduler: Any, args: Any, kwargs: Any) -
                 f"scheduler by something else than {targets.FACTORIES}.{made}; this was written for AIOS "
                 f"{targets.WRITTEN_FOR}"
             )
-    if not ACTIVE.taken:  # made past the hooks: from now on a refusal fails a refresh, and ends no kernel
-        ACTIVE.leave(scheduler)
+    if not ACTIVE.was_set:  # not made through the hooks; from now on a refusal fails a refresh only
+        ACTIVE.set_aios(scheduler)
     return wrapped(*args, **kwargs)
 
 
 def _add_message(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
-    """Queue a syscall; after ``/core/cleanup`` nobody would ever read it, so it is answered at once."""
-    ours = ACTIVE.ours
-    if ours is None:
+    """Queue a syscall; after ``/core/cleanup`` nobody would read it, so it is answered at once."""
+    scheduler = ACTIVE.scheduler
+    if scheduler is None:
         return wrapped(*args, **kwargs)
     with shielded((SCHEDULER,)):
-        if is_for_nobody(kwargs["message"] if "message" in kwargs else args[-1]):
+        if drop_if_client_gone(kwargs["message"] if "message" in kwargs else args[-1]):
             return None
     added = wrapped(*args, **kwargs)
     with shielded((SCHEDULER,)):
-        if ours.service.stopped:
-            ours.refuse_queued()
+        if scheduler.service.stopped:
+            scheduler.refuse_queued()
     return added
 
 
@@ -225,9 +225,9 @@ def _make_adapter(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> None:
     with shielded((ROUTER,)):
         if _router_is_asked():
             needs = needs_of_process()
-            _know_own_strategies(sys.modules[targets.ADAPTER])
+            _hide_strategy(sys.modules[targets.ADAPTER])
     wrapped(*args, **kwargs)
-    # The scheduler names the core of each call: a router would only learn the history twice.
+    # The scheduler chooses the core of each call: a router would only read the history again.
     if ROUTER in needs and SCHEDULER not in needs:
         with shielded((ROUTER,)):
             _give_router(adapter)
@@ -249,14 +249,14 @@ def _router_is_asked() -> bool:
     return asks_for_router(config.get_llms_config())
 
 
-def _know_own_strategies(module: Any) -> None:
-    """Show AIOS's adapter a config that names no strategy but AIOS's own: it refuses all others."""
+def _hide_strategy(module: Any) -> None:
+    """Hide ECCOS's router strategy from AIOS's adapter, which rejects strategies that it does not know."""
     if not isinstance(module.config, _SequentialWhereEccos):
         module.config = _SequentialWhereEccos(module.config)
 
 
 class _SequentialWhereEccos(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
-    """AIOS's config with the default in the place of ECCOS's router, which is given once it stands."""
+    """AIOS's config with the default strategy in place of ECCOS's, whose router is set afterwards."""
 
     def get_router_config(self) -> dict[str, Any]:
         section: dict[str, Any] = self.__wrapped__.get_router_config()

@@ -17,27 +17,27 @@ class ActiveScheduler:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards what follows
-        self._ours: EccosScheduler | None = None
-        self._theirs: Any = None
+        self._scheduler: EccosScheduler | None = None
+        self._of_aios: Any = None
         self._shadow: ShadowRouting | None = None
 
     @property
-    def ours(self) -> EccosScheduler | None:
+    def scheduler(self) -> EccosScheduler | None:
         """The ECCOS scheduler, running or stopped; None where AIOS's own runs, or none at all."""
         with self._lock:
-            return self._ours
+            return self._scheduler
 
     @property
     def service(self) -> SchedulingService | None:
-        """The service behind `ours`."""
-        ours = self.ours
-        return None if ours is None else ours.service
+        """The service of `scheduler`."""
+        scheduler = self.scheduler
+        return None if scheduler is None else scheduler.service
 
     @property
-    def taken(self) -> bool:
+    def was_set(self) -> bool:
         """Whether this process has ever had a scheduler."""
         with self._lock:
-            return self._ours is not None or self._theirs is not None
+            return self._scheduler is not None or self._of_aios is not None
 
     @property
     def shadow(self) -> ShadowRouting | None:
@@ -45,22 +45,24 @@ class ActiveScheduler:
         with self._lock:
             return self._shadow
 
-    def take(self, scheduler: EccosScheduler) -> None:
+    def set_eccos(self, scheduler: EccosScheduler) -> None:
         """Make an ECCOS scheduler the active one; one of AIOS's own ends after its current batch."""
         with self._lock:
-            theirs, self._ours, self._theirs, self._shadow = self._theirs, scheduler, None, None
+            before, self._of_aios = self._of_aios, None
+            self._scheduler, self._shadow = scheduler, None
         from eccos_aios.runtime.claim import keep_only
 
         keep_only(scheduler.config.manifest)
-        if theirs is not None:
-            theirs.active = False
+        if before is not None:
+            before.active = False
 
-    def leave(self, theirs: Any, shadow: ShadowRouting | None = None) -> None:
-        """Make a scheduler of AIOS's own the active one, watched or not; ours answers its calls and stops."""
+    def set_aios(self, scheduler: Any, shadow: ShadowRouting | None = None) -> None:
+        """Make a scheduler of AIOS's own the active one, watched or not; ECCOS's is stopped."""
         with self._lock:
-            ours, self._ours, self._theirs, self._shadow = self._ours, None, theirs, shadow
-        if ours is not None:
-            ours.stop()
+            before, self._scheduler = self._scheduler, None
+            self._of_aios, self._shadow = scheduler, shadow
+        if before is not None:
+            before.stop()
         claims = sys.modules.get("eccos_aios.runtime.claim")
         if claims is not None:  # else this process has claimed no manifest
             claims.keep_only(None)

@@ -1,4 +1,4 @@
-"""What our own HTTP paths are made of: bodies bounded in size and time, and answers that cannot fail."""
+"""Building blocks of the HTTP endpoints: bodies bounded in size and time, answers that cannot fail."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LONGEST_BODY = 64 * 1024  # bytes
 BODY_TIMEOUT_S = 5.0  # seconds from a request's head to the end of its body
-DEEPEST = 40  # levels of an answer; what lies below is left out
+DEEPEST = 40  # levels of an answer; deeper ones are left out
 MOST_BITS = 13_000  # of an integer: Python refuses to write more than 4,300 digits
 
 
 class BodyError(Exception):
-    """A request's body is not taken.
+    """A request's body is not accepted.
 
     Attributes
     ----------
     status : int
-        Of the answer: 408, 413, or 0 where nobody waits for one.
+        Of the answer: 408, 413, or 0 where the client has gone.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -37,13 +37,13 @@ class BodyError(Exception):
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """What is answered.
+    """The answer to a request.
 
     Attributes
     ----------
     status : int
     content : object
-        Sent as JSON, unless it is bytes.
+        Bytes are sent as they are, anything else as JSON.
     headers : mapping of str to str
     media_type : str
     """
@@ -67,13 +67,13 @@ class HttpAnswer:
 
 
 def headers_of(scope: Scope) -> Iterator[tuple[str, str]]:
-    """The names, in small letters, and the values of a request's headers."""
+    """The names, in lower case, and the values of a request's headers."""
     for name, value in scope["headers"]:
         yield bytes(name).decode("latin-1").lower(), bytes(value).decode("latin-1").strip()
 
 
 def route_path(scope: Scope) -> str:
-    """A request's path below where the application is mounted."""
+    """A request's path, relative to where the application is mounted."""
     path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
     return path[len(root) :] if root and (path == root or path.startswith(f"{root}/")) else path
 
@@ -86,8 +86,8 @@ async def read_body(
     Raises
     ------
     BodyError
-        It is longer than `limit` bytes, which is noticed before or while it is read; it has not come within
-        `timeout_s` seconds; or the client has gone.
+        It is longer than `limit` bytes, which is checked before and while it is read; it has not arrived
+        within `timeout_s` seconds; or the client has gone.
     """
     too_long = BodyError(413, f"the body is longer than {limit} bytes")
     for name, value in headers_of(scope):
@@ -109,21 +109,21 @@ async def read_body(
     try:
         await asyncio.wait_for(read(), timeout_s)
     except asyncio.TimeoutError:
-        raise BodyError(408, f"the body has not come within {timeout_s:g} seconds") from None
+        raise BodyError(408, f"the body has not arrived within {timeout_s:g} seconds") from None
     return bytes(body)
 
 
 def json_bytes(content: object) -> bytes:
     """Any content as JSON, in ASCII.
 
-    What JSON has no word for is written as what comes nearest: NaN and infinity as null, half a surrogate
-    pair as the replacement character, an object of another kind as its text.
+    Values that JSON lacks are approximated: NaN and infinity by null, half a surrogate pair by the
+    replacement character, other objects by their text.
     """
     try:
         text = json.dumps(content, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         text = json.dumps(_plain(content, 0))
-    if "\\ud" in text:  # surrogates, which are fine in pairs alone
+    if "\\ud" in text:  # surrogates, which are valid in pairs only
         text = json.dumps(_plain(content, 0))
     return text.encode("ascii")
 
@@ -155,5 +155,5 @@ def _key(key: object) -> object:
 def _text(value: object) -> str:
     try:
         return str(value)
-    except Exception:  # noqa: BLE001 - an object of anybody's, whose text is not worth an answer
+    except Exception:  # noqa: BLE001 - a foreign object; its text is not worth failing the answer
         return f"<{type(value).__name__}>"

@@ -27,7 +27,7 @@ def require_checkout(aios: Path) -> Path:
             str(aios),
             "",
             ABSENT,
-            f"is no AIOS checkout: there is no {LAUNCHER}; name the folder AIOS was cloned to",
+            f"is not an AIOS checkout: there is no {LAUNCHER}; name the folder AIOS was cloned to",
         )
     if not (aios / CONFIG_IN_CHECKOUT).is_file():
         raise AiosError(
@@ -40,12 +40,12 @@ def require_checkout(aios: Path) -> Path:
 
 
 def read_checkout_config(aios: Path) -> dict[str, Any]:
-    """AIOS's config as it stands on disk.
+    """AIOS's config on disk.
 
     Raises
     ------
     AiosError, ConfigError
-        The folder is no checkout, or its config is not YAML.
+        The folder is not a checkout, or its config is not YAML.
     """
     return read_yaml(require_checkout(aios) / CONFIG_IN_CHECKOUT)
 
@@ -63,7 +63,7 @@ def revision_of(checkout: Path) -> str | None:
 
 
 def _git_folder(checkout: Path) -> Path:
-    """Where its history is kept: a worktree's or a submodule's ``.git`` is a file that names the place."""
+    """The git folder: a worktree's or a submodule's ``.git`` is a file that names it."""
     git = checkout / ".git"
     if git.is_file():
         return checkout / git.read_text(encoding="utf-8").strip().removeprefix("gitdir: ")
@@ -71,7 +71,7 @@ def _git_folder(checkout: Path) -> Path:
 
 
 def _commit_of(folder: Path, reference: str) -> str:
-    """The commit that a branch is at; a worktree's branches are kept in the folder that it shares."""
+    """The commit of a branch; a worktree's branches are in the folder that it shares."""
     common = folder / "commondir"
     if common.is_file():
         folder = folder / common.read_text(encoding="utf-8").strip()

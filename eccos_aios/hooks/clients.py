@@ -1,4 +1,4 @@
-"""Client: whoever waits for the answer to one ``/query``, and may leave before it is there."""
+"""Client: the client of one ``/query`` request, which may disconnect before its answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 GONE = "the agent has gone before the call was sent"
-GONE_STATUS = 499  # of a response that nobody reads; what nginx logs for a client that closed its request
+GONE_STATUS = 499  # of a response that nobody reads; nginx logs it for a client that closed its request
 
 
 class Client:
@@ -17,12 +17,15 @@ class Client:
     Attributes
     ----------
     refusal : Exception or None
-        Why the request is to be answered with 503, whatever AIOS makes of it.
+        Why the request must be answered with 503, whatever AIOS would answer.
+    refusal_counted : bool
+        Whether the scheduler has counted that refusal.
     """
 
     def __init__(self) -> None:
         self.refusal: Exception | None = None
-        # Guards the three below; no function of them is called under it.
+        self.refusal_counted = False
+        # Guards what follows; never held while a callback runs.
         self._lock = threading.Lock()
         self._gone = False
         self._dropped = 0
@@ -30,23 +33,23 @@ class Client:
 
     @property
     def gone(self) -> bool:
-        """Whether nobody waits any more."""
+        """Whether the client has disconnected."""
         with self._lock:
             return self._gone
 
     @property
     def dropped(self) -> int:
-        """Calls that were dropped before a scheduler had them, because it has gone."""
+        """Calls that were dropped before a scheduler had them, since the client has gone."""
         with self._lock:
             return self._dropped
 
     def when_gone(self, drop: Callable[[], bool]) -> None:
-        """Have something dropped when the client goes, or at once if it has gone.
+        """Register a callback for the client's disconnection; it is called at once if that has happened.
 
         Parameters
         ----------
         drop : callable
-            Returns whether there was something to drop.
+            Drops what the client waits for; returns whether there was anything.
         """
         with self._lock:
             gone = self._gone
@@ -56,7 +59,7 @@ class Client:
             drop()
 
     def leave(self) -> None:
-        """The client has gone; twice does no harm."""
+        """Note that the client has gone; may be repeated."""
         with self._lock:
             self._gone = True
             drops, self._drops = self._drops, []
@@ -64,7 +67,7 @@ class Client:
             drop()
 
     def withdraw(self) -> bool:
-        """Drop what waits although the client is there; False where nothing waits."""
+        """Drop a waiting call although the client is still there; False where none waits."""
         with self._lock:
             drops = list(reversed(self._drops))
         return any(drop() for drop in drops)
@@ -76,19 +79,19 @@ class Client:
 
 
 CLIENT: ContextVar[Client | None] = ContextVar("eccos_client", default=None)
-"""The client of the request that runs; `asyncio.to_thread` takes it along into its thread."""
+"""The client of the current request; `asyncio.to_thread` copies it into its thread."""
 
 
 def client_of(syscall: Any) -> Client | None:
-    """The client that waits for a syscall; None where that is not known."""
+    """The client that waits for a syscall; None where it is unknown."""
     return getattr(syscall, "eccos_client", None)
 
 
-def is_for_nobody(syscall: Any) -> bool:
-    """Give a syscall its client before it is queued; if that has gone, a call to a core is answered at once.
+def drop_if_client_gone(syscall: Any) -> bool:
+    """Attach the client to a syscall before it is queued; answer a call at once whose client has gone.
 
-    So a request of several steps (``call_tool``, ``operate_file``) goes on asking no core for a client that
-    left during the first.
+    So a request of several steps (``call_tool``, ``operate_file``) sends no more calls to cores after its
+    client has gone. Returns whether the syscall was answered.
     """
     client = CLIENT.get()
     if client is None or not hasattr(syscall, "query"):

@@ -1,4 +1,4 @@
-"""``eccos-aios doctor``: is everything in place for ECCOS to schedule this AIOS, and what is to be mended?"""
+"""``eccos-aios doctor``: checks whether ECCOS can schedule this AIOS, and says what to fix."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from eccos_aios.hooks.syscall import DEFAULT_ANSWER_TOKENS
 from eccos_aios.hooks.targets import ANY_NEED, TARGETS, WRITTEN_FOR
 from eccos_aios.http_client import HttpClient, NoResponseError, NotSentError
 from eccos_aios.runtime.configuration import predictor_spec
+from eccos_aios.schedule.settings import load_passes
 
 REACH_TIMEOUT_S = 3.0  # seconds; a core that needs longer to list its models will not serve calls well either
 HTTP_ERROR = 400  # the first status that is an error
@@ -42,17 +43,17 @@ KEY_VARIABLES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes
     ----------
     level : {"ok", "warn", "fail"}
     subject : str
-        What was looked at.
+        What was checked.
     message : str
         What was found.
     remedy : str
-        What to do about it; empty where nothing is to be done.
+        What to do about it; empty where there is nothing to do.
     """
 
     level: Literal["ok", "warn", "fail"]
@@ -62,9 +63,9 @@ class Finding:
 
 
 def diagnose(aios: Path) -> list[Finding]:
-    """Look at the checkout and its shape, its config, manifest and history, this environment, the cores.
+    """Check the checkout, its config, manifest and history, this environment, and the cores.
 
-    Nothing is changed, and nothing is sent to a core but the question which models it has.
+    Changes nothing; of a core only its list of models is requested.
     """
     try:
         aios = require_checkout(aios)
@@ -81,17 +82,17 @@ def diagnose(aios: Path) -> list[Finding]:
 
 
 def _shape(aios: Path, content: Mapping[str, Any]) -> Iterator[Finding]:
-    """AIOS's revision, and the places that ECCOS hooks into, as its source has them."""
+    """AIOS's revision, and the places that ECCOS hooks into, by its source."""
     revision = revision_of(aios)
     if revision is not None and revision != WRITTEN_FOR:
         yield Finding(
             "warn",
             "revision",
             f"AIOS is at {revision}, ECCOS was written for {WRITTEN_FOR}",
-            f"where something is amiss, try git -C {quote(str(aios))} checkout {WRITTEN_FOR}",
+            f"if something does not work, try git -C {quote(str(aios))} checkout {WRITTEN_FOR}",
         )
     if not (aios / "aios" / "hooks").is_dir():
-        yield Finding("warn", "hooks", "not looked at: the checkout has no aios/hooks", "clone AIOS anew")
+        yield Finding("warn", "hooks", "not checked: the checkout has no aios/hooks", "clone AIOS again")
         return
     faults = faults_on_disk(aios, TARGETS)
     needs = _needs(aios, content)
@@ -112,7 +113,7 @@ def _needs(aios: Path, content: Mapping[str, Any]) -> frozenset[str]:
     try:
         return needs_of(content.get("scheduler"), content.get("llms"), aios / CONFIG_IN_CHECKOUT)
     except EccosError:
-        return frozenset(ANY_NEED)  # it asks, in wrong words, of which the config's finding tells
+        return frozenset(ANY_NEED)  # it asks for ECCOS with an error, which the check of the config reports
 
 
 def _environment() -> Iterator[Finding]:
@@ -151,6 +152,7 @@ def _section(config_file: Path, content: Mapping[str, Any]) -> Iterator[Finding]
                 return
         config = eccos_config(scheduler.get("eccos"), config_file)
         predictor_spec(config, str(config_file)).make()
+        load_passes(config, str(config_file))
         yield Finding("ok", "config", f"quality target {config.quality_target}")
         manifest = check(config, [str(model.get("name")) for model in _models(content)])
         yield Finding("ok", "manifest", f"{len(manifest.cores)} cores: {', '.join(manifest.names)}")
@@ -158,12 +160,12 @@ def _section(config_file: Path, content: Mapping[str, Any]) -> Iterator[Finding]
         yield from _history(config, manifest, scheduling)
     except EccosError as error:
         yield Finding(
-            "fail", "config", str(error), "mend that value; the kernel would stop at start with this message"
+            "fail", "config", str(error), "fix that value; the kernel would stop at start with this message"
         )
 
 
 def _cores(manifest: Manifest, models: Sequence[Model]) -> Iterator[Finding]:
-    """Prices and windows, as the kernel will take them."""
+    """Prices and context windows as the kernel would use them."""
     backends = {model.name: model.backend for model in reversed(models)}
     cores = [core.at_backend(backends.get(core.name)) for core in manifest.cores]
     unpriced = [core.name for core in cores if core.known_price is None]
@@ -171,8 +173,8 @@ def _cores(manifest: Manifest, models: Sequence[Model]) -> Iterator[Finding]:
         yield Finding(
             "warn",
             "prices",
-            f"{', '.join(unpriced)}: no price in the manifest and none known to litellm, so they count "
-            "as dear as the dearest other core",
+            f"{', '.join(unpriced)}: no price in the manifest and none known to litellm, so the highest "
+            "price of the other cores is assumed",
             "give each a price in the manifest (0 is fine for your own hardware)",
         )
     for core in cores:
@@ -186,7 +188,7 @@ def _window(core: Core) -> Iterator[Finding]:
             "warn",
             "windows",
             f"{core.name}: an agent that does not set max_new_tokens asks for {DEFAULT_ANSWER_TOKENS}, which "
-            f"leaves {max(0, left)} of its context window of {core.context_window} for what it writes",
+            f"leaves {max(0, left)} of its context window of {core.context_window} for the prompt",
             "serve it with a larger context, or let agents set max_new_tokens",
         )
 
@@ -197,7 +199,7 @@ def _namesakes(models: Sequence[Model]) -> Iterator[Finding]:
             "warn",
             "names",
             f"AIOS's config lists core {later.name} at {first.hostname or first.backend} and again at "
-            f"{later.hostname or later.backend}: AIOS tells cores apart by name alone and uses the first",
+            f"{later.hostname or later.backend}: AIOS identifies cores by name alone and uses the first",
             "give one another name (vLLM: --served-model-name; Ollama: ollama cp), in the manifest too",
         )
 
@@ -208,10 +210,10 @@ def _history(config: EccosConfig, manifest: Manifest, scheduling: bool) -> Itera
             "warn",
             "history",
             "none: every core starts from the same prior",
-            "name one at scheduler.eccos.history: a .db is made at start and keeps what the kernel sees",
+            "name one at scheduler.eccos.history: a .db is made at start and stores the outcomes of calls",
         )
         return
-    yield _keeping(config.history, scheduling and config.mode == "schedule")
+    yield _recording(config.history, scheduling and config.mode == "schedule")
     if not config.history.exists():
         return
     records = read_history(config.history)
@@ -226,13 +228,13 @@ def _history(config: EccosConfig, manifest: Manifest, scheduling: bool) -> Itera
             )
 
 
-def _keeping(history: Path, scheduling: bool) -> Finding:
-    """Whether what the kernel will see is kept."""
+def _recording(history: Path, scheduling: bool) -> Finding:
+    """Whether outcomes of calls will be stored."""
     if not scheduling:
         return Finding(
             "warn",
             "outcomes",
-            "not kept: AIOS's own scheduler executes the calls",
+            "not stored: AIOS's own scheduler executes the calls",
             "set scheduler.scheduler_type: eccos, and scheduler.eccos.mode: schedule",
         )
     if not is_store(history):
@@ -240,7 +242,7 @@ def _keeping(history: Path, scheduling: bool) -> Finding:
         return Finding(
             "warn",
             "outcomes",
-            f"{history} is only read: what the kernel sees is not kept",
+            f"{history} is only read: outcomes of calls are not stored",
             f"eccos-aios history import {quote(str(store))} {quote(str(history))}, and name {store.name} at "
             "scheduler.eccos.history",
         )
@@ -255,7 +257,7 @@ def _keeping(history: Path, scheduling: bool) -> Finding:
             f"let the kernel's user write the folder {history.parent} and the store in it",
         )
     made = "" if history.exists() else " does not exist yet: the kernel makes it at start, and"
-    return Finding("ok", "outcomes", f"{history}{made} keeps what the kernel sees")
+    return Finding("ok", "outcomes", f"{history}{made} stores the outcomes of calls")
 
 
 def _outcomes(records: list[Record], manifest: Manifest) -> dict[str, int]:

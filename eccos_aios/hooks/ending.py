@@ -98,7 +98,7 @@ class Ending:
             self.done.set_result(None)
 
     def _stop(self, number: int) -> None:
-        scheduler = ACTIVE.ours
+        scheduler = ACTIVE.scheduler
         if scheduler is None:
             return
         if number != NO_SIGNAL:

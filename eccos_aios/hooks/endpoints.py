@@ -124,7 +124,7 @@ class EccosEndpoints:
             ).send(scope, send)
 
     async def _answer(self, scope: Scope, receive: Receive, segments: list[str]) -> HttpAnswer:
-        active = ACTIVE.ours or ACTIVE.shadow
+        active = ACTIVE.scheduler or ACTIVE.shadow
         if active is None:
             return HttpAnswer(503, {"error": INACTIVE, "healthy": False, "reasons": [INACTIVE]})
         token = active.config.token
@@ -195,7 +195,7 @@ class EccosEndpoints:
         return HttpAnswer(200, {"decisions": [asdict(decision) for decision in last]})
 
     def _metrics(self, _: Request) -> HttpAnswer:
-        if ACTIVE.ours is None:
+        if ACTIVE.service is None:
             return HttpAnswer(409, {"error": SHADOW})
         service = _service()
         try:
@@ -207,7 +207,7 @@ class EccosEndpoints:
 
     def _feedback(self, request: Request) -> HttpAnswer:
         """Grade a call by its id or number, or the last finished call of an agent."""
-        if ACTIVE.ours is None:
+        if ACTIVE.service is None:
             return HttpAnswer(409, {"error": SHADOW})
         try:
             body = json.loads(request.body)

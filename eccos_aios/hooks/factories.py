@@ -32,7 +32,7 @@ def eccos_scheduler_nonblock(**params: Any) -> EccosScheduler:
             checked[f"get_{kind}_syscall"] = getattr(_global, f"global_{kind}_req_queue_get_message")
     scheduler = EccosScheduler(**checked, service=ACTIVE.service)
     listen_to_providers()
-    ACTIVE.take(scheduler)
+    ACTIVE.set_eccos(scheduler)
     return scheduler
 
 

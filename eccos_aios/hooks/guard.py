@@ -1,4 +1,4 @@
-"""Who may ask the ``/eccos`` endpoints, told by a request's peer and headers alone."""
+"""Authorisation of requests to the ``/eccos`` endpoints, by their peer and headers alone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 from eccos_aios.hooks.asgi import HttpAnswer, Scope, headers_of
 
 WILDCARDS = frozenset({"", "*", "0.0.0.0", "::", "[::]"})  # of a server's host: they name no address
-LONGEST_SHOWN = 80  # characters of a header that an answer repeats
+LONGEST_SHOWN = 80  # characters of a header that an answer shows
 DEFAULT_PORTS = {"http": 80, "https": 443}
 REMEDY = "set scheduler.eccos.token and send it as Authorization: Bearer TOKEN"
 
-# Proxies tell on whose behalf they ask in headers of many names; there is no list of them all. A request
-# of this machine's own has no reason to carry any of these.
+# Headers by which proxies name the client that they forward for; there is no complete list. A request from
+# this machine has no reason to carry any of these.
 FORWARDING = re.compile(
     r"forward"
     r"|(^|-)(via|prox(y|ied)[a-z]*)(-|$)"
@@ -32,28 +32,28 @@ FORWARDING = re.compile(
 
 
 def refusal(scope: Scope, token: str | None, hosts: Collection[str] = ()) -> HttpAnswer | None:
-    """Why a request is not answered; None where it may be.
+    """The refusal of a request; None where it is authorised.
 
-    With a token that is asked for, whoever asks. Without one the request must come from this machine, by a
-    program rather than a page of another origin, and through no proxy: whatever forwards requests comes
-    over loopback itself, and a page can make its visitor's browser ask (DNS rebinding gives it the
-    address, the Host header gives it away).
+    With a configured token, whoever sends it is authorised. Without one, the request must come from this
+    machine, not from a page of another origin, and through no proxy: a proxy's requests come over loopback
+    too, and a page can send requests from its visitor's browser (by DNS rebinding, which the Host header
+    reveals).
 
     Parameters
     ----------
     scope : mapping
-        The request as ASGI describes it.
+        The request, by the ASGI protocol.
     token : str or None
         The configured one.
     hosts : collection of str
-        Names, beside those of loopback, that the Host header may hold.
+        Names, beside those of loopback, that the Host header may have.
     """
     headers = list(headers_of(scope))
     if token is not None:
         if _has_token(scope, token):
             return None
-        told = "this needs the token of scheduler.eccos.token, sent as Authorization: Bearer TOKEN"
-        return HttpAnswer(401, {"error": told}, {"www-authenticate": 'Bearer realm="eccos"'})
+        reason = "this needs the token of scheduler.eccos.token, sent as Authorization: Bearer TOKEN"
+        return HttpAnswer(401, {"error": reason}, {"www-authenticate": 'Bearer realm="eccos"'})
     fault = _fault(scope, headers, hosts)
     return None if fault is None else HttpAnswer(403, {"error": f"{fault}: {REMEDY}"})
 
@@ -62,9 +62,9 @@ def _has_token(scope: Scope, token: str) -> bool:
     given = [bytes(value) for name, value in scope["headers"] if bytes(name).lower() == b"authorization"]
     if len(given) != 1:
         return False
-    kind, _, told = given[0].strip().partition(b" ")
+    scheme, _, sent = given[0].strip().partition(b" ")
     wanted = token.strip().encode("utf-8", "surrogatepass")
-    return hmac.compare_digest(told.strip(), wanted) and kind.lower() == b"bearer"
+    return hmac.compare_digest(sent.strip(), wanted) and scheme.lower() == b"bearer"
 
 
 def _fault(scope: Scope, headers: list[tuple[str, str]], hosts: Collection[str]) -> str | None:
@@ -90,7 +90,7 @@ def _fault(scope: Scope, headers: list[tuple[str, str]], hosts: Collection[str])
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether it is an address of this machine's own interface: 127.0.0.0/8, ::1, either as the other."""
+    """Whether it is a loopback address: 127.0.0.0/8, ::1, or an IPv4 one mapped to IPv6."""
     try:
         address = ipaddress.ip_address(host or "")
     except ValueError:
@@ -100,19 +100,19 @@ def is_loopback(host: str | None) -> bool:
 
 
 def host_names(configured: Any) -> frozenset[str]:
-    """The names that a server's configured host gives it: none where it stands for every address."""
+    """The host names of a server by its configured host; none where that is a wildcard."""
     name = str(configured or "").strip().lower().strip("[]")
     return frozenset() if name in WILDCARDS else frozenset({name})
 
 
 def _host_of(header: str) -> str | None:
-    """The name or address in a Host header; None where it is none."""
+    """The name or address in a Host header; None where it is malformed."""
     found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?", header.lower())
     return None if found is None else found[1] or found[2]
 
 
 def _is_same(origin: str, host: str, scheme: str) -> bool:
-    """Whether an Origin header names the very address that is asked."""
+    """Whether an Origin header names the address that the request goes to."""
     try:
         asked, given = urlsplit(f"{scheme}://{host.lower()}"), urlsplit(origin.lower())
         ports = [parts.port or DEFAULT_PORTS.get(parts.scheme) for parts in (asked, given)]

@@ -14,7 +14,7 @@ from eccos_aios.hooks.ending import Ending
 from eccos_aios.hooks.endpoints import EccosEndpoints
 from eccos_aios.hooks.guard import host_names
 from eccos_aios.hooks.launcher import kernel_module
-from eccos_aios.hooks.query_door import QueryDoor
+from eccos_aios.hooks.query_middleware import QueryMiddleware
 from eccos_aios.hooks.query_pool import QUERY_THREADS_PER_SLOT, PendingLimits, QueryPool
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def configured_hosts(app: Any) -> frozenset[str]:
 class KernelFront:
     """All that ECCOS puts between the kernel's server and its application.
 
-    From the outside in: the ``/eccos`` endpoints, AIOS's own middleware, `QueryDoor` in front of ``/query``,
-    and the threads in which its calls wait.
+    From the outside in: the ``/eccos`` endpoints, AIOS's own middleware, `QueryMiddleware` in front of
+    ``/query``, and the threads in which its calls wait.
 
     Parameters
     ----------
@@ -81,15 +81,15 @@ class KernelFront:
     def _stand_before_queries(self, pool: QueryPool) -> None:
         from starlette.middleware import Middleware
 
-        door = Middleware(
-            QueryDoor,
+        middleware = Middleware(
+            QueryMiddleware,
             room=self._room_left,
             ending=self._is_ending,
             retry_after_s=lambda: pool.retry_after_s,
             on_refusal=_note_refusal,
             on_dropped=self._note_dropped,
         )
-        self._app.user_middleware.append(door)
+        self._app.user_middleware.append(middleware)
         self._app.middleware_stack = None
         self._app.router.lifespan_context = self._around(self._app.router.lifespan_context)
         try:
@@ -128,7 +128,7 @@ class KernelFront:
         return limits.max_pending - limits.pending - pool.waiting
 
     def _is_ending(self) -> bool:
-        return self._ending.begun and ACTIVE.ours is not None
+        return self._ending.begun and ACTIVE.scheduler is not None
 
     def _refuse_waiting(self) -> None:
         from eccos_aios.schedule import StoppedError
@@ -150,7 +150,7 @@ class KernelFront:
 
 
 def _limits() -> PendingLimits | None:
-    active = ACTIVE.ours
+    active = ACTIVE.scheduler
     if active is None:
         return None
     return PendingLimits(active.config.max_pending, active.service.scheduler.pending, _slots(active))

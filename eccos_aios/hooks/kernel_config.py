@@ -17,6 +17,7 @@ from eccos_aios.errors import ConfigError
 from eccos_aios.predict import use_tokenizer
 from eccos_aios.predict.tokens import Encode
 from eccos_aios.runtime.configuration import predictor_spec
+from eccos_aios.schedule.settings import load_passes
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def kernel_config() -> EccosConfig:
     file = Path(config.config_path)
     section = eccos_config(scheduler.get("eccos"), file)
     predictor_spec(section, str(file)).make()
+    load_passes(section, str(file))
     return section
 
 

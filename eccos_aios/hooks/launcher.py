@@ -1,4 +1,4 @@
-"""Whether this process is an AIOS kernel, and where its checkout is; nothing of AIOS is imported for that."""
+"""Whether this process is an AIOS kernel, and where its checkout is; found without importing AIOS."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def kernel_module() -> ModuleType | None:
 
 
 def runs_kernel(checkout: Path) -> bool:
-    """Whether this process is a kernel of a checkout, also of one that has another launcher."""
+    """Whether this process is a kernel of a checkout, even one with another launcher."""
     if kernel_module() is not None:
         return True
     launchers = getattr(sys.modules.get("runtime"), "__path__", ())
@@ -42,6 +42,6 @@ def checkout_of_process() -> Path | None:
 
 
 def has_module(checkout: Path, module: str) -> bool:
-    """Whether a checkout has a module: a package, or a file in any form that Python imports."""
+    """Whether a checkout has a module: a package, or a file of any kind that Python imports."""
     path = checkout.joinpath(*module.split("."))
     return path.is_dir() or any(path.with_name(path.name + suffix).is_file() for suffix in all_suffixes())

@@ -10,7 +10,7 @@ from typing import Any
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError
 from eccos_aios.hooks.clients import client_of
-from eccos_aios.hooks.outcome import Asked, is_final
+from eccos_aios.hooks.outcome import SyscallPayload, is_final
 from eccos_aios.hooks.syscall import (
     Syscall,
     answer,
@@ -23,7 +23,7 @@ from eccos_aios.hooks.syscall import (
     text_of,
 )
 from eccos_aios.runtime.service import SchedulingService
-from eccos_aios.schedule import Call, CallResult
+from eccos_aios.schedule import Call, CallResult, OverloadedError
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class LlmCalls:
         call = Call(
             text=text,
             requirements=needs_of(syscall.query, text, self._cores),
-            payload=Asked.by(syscall),
+            payload=SyscallPayload.of(syscall),
             on_done=self._answer,
             agent=syscall.agent_name,
             pinned=self._service.suspensions.resume(syscall.get_pid()),
@@ -139,6 +139,10 @@ class LlmCalls:
         self._service.scheduler.remember(conversation, result.core)
 
     def _answer_error(self, syscall: Syscall, error: BaseException, core: str | None = None) -> None:
+        client = client_of(syscall)
+        if client is not None and isinstance(error, OverloadedError):
+            # The scheduler's limit, too, is answered with HTTP 503 and Retry-After, not within AIOS's answer.
+            client.refusal, client.refusal_counted = error, True
         message = str(error)
         if not isinstance(error, EccosError):
             message = f"{type(error).__name__}: {error}"

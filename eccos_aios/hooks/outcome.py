@@ -13,7 +13,7 @@ from eccos_aios.hooks.syscall import Syscall
 from eccos_aios.predict import call_text
 from eccos_aios.schedule import ANSWERED, Attempt, AttemptOutcome, Call, CallResult, OutcomeKind, Usage
 
-# How AIOS begins its error where a core has answered, but not in a form that AIOS can read.
+# How AIOS's error begins where a core has answered in a form that AIOS cannot read.
 UNDECODED = ("Tool call decoding error", "Response processing error", "Unhandled processing exception")
 UNDECODED_WORD = "undecoded"
 FIRST_ERROR_STATUS = 400
@@ -27,38 +27,38 @@ AIOS_STATUSES = {
 
 
 @dataclass(frozen=True)
-class Asked:
-    """An LLM syscall on its way to a core, and its tools as the agent wrote them.
+class SyscallPayload:
+    """The payload of a call: its LLM syscall, and its tools as the agent wrote them.
 
-    AIOS renames the tools of a syscall in place before it sends them.
+    AIOS renames the tools of a syscall in place when it sends them.
     """
 
     syscall: Syscall
     tools: tuple[dict[str, Any], ...]
 
     @classmethod
-    def by(cls, syscall: Syscall) -> Asked:
-        """What a syscall asks, before AIOS has had it in hand."""
+    def of(cls, syscall: Syscall) -> SyscallPayload:
+        """The payload of a syscall that AIOS has not sent yet."""
         tools = [tool for tool in syscall.query.tools or () if isinstance(tool, Mapping)]
         return cls(syscall, tuple(map(_as_written, tools)))
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What AIOS's adapter made of a core's answer, and the tokens that the provider reported."""
+    """A core's answer as AIOS's adapter returns it, and the tokens that the provider reported."""
 
     response: Any
     usage: Usage | None = None
 
 
 def attempt_outcome(attempt: Attempt, response: Any, *, with_tools: bool) -> AttemptOutcome:
-    """What an attempt's end means: by what its client saw, else by AIOS's words.
+    """What an attempt's end means, by what its client observed, else by AIOS's response.
 
     Parameters
     ----------
     attempt : Attempt
     response : LLMResponse
-        What AIOS's adapter made of it.
+        As AIOS's adapter returns it.
     with_tools : bool
         Whether the call offers tools.
     """
@@ -77,7 +77,7 @@ def attempt_outcome(attempt: Attempt, response: Any, *, with_tools: bool) -> Att
 
 
 def _by_aios(response: Any, *, sent: bool) -> AttemptOutcome:
-    """By the status that AIOS gives: 503 means no connection, 500 and 502 whatever it cannot name."""
+    """By AIOS's status: 503 means no connection, 500 and 502 anything that it cannot classify."""
     status = response.status_code
     kind = AIOS_STATUSES.get(status, OutcomeKind.CORE_FAILS)
     if kind is OutcomeKind.CORE_UNFIT and not sent:
@@ -99,7 +99,7 @@ def outcome_of(call: Call, result: CallResult, core: Core, finished_s: float) ->
     Parameters
     ----------
     call : Call
-        Its payload is an `Asked`.
+        Its payload is an `SyscallPayload`.
     result : CallResult
         Its value is an `Answer`, or None.
     core : Core
@@ -109,7 +109,7 @@ def outcome_of(call: Call, result: CallResult, core: Core, finished_s: float) ->
     """
     if not is_final(result):
         return None
-    asked: Asked = call.payload
+    asked: SyscallPayload = call.payload
     answer = result.value if isinstance(result.value, Answer) else Answer(None)
     usage = answer.usage
     input_tokens = usage.input_tokens if usage else math.ceil(call.text.input_tokens)
@@ -142,7 +142,7 @@ def error_word(result: CallResult) -> str:
 
 
 def is_undecoded(response: Any) -> bool:
-    """Whether a core has answered, but not in a form that AIOS can read."""
+    """Whether a core has answered in a form that AIOS cannot read."""
     return str(getattr(response, "error", "")).startswith(UNDECODED)
 
 

@@ -1,4 +1,4 @@
-"""CoreProber: asks a core that is down, in AIOS's place, whether it is well again."""
+"""CoreProber: checks, as AIOS would reach it, whether a core that is down has recovered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLACEHOLDER_KEY = "sk-placeholder"  # what AIOS's vllm and sglang backends send 
 
 
 class CoreProber:
-    """Lists a core's models where it has a list, then sends a call of one token through AIOS's adapter.
+    """Lists a core's models if it can, then sends a call of one token through AIOS's adapter.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class CoreProber:
         self._opener = urllib.request.build_opener(_NoRedirects)
 
     def look(self, core: str) -> AttemptOutcome | None:
-        """Ask for the list of models; None where the core has none, or is unknown to AIOS."""
+        """List the core's models; None where the core has no list, or AIOS does not know it."""
         config = next((each for each in self._llm.llm_configs if each.name == core), None)
         hostname = getattr(config, "hostname", None)
         if config is None or not str(hostname or "").startswith(("http://", "https://")):
@@ -50,7 +50,7 @@ class CoreProber:
             attempt.note_response(error.code, dict(error.headers.items()))
             return attempt.outcome()
         except (OSError, HTTPException) as error:
-            cause = getattr(error, "reason", None)  # urllib wraps what the socket raised
+            cause = getattr(error, "reason", None)  # urllib wraps the socket's exception
             attempt.note_error(cause if isinstance(cause, OSError) else error)
             return attempt.outcome()
         return ANSWERED
@@ -67,7 +67,7 @@ class CoreProber:
 
 @dataclass
 class PingSyscall:
-    """What AIOS's adapter uses of an LLM syscall."""
+    """The part of an LLM syscall that AIOS's adapter uses."""
 
     query: Any = field(
         default_factory=lambda: SimpleNamespace(
@@ -83,10 +83,10 @@ class PingSyscall:
     agent_name: str = "eccos"
 
     def set_status(self, status: str) -> None:
-        """Nobody asks for it."""
+        """Nothing reads it."""
 
     def set_start_time(self, time: float) -> None:
-        """Nobody asks for it."""
+        """Nothing reads it."""
 
     def get_pid(self) -> int | None:
         return None
@@ -96,7 +96,7 @@ class PingSyscall:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A key goes to the core's own address and to no other."""
+    """Follows no redirect: a key goes to the core's own address only."""
 
     def redirect_request(
         self,

@@ -1,4 +1,4 @@
-"""QueryPool: the threads in which AIOS's ``/query`` waits for its syscalls, fair among agents."""
+"""QueryPool: the threads in which AIOS's ``/query`` requests wait for their syscalls, fair among agents."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 from eccos_aios.hooks.clients import CLIENT, GONE, Client
 
 QUERY_THREADS_PER_SLOT = 4  # a waiting call holds a thread too, and a plan needs calls that wait
-RESERVED_THREADS = 64  # beyond the others, for agents of which no call has a thread
-IDLE_S = 10.0  # seconds after which a thread that has nothing to do ends
-LINGER_S = 0.5  # seconds that a shutdown waits for threads at work; a core that hangs may hold one for ever
-REMEMBERED_AGENTS = 10_000  # lanes kept; those that are behind the clock are forgotten first
-RATE_OVER = 64  # calls over which the rate of answers is measured
-LONGEST_RETRY_S = 60.0  # seconds that an agent is asked to stay away
+RESERVED_THREADS = 64  # beyond the others, for agents none of whose calls has a thread
+IDLE_S = 10.0  # seconds after which an idle thread ends
+LINGER_S = 0.5  # seconds that a shutdown waits for busy threads; a core that hangs may hold one for ever
+REMEMBERED_AGENTS = 10_000  # lanes; those behind the virtual clock are forgotten first
+RATE_WINDOW = 64  # calls over which the rate of answers is measured
+LONGEST_RETRY_S = 60.0  # seconds of Retry-After, at most
 
 
 class PendingLimits(NamedTuple):
@@ -34,7 +34,7 @@ class PendingLimits(NamedTuple):
     pending : int
         Calls that wait in the scheduler.
     slots : int
-        Calls that the cores hold at once. What the pool holds beyond them waits, or is about to.
+        Calls that the cores hold at once. The pool's calls beyond them wait, or are about to.
     """
 
     max_pending: int
@@ -44,7 +44,7 @@ class PendingLimits(NamedTuple):
 
 @dataclass(eq=False)
 class Work:
-    """Something to be done in a thread, for a client if one waits for it."""
+    """A function to be called in a thread, for a client if one waits for it."""
 
     do: Callable[[], Any]
     future: Future[Any]
@@ -53,7 +53,7 @@ class Work:
 
 @dataclass(eq=False)
 class Lane:
-    """The work of one agent; None is the agent of all that is no agent's.
+    """The work of one agent; agent None has the work that belongs to no agent.
 
     `turn` is the start tag of its first waiting work, `entry` the number of its valid entry in the heap.
     """
@@ -73,21 +73,20 @@ class Lane:
 class QueryPool(ThreadPoolExecutor):
     """An executor that is as fair among agents as the scheduler behind it.
 
-    AIOS waits for each call in a thread of asyncio's default executor: min(32, CPUs + 4) threads, first
-    come, first served, so that an agent with 400 calls keeps all others away from any scheduler. Here each
-    agent has a queue of its own. Whose call gets the next free thread is decided by start-time fair
-    queueing over the configured weights (Goyal, Vin and Cheng, SIGCOMM 1996), as in
-    `eccos_aios.schedule.fair_queue`. An agent of which no call has a thread yet gets one beyond the bound, so
-    that it does not even wait for a call of another agent to end, which at a core that hangs may take
-    minutes.
+    AIOS waits for each call in a thread of asyncio's default executor, which has min(32, CPUs + 4) threads
+    and serves in order of arrival: an agent with 400 calls would keep all others from the scheduler. Here
+    each agent has its own queue, and start-time fair queueing over the configured weights (Goyal, Vin and
+    Cheng, SIGCOMM 1996) decides whose call gets the next free thread. An agent none of whose calls has a
+    thread gets one beyond the bound, so that it need not wait for another agent's call to end, which may
+    take minutes at a core that hangs.
 
-    Where as many calls wait as may wait, there is room for another one only at the expense of the agent
-    that holds the most, by its weight: its newest call that has not been sent is turned away, or the new
-    one if it is its own. So an agent that floods the kernel is turned away, and others are not.
+    At the limit of waiting calls, another one is accepted only at the expense of the agent that holds the
+    most, relative to its weight: that agent's newest call that has not been sent is refused, or the new one
+    if it is its own. So an agent that floods the kernel is refused, and others are not.
 
-    Threads are made when there is work for them and end when there is none for `IDLE_S`; they are daemons,
-    for the process must not outlive its end because a core hangs. It is a ThreadPoolExecutor by name alone:
-    asyncio takes no other.
+    Threads are created when there is work for them and end after `IDLE_S` without any. They are daemons, so
+    that a core that hangs cannot keep the process alive. The class is a ThreadPoolExecutor only because
+    asyncio accepts no other as its default executor.
 
     Parameters
     ----------
@@ -101,11 +100,14 @@ class QueryPool(ThreadPoolExecutor):
         super().__init__(1)
         self._name = name
         self._numbers = count(1)
-        # Guards all below, lanes and work included; signalled when there is work, and at the end.
+        # Guards all below, lanes and work included; notified when there is work, and at the end.
         self._changed = threading.Condition(threading.Lock())
         self._bound = threads
         self._weights: Mapping[str, float] = {}
-        self._room: Callable[[], PendingLimits | None] = lambda: None
+        self._limits: Callable[[], PendingLimits | None] = lambda: None
+        # Not a schedule.FairQueue: that one tags each call on arrival, and serves by priority and age too.
+        # Here the tag belongs to the agent's lane, so that refusing an agent's newest call costs it no turn,
+        # and a thread in reserve may go to a lane out of order.
         self._clock = 0.0  # virtual: the start tag of the work that got its thread last
         self._lanes: dict[str | None, Lane] = {}
         self._heap: list[tuple[float, int, Lane]] = []
@@ -115,27 +117,27 @@ class QueryPool(ThreadPoolExecutor):
         self._alive = 0  # threads
         self._idle = 0  # threads that wait for work
         self._closed = False
-        self._ended_s: deque[float] = deque(maxlen=RATE_OVER)  # when the last work ended, monotonic
+        self._ended_s: deque[float] = deque(maxlen=RATE_WINDOW)  # when the last work ended, monotonic
 
     def configure(
         self,
         threads: int,
         weights: Mapping[str, float],
-        room: Callable[[], PendingLimits | None] = lambda: None,
+        limits: Callable[[], PendingLimits | None] = lambda: None,
     ) -> None:
-        """Change the bound of the threads, the agents' weights, and what tells how much may wait.
+        """Change the bound of the threads, the agents' weights, and the limits of waiting calls.
 
-        `room` is called for each call that comes in; None: any number may wait.
+        `limits` is called for each call that comes in; where it returns None, any number may wait.
         """
         with self._changed:
             self._bound = threads
             self._weights = dict(weights)
-            self._room = room
+            self._limits = limits
             self._changed.notify_all()
 
     @property
     def threads(self) -> int:
-        """Threads at most, but for those in reserve."""
+        """Threads at most, without those in reserve."""
         with self._changed:
             return self._bound
 
@@ -155,10 +157,10 @@ class QueryPool(ThreadPoolExecutor):
         return float(min(max(expected_s, 1.0), LONGEST_RETRY_S))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Have a function called in a thread; for an agent where `agent_of` finds one.
+        """Call a function in a thread, on behalf of an agent where `agent_of` finds one.
 
-        The future gets an OverloadedError where there is no room for it, an AbandonedError where its client
-        goes before it is begun, and RuntimeError where the process cannot start a single thread.
+        The future gets an OverloadedError at the limit of waiting calls, an AbandonedError where its client
+        disconnects before the call begins, and RuntimeError where the process cannot start a single thread.
 
         Raises
         ------
@@ -167,8 +169,8 @@ class QueryPool(ThreadPoolExecutor):
         """
         work = Work(partial(fn, *args, **kwargs), Future(), CLIENT.get())
         agent = agent_of(fn, args)
-        if agent is not None and not self._make_room(agent):
-            self._turn_away(work)
+        if agent is not None and not self._may_wait(agent):
+            self._refuse_overloaded(work)
             return work.future
         with self._changed:
             if self._closed:
@@ -186,7 +188,7 @@ class QueryPool(ThreadPoolExecutor):
         return work.future
 
     def refuse_waiting(self, error: Exception) -> None:
-        """Let all work that has no thread yet fail with an error."""
+        """Fail all work that has no thread yet with an error."""
         with self._changed:
             refused = [work for lane in self._lanes.values() for work in lane.waiting]
             for lane in self._lanes.values():
@@ -196,15 +198,15 @@ class QueryPool(ThreadPoolExecutor):
             _refuse(work, error)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more work and end the threads as they become idle.
+        """Accept no more work and end the threads as they become idle.
 
-        What still waits fails: whoever waited for it has gone with the event loop. With `wait`, work that is
-        under way is waited for, `LINGER_S` at most.
+        Waiting work fails, as nobody can await it after the event loop. With `wait`, running work is waited
+        for, `LINGER_S` at most.
         """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self.refuse_waiting(RuntimeError("shut down before it was begun"))
+        self.refuse_waiting(RuntimeError("shut down before it began"))
         if wait:
             with self._changed:
                 self._changed.wait_for(lambda: not self._running, LINGER_S)
@@ -231,7 +233,7 @@ class QueryPool(ThreadPoolExecutor):
         heapq.heappush(self._heap, (lane.turn, lane.entry, lane))
 
     def _first(self) -> Lane | None:
-        """The lane whose turn it is; the lock is held."""
+        """The lane whose turn it is; requires the lock."""
         while self._heap:
             _, entry, lane = self._heap[0]
             if lane.waiting and entry == lane.entry:
@@ -240,10 +242,10 @@ class QueryPool(ThreadPoolExecutor):
         return None
 
     def _take(self) -> tuple[Lane, Work] | None:
-        """The work whose turn it is, for a thread that has none; the lock is held."""
+        """The work whose turn it is, for an idle thread; requires the lock."""
         lane = self._first()
         if lane is not None and lane.running and self._running >= self._bound:
-            # What is left are the threads in reserve.
+            # Only threads in reserve are left.
             quiet = (each for each in self._lanes.values() if each.waiting and not each.running)
             lane = min(quiet, key=lambda each: (each.turn, each.entry), default=None)
         if lane is None:
@@ -270,10 +272,10 @@ class QueryPool(ThreadPoolExecutor):
                     self._ended_s.append(time.monotonic())
                     if self._closed:
                         self._changed.notify_all()
-            del taken, work  # what an idle thread holds on to would never be freed
+            del taken, work  # an idle thread would keep them alive
 
     def _next(self) -> tuple[Lane, Work] | None:
-        """Wait for work; None when this thread has to end."""
+        """Wait for work; None when this thread must end."""
         with self._changed:
             timed_out = False
             while (taken := self._take()) is None and not (self._closed or timed_out):
@@ -284,7 +286,7 @@ class QueryPool(ThreadPoolExecutor):
             return taken
 
     def _start_thread(self) -> None:
-        """Start a thread that is counted already; where that fails, work waits for one that there is."""
+        """Start a thread that is counted already; where that fails, the work waits for an existing one."""
         thread = threading.Thread(target=self._run, name=f"{self._name}-{next(self._numbers)}", daemon=True)
         try:
             thread.start()
@@ -295,15 +297,15 @@ class QueryPool(ThreadPoolExecutor):
             if alone:
                 self.refuse_waiting(RuntimeError(f"no thread can be started: {error}"))
 
-    def _make_room(self, agent: str) -> bool:
-        """Whether a call of an agent may come in; one of the agent that holds the most may have to leave."""
-        room = self._room()
-        if room is None:
+    def _may_wait(self, agent: str) -> bool:
+        """Whether an agent's call is accepted; one of the agent that holds the most may be refused for it."""
+        limits = self._limits()
+        if limits is None:
             return True
         with self._changed:
             full = (
-                self._waiting + room.pending >= room.max_pending
-                or self._waiting + self._running >= room.max_pending + room.slots
+                self._waiting + limits.pending >= limits.max_pending
+                or self._waiting + self._running >= limits.max_pending + limits.slots
             )
             if not full:
                 return True
@@ -319,19 +321,19 @@ class QueryPool(ThreadPoolExecutor):
             else:
                 victim, running = None, list(reversed(most.running))
         if victim is not None:
-            self._turn_away(victim)
+            self._refuse_overloaded(victim)
             return True
         return any(work.client is not None and self._withdraw(work.client) for work in running)
 
     def _share(self, lane: Lane) -> float:
-        """What an agent holds, by its weight; other work than agents' is never in the way."""
+        """What an agent holds, relative to its weight; 0 for work of no agent, which is never refused."""
         return 0.0 if lane.agent is None else lane.held / self._weights.get(lane.agent, 1.0)
 
-    def _turn_away(self, work: Work) -> None:
+    def _refuse_overloaded(self, work: Work) -> None:
         _refuse(work, self._overloaded())
 
     def _withdraw(self, client: Client) -> bool:
-        """Take back a client's call that waits in the scheduler; False where it is with a core."""
+        """Withdraw a client's call that waits in the scheduler; False where it is with a core."""
         if not client.withdraw():
             return False
         client.refusal = self._overloaded()
@@ -360,7 +362,7 @@ class QueryPool(ThreadPoolExecutor):
 
 
 def agent_of(fn: Callable[..., Any], args: tuple[Any, ...]) -> str | None:
-    """The agent on whose behalf AIOS has a function called; None for whatever else asyncio runs.
+    """The agent on whose behalf AIOS calls a function; None for anything else that asyncio runs.
 
     ``asyncio.to_thread(execute_request, agent_name, query)`` gives the executor a partial of a context's
     ``run`` with these three.

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Routed:
+class RoutedBatch:
     """The column of each call's core, and the estimates that it was chosen by."""
 
     columns: list[int]
@@ -78,7 +78,7 @@ class EccosRouting:
     def _named(
         self, selected_llm_lists: list[list[dict[str, Any]]], names: list[str]
     ) -> list[frozenset[str]]:
-        """Where each query may go: AIOS lists every core where the agent named none."""
+        """The cores that each query may go to: AIOS lists every core where the agent named none."""
         manifest = frozenset(core.name for core in self._cores)
         everything = frozenset(names)
         named = [frozenset(llm["name"] for llm in selected) & everything for selected in selected_llm_lists]
@@ -86,7 +86,7 @@ class EccosRouting:
 
     def route(
         self, selected_llm_lists: list[list[dict[str, Any]]], queries: list[list[dict[str, Any]]]
-    ) -> Routed:
+    ) -> RoutedBatch:
         """Stage 1 and stage 2 for a batch; parameters as `get_model_idxs`, but may raise."""
         names = [llm.name for llm in self.llm_configs]
         allowed = self._named(selected_llm_lists, names)
@@ -104,4 +104,4 @@ class EccosRouting:
             min(map(names.index, named)) if column == WAITS else column
             for column, named in zip(assignment.core.tolist(), allowed, strict=True)
         ]
-        return Routed(columns, candidates)
+        return RoutedBatch(columns, candidates)

@@ -1,4 +1,4 @@
-"""Whether a query can be sent to any core: a fault of the call itself is found before a core meets it."""
+"""Checks that a query can be sent at all, so that a fault of the call is not taken for a core's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from eccos_aios.errors import ABSENT, QueryError
 from eccos_aios.predict.parts import is_empty, parts_of
 
-SENT = ("messages", "tools", "response_format", "temperature")  # what AIOS sends of a query
-DEPTH = 6  # to which the place of a fault is followed
+SENT = ("messages", "tools", "response_format", "temperature")  # the parts of a query that AIOS sends
+DEPTH = 6  # levels to which a fault is located
 
 Placed = Iterator[tuple[str, Any]]
 
@@ -18,13 +18,13 @@ Placed = Iterator[tuple[str, Any]]
 def require_sendable(query: Any) -> None:
     """Check that a query can be encoded, and that no part of its messages lacks its content.
 
-    The clients of OpenAI and litellm would fail on it, each time at another core, and AIOS answers that with
-    status 500, which looks like a fault of the core.
+    Otherwise the clients of OpenAI and litellm fail on it at every core, and AIOS reports status 500, which
+    looks like a fault of the core.
 
     Raises
     ------
     QueryError
-        Names the place and what is wrong, without any of the text.
+        Names the place and the fault, without any of the text.
     """
     sent = {name: getattr(query, name, None) for name in SENT}
     error = _error_of(sent)
@@ -37,7 +37,7 @@ def require_sendable(query: Any) -> None:
 
 
 def _error_of(value: Any) -> Exception | None:
-    """What the clients would raise on it."""
+    """What the clients would raise on a value."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
         if not text.isascii():
@@ -48,15 +48,15 @@ def _error_of(value: Any) -> Exception | None:
 
 
 def _plain(value: Any) -> Any:
-    """What OpenAI's client makes of an object that is none of JSON's."""
+    """An object that is not JSON as OpenAI's client encodes it."""
     for name in ("model_dump", "isoformat"):
         if callable(make := getattr(value, name, None)):
             return make()
-    raise TypeError(f"a {type(value).__name__} is nothing that JSON has")
+    raise TypeError(f"JSON has no {type(value).__name__}")
 
 
 def _fault(place: str, value: Any, error: Exception, depth: int) -> tuple[str, str]:
-    """The innermost place that cannot be encoded, and why."""
+    """The innermost place that cannot be encoded, and the reason."""
     for where, inner in _placed(place, value) if depth else ():
         its_error = _error_of(inner)
         if its_error is not None:
@@ -84,7 +84,7 @@ def _reason(error: Exception) -> str:
 
 
 def _empty(place: str, message: Any) -> Iterator[tuple[str, str]]:
-    """Parts of a message without their content."""
+    """The parts of a message that lack their content, and what each lacks."""
     if not isinstance(message, Mapping) or (type(message.get("content")) is str and "images" not in message):
         return
     yield from _empty_parts(f"{place}.content", message.get("content"), DEPTH)

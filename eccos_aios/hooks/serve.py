@@ -29,8 +29,8 @@ def serve(aios: Path, host: str | None = None, port: int | None = None) -> None:
     Raises
     ------
     AiosError
-        The folder is no checkout, AIOS's packages are not installed beside this one, or the config asks for
-        ECCOS and this AIOS is not of the shape that it needs.
+        The folder is not a checkout, AIOS's packages are not installed beside this one, or the config asks
+        for ECCOS and this AIOS lacks what ECCOS needs.
     """
     aios = require_checkout(aios)
     server = read_checkout_config(aios).get("server") or {}
@@ -60,7 +60,7 @@ def _activate(aios: Path) -> None:
     try:
         from eccos_aios.hooks.activate import activate
     except ImportError as error:
-        raise AiosError(sys.executable, "", ABSENT, f"{error}; install eccos-aios anew") from error
+        raise AiosError(sys.executable, "", ABSENT, f"{error}; reinstall eccos-aios") from error
     refusal = activate(aios)
     if refusal is not None:
         raise EccosError(refusal.removeprefix("eccos-aios: "))

@@ -1,4 +1,4 @@
-"""Is AIOS of the shape that ECCOS was written for? On disk, without importing it, or as it was imported."""
+"""Checks that AIOS has the places that ECCOS relies on: on disk, without importing it, or as imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from eccos_aios.errors import ABSENT, AiosError
 from eccos_aios.hooks.launcher import has_module, kernel_module
 from eccos_aios.hooks.source import Source
-from eccos_aios.hooks.targets import LAUNCHER, OF_CHECKOUT, Fault, Target, told
+from eccos_aios.hooks.targets import LAUNCHER, OF_CHECKOUT, Fault, Target, summary
 
 MISSING = "is missing"
 NOT_CALLABLE = "is not callable"
@@ -24,7 +24,7 @@ FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Signature:
-    """What a function can be called with, apart from ``self``.
+    """The parameters of a function, without ``self``.
 
     Attributes
     ----------
@@ -54,9 +54,9 @@ class Signature:
 
 
 def faults_on_disk(checkout: Path, targets: Iterable[Target]) -> list[Fault]:
-    """What an AIOS checkout lacks; what only an import could tell is taken for good.
+    """What an AIOS checkout lacks; what only an import would show is assumed to be right.
 
-    Packages that are installed beside AIOS are looked at where this interpreter has them.
+    Packages installed beside AIOS are checked where this interpreter has them.
 
     Parameters
     ----------
@@ -74,27 +74,27 @@ def faults_on_disk(checkout: Path, targets: Iterable[Target]) -> list[Fault]:
 
 
 def faults_in_process(targets: Iterable[Target]) -> list[Fault]:
-    """What the AIOS of this process lacks; a module of it that is not imported yet is imported."""
+    """What this process's AIOS lacks; imports its modules as needed."""
     return _faults(targets, _look_in_process)
 
 
 def require_none(faults: Sequence[Fault], checkout: Path | None) -> None:
-    """Raise what there is.
+    """Raise an error if there are faults.
 
     Raises
     ------
     AiosError
-        There are faults: names them, the revision of AIOS and the one that ECCOS was written for.
+        Names the faults, the revision of AIOS and the one that ECCOS was written for.
     """
     if faults:
         from eccos_aios.hooks.checkout import revision_of
 
         revision = None if checkout is None else revision_of(checkout)
-        raise AiosError("" if checkout is None else str(checkout), "", ABSENT, told(faults, revision))
+        raise AiosError("" if checkout is None else str(checkout), "", ABSENT, summary(faults, revision))
 
 
 def _faults(targets: Iterable[Target], look: Callable[[Target], str | None]) -> list[Fault]:
-    """The faults; a module that is gone as a whole is named once."""
+    """The faults of the targets; a module that is missing as a whole is named once."""
     faults: list[Fault] = []
     gone: set[str] = set()
     for target in targets:
@@ -130,7 +130,7 @@ def _look_in_process(target: Target) -> str | None:
     except Exception as error:  # noqa: BLE001 - a module may raise anything when it is imported
         return _not_imported(error)
     if module is None:
-        return None  # not AIOS's own launcher: whoever wrote this one has no use for the endpoints
+        return None  # not AIOS's own launcher, so its application does not matter
     names = target.path.split(".")
     found: Any = module
     for name in names[:-1] if target.of_instance else names:
@@ -152,7 +152,7 @@ def _not_imported(error: Exception) -> str:
 
 
 def _signature(function: Any, of_class: bool) -> Signature | None:
-    """What a function takes; None where nothing can be known of it, as of one written in C."""
+    """The parameters of a function; None where they are unknown, as of one written in C."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -170,7 +170,7 @@ def _signature(function: Any, of_class: bool) -> Signature | None:
 
 
 def _signature_in_source(function: FUNCTIONS, of_class: bool) -> Signature | None:
-    """What a function takes; None where a decorator may have made anything of it."""
+    """The parameters of a function; None where a decorator may have changed them."""
     if function.decorator_list:
         return None
     arguments = function.args

@@ -1,4 +1,4 @@
-"""The shield: where whatever goes wrong in a hook ends, so that AIOS never meets it while ECCOS is off."""
+"""shielded: contains every failure of a hook, so that AIOS is unaffected while ECCOS is off."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from eccos_aios.hooks.launcher import checkout_of_process, has_module, kernel_mo
 from eccos_aios.hooks.switch import has_config, needs_of_process, needs_on_disk
 from eccos_aios.hooks.targets import ANY_NEED, WRAPPED_MODULES
 
-_done: set[str] = set()  # what happens once in a process
+_done: set[str] = set()  # what happens once in a process; no LogOnce, as every start of AIOS imports this
 
 
 class Refusal(SystemExit):
-    """Ends the start of a kernel with one line."""
+    """Ends the start of a kernel with a one-line message."""
 
 
 @contextmanager
 def shielded(needed_for: Iterable[str] = ANY_NEED, *, importing: bool = False) -> Iterator[None]:
-    """Keep what goes wrong inside from AIOS.
+    """Contain an exception of the body.
 
-    Where the config asks for something that needs the hook, it ends the start of the kernel, or fails its
-    refresh and leaves what runs as it is. Else it is logged, once in a process, and AIOS goes on.
+    Where the config asks for something that needs the hook, the exception ends the start of the kernel, or
+    fails its refresh and leaves the running scheduler as it is. Otherwise it is logged, once in a process,
+    and AIOS goes on.
 
     Parameters
     ----------
     needed_for : iterable of str
         Of `targets.ANY_NEED`.
     importing : bool
-        AIOS is only being imported: then none but a kernel is stopped, for others may want of AIOS what
-        needs no ECCOS.
+        AIOS is only being imported: then only a kernel is stopped, as other programs may use AIOS without
+        ECCOS.
     """
-    starting = not ACTIVE.taken
+    starting = not ACTIVE.was_set
     try:
         yield
     except Refusal:
@@ -52,9 +53,9 @@ def shielded(needed_for: Iterable[str] = ANY_NEED, *, importing: bool = False) -
 
 
 def check_shape(kernel: Path | None = None) -> None:
-    """Has AIOS what ECCOS hooks into? Looked at once, in a kernel before it loads models.
+    """Check that AIOS has what ECCOS hooks into: once, in a kernel before it loads models.
 
-    A module that has gone is never imported, so no hook would notice. Other processes are only shown that.
+    A missing module is never imported, so no hook would notice. Outside of kernels only that is checked.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def _needs() -> frozenset[str]:
     try:
         return needs_of_process()
     except ConfigError:
-        return frozenset(ANY_NEED)  # it asks, in wrong words
+        return frozenset(ANY_NEED)  # it asks for ECCOS, with an error
 
 
 def _in_kernel() -> bool:
@@ -99,12 +100,11 @@ def _log(error: BaseException, needs: frozenset[str]) -> None:
     import logging
 
     asked = f"the config asks for ECCOS as {' and '.join(sorted(needs))}" if needs else "ECCOS is off"
-    told = f"eccos-aios: {_in_one_line(error)}; {asked}, and AIOS goes on"
-    logging.getLogger(__name__).warning("%s", told)
+    logging.getLogger(__name__).warning("eccos-aios: %s; %s, and AIOS goes on", _in_one_line(error), asked)
 
 
 def _in_one_line(error: BaseException) -> str:
-    """What went wrong; where AIOS lacks something that ECCOS relies on, that."""
+    """The error in one line, or what AIOS lacks, where that is the cause."""
     if isinstance(error, EccosError):
         return str(error)
     checkout = checkout_of_process()
@@ -113,18 +113,18 @@ def _in_one_line(error: BaseException) -> str:
             _require_shape(checkout, ANY_NEED)
     except AiosError as fault:
         return str(fault)
-    except Exception:  # noqa: BLE001 - so much is broken that only the first fault can be told
-        return _unforeseen(error)
-    return _unforeseen(error)
+    except Exception:  # noqa: BLE001 - too much is broken; report the first error
+        return _unexpected(error)
+    return _unexpected(error)
 
 
-def _unforeseen(error: BaseException) -> str:
-    """An error that nobody foresaw, with the line of ours that it came from."""
+def _unexpected(error: BaseException) -> str:
+    """An unexpected error, with the line of this package that it came from."""
     trace, place = error.__traceback__, ""
     while trace is not None:
         file = Path(trace.tb_frame.f_code.co_filename)
         if "eccos_aios" in file.parts and file.name != Path(__file__).name:
             place = f" ({file.name}:{trace.tb_lineno})"
         trace = trace.tb_next
-    remedy = "; install eccos-aios anew" if isinstance(error, ImportError | SyntaxError) else ""
+    remedy = "; reinstall eccos-aios" if isinstance(error, ImportError | SyntaxError) else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{place}{remedy}"

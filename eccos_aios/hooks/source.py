@@ -1,4 +1,4 @@
-"""What a name of a checkout stands for, read from its source without running any of it."""
+"""Source: resolves names of a checkout from its source, without running any of it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-LONGEST_CHAIN = 8  # modules and base classes that a name is followed through; longer is a circle
-UNKNOWN = ast.Pass()  # something is there, but only running it would tell what
+LONGEST_CHAIN = 8  # modules and base classes that a name is followed through; longer is a cycle
+UNKNOWN = ast.Pass()  # something is there, but only running it would show what
 
 
 class Source:
@@ -21,7 +21,7 @@ class Source:
     ----------
     checkout : Path
     packages : sequence of str
-        The top-level packages that are the checkout's own; names are followed through these alone.
+        The top-level packages of the checkout; names are followed through these only.
     """
 
     def __init__(self, checkout: Path, packages: Sequence[str]) -> None:
@@ -30,11 +30,11 @@ class Source:
         self._scopes: dict[str, _Scope | None] = {}
 
     def owns(self, module: str) -> bool:
-        """Whether a module would be the checkout's own."""
+        """Whether a module belongs to the checkout."""
         return module.split(".")[0] in self._packages
 
     def file(self, module: str) -> Path | None:
-        """Where a module's source is; None where there is no such module."""
+        """The file of a module; None where there is no such module."""
         first, *rest = module.split(".")
         if self.owns(module):
             places = [self._checkout / first]
@@ -49,12 +49,12 @@ class Source:
         return None
 
     def find(self, module: str, path: str) -> ast.AST | None:
-        """What a dotted name in a module stands for: `UNKNOWN` where that cannot be read, None: nothing.
+        """What a dotted name in a module refers to: `UNKNOWN` if the source does not show it, None: nothing.
 
         Raises
         ------
         OSError, SyntaxError, ValueError
-            A file cannot be read, or is no Python.
+            A file cannot be read, or is not Python.
         """
         scope = self._scope(module)
         return None if scope is None else self._find(scope, path.split("."), LONGEST_CHAIN)
@@ -115,7 +115,7 @@ class Source:
 
 
 class _Scope:
-    """The names that a body binds, with what they stand for."""
+    """The names that a body binds, and what each refers to."""
 
     def __init__(self, body: Sequence[ast.stmt], package: str) -> None:
         self.package = package
@@ -197,7 +197,7 @@ def _absolute(statement: ast.ImportFrom, package: str) -> str:
 
 
 def _standard_class(imported: _Imported) -> Any:
-    """The class itself where it comes from the standard library, which is safe to import."""
+    """The class itself if it comes from the standard library, which is safe to import."""
     if imported.module.split(".")[0] not in sys.stdlib_module_names:
         return None
     return getattr(importlib.import_module(imported.module), imported.name, None)

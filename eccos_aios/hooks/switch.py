@@ -1,4 +1,4 @@
-"""What an AIOS config asks of ECCOS."""
+"""What an AIOS config asks for: the scheduler, shadow mode, the router, or nothing of ECCOS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def asks_for_scheduler(scheduler_section: Any, config_file: Path) -> bool:
     Raises
     ------
     ConfigError
-        ``scheduler_type`` is none of the known ones although there is a ``scheduler.eccos`` section.
+        ``scheduler_type`` is unknown although there is a ``scheduler.eccos`` section.
     """
     section = scheduler_section if isinstance(scheduler_section, dict) else {}
     scheduler_type = section.get("scheduler_type")
@@ -46,7 +46,7 @@ def asks_for_router(llms_section: Any) -> bool:
 
 
 def needs_of(scheduler_section: Any, llms_section: Any, config_file: Path) -> frozenset[str]:
-    """What the sections ask for: the scheduler or its shadow, the router, both, or nothing.
+    """What the sections ask for: scheduler or shadow mode, the router, both, or nothing.
 
     Raises
     ------
@@ -61,27 +61,27 @@ def needs_of(scheduler_section: Any, llms_section: Any, config_file: Path) -> fr
 
 
 def needs_of_process() -> frozenset[str]:
-    """What the config of this process asks for: as AIOS holds it, or else as it stands on disk.
+    """What this process's config asks for: as AIOS has loaded it, else as it is on disk.
 
     Raises
     ------
     ConfigError
         As `asks_for_scheduler`.
     """
-    if "aios" not in sys.modules:  # it is just being looked for, and must not be imported twice
+    if "aios" not in sys.modules:  # its import may be under way, and must not start twice
         return needs_on_disk(checkout_of_process())
     try:
         from aios.config.config_manager import config
 
         scheduler, llms = config.get_scheduler_config(), config.get_llms_config()
         file = Path(config.config_path)
-    except Exception:  # noqa: BLE001 - an AIOS of another shape
+    except Exception:  # noqa: BLE001 - an AIOS that differs from the known one
         return needs_on_disk(checkout_of_process())
     return needs_of(scheduler, llms, file)
 
 
 def has_config(checkout: Path) -> bool:
-    """Whether it has one, as every checkout does that has run."""
+    """Whether a checkout has a config, as every one has that was ever started."""
     return (checkout / CONFIG).is_file()
 
 
@@ -97,14 +97,14 @@ def needs_on_disk(checkout: Path | None) -> frozenset[str]:
         content = b"" if checkout is None else (checkout / CONFIG).read_bytes()
     except OSError:
         return frozenset()
-    # Without the word nothing needs parsing: a start with ECCOS off pays no more than this.
+    # Without the word there is nothing to parse: this is all that a start with ECCOS off costs.
     if checkout is None or b"eccos" not in content.lower():
         return frozenset()
-    import yaml  # AIOS reads its config by it: it is there also where something of ours is broken
+    import yaml  # AIOS needs it too, so it is there even if this package's installation is broken
 
     try:
         sections = yaml.safe_load(content)
     except yaml.YAMLError:
-        return frozenset()  # AIOS says so
+        return frozenset()  # AIOS reports it
     sections = sections if isinstance(sections, dict) else {}
     return needs_of(sections.get("scheduler"), sections.get("llms"), checkout / CONFIG)

@@ -1,4 +1,4 @@
-"""AIOS's syscalls: how one is read, and how one is answered so that no agent waits for ever."""
+"""AIOS's syscalls: how one is read, and how one is answered."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from eccos_aios.schedule import (
     UnavailableError,
 )
 
-DEFAULT_ANSWER_TOKENS = 1000  # what AIOS asks for where a query does not say
+DEFAULT_ANSWER_TOKENS = 1000  # AIOS's own default of max_new_tokens
 LOOKED_BACK = 32  # messages before the last that may have ended an earlier call of a conversation
-SAID = ("role", "content", "tool_calls", "tool_call_id")  # what of a message makes a history
-ANSWERS = frozenset({"assistant", "tool", "function"})  # roles of whoever speaks after a first turn
+IDENTIFYING_KEYS = ("role", "content", "tool_calls", "tool_call_id")  # of a message, for conversations
+ANSWER_ROLES = frozenset({"assistant", "tool", "function"})  # roles that do not occur in a first turn
 
 RESPONSE_CLASSES = {
     "llm": "LLMResponse",
@@ -36,7 +36,7 @@ RESPONSE_CLASSES = {
 
 
 class Syscall(Protocol):
-    """What the hooks use of ``aios.syscall.Syscall``."""
+    """The part of ``aios.syscall.Syscall`` that the hooks use."""
 
     agent_name: str
     query: Any
@@ -53,7 +53,7 @@ class Syscall(Protocol):
 
 
 MakeErrorResponse = Callable[[str, str, int], Any]
-"""Makes a response from the kind of the syscall, the error and its status code."""
+"""Makes the error response from the kind of the syscall, the error and its status code."""
 
 
 def cerebrum_response(kind: str, error: str, status_code: int) -> Any:
@@ -64,7 +64,7 @@ def cerebrum_response(kind: str, error: str, status_code: int) -> Any:
 
 
 def answer(syscall: Syscall, response: Any, status: str = "done") -> None:
-    """End a syscall: response, status, end time, event, in that order.
+    """End a syscall: set response, status, end time and event, in that order.
 
     AIOS's executor reads the first three as soon as the event is set, and queues a new syscall whenever
     the status is not ``done``.
@@ -78,12 +78,12 @@ def answer(syscall: Syscall, response: Any, status: str = "done") -> None:
 
 
 def named_cores(query: Any) -> list[dict[str, Any]]:
-    """The cores that the agent named in ``llms``; empty where it leaves the choice open."""
+    """The cores that the agent named in ``llms``; empty where it named none."""
     return [llm for llm in (query.llms or []) if isinstance(llm, dict) and llm.get("name")]
 
 
 def quality_target_of(query: Any) -> float | None:
-    """The ``quality_target`` that an agent put beside a core that it names in ``llms``; None: none.
+    """The ``quality_target`` that an agent gave with a core that it names in ``llms``; None: none.
 
     Raises
     ------
@@ -101,32 +101,32 @@ def quality_target_of(query: Any) -> float | None:
 
 
 def conversation_of(syscall: Syscall) -> Conversation | None:
-    """What tells which earlier call of its agent an LLM syscall goes on from.
+    """Identifies an LLM syscall's conversation; None for a first turn.
 
-    A call is told by its agent and all its messages, the system prompt included, and goes on from one whose
-    messages its own begin with. A first turn goes on from nothing, and says too little to be gone on from:
-    many conversations begin with "hi".
+    A call is identified by its agent and all its messages, the system prompt included, and continues one
+    whose messages are a prefix of its own. A first turn continues nothing and identifies nothing: many
+    conversations begin with "hi".
     """
     messages = [message for message in syscall.query.messages or [] if isinstance(message, Mapping)]
     roles = [role for message in messages if isinstance(role := message.get("role"), str)]
-    if roles.count("user") < 2 and ANSWERS.isdisjoint(roles):
+    if roles.count("user") < 2 and ANSWER_ROLES.isdisjoint(roles):
         return None
     keys = [f"{key:x}" for key in _history_keys(syscall.agent_name, messages)[-1 - LOOKED_BACK :]]
     return Conversation(known_as=keys[-1], continues=tuple(keys[-2::-1]))
 
 
 def answered_conversation(syscall: Syscall, answer: str) -> Conversation:
-    """What a call that goes on from this one's answer will go on from, the first turn's included."""
+    """The conversation that a call continues which follows this answer, also after a first turn."""
     messages = [message for message in syscall.query.messages or [] if isinstance(message, Mapping)]
     messages.append({"role": "assistant", "content": answer})
     return Conversation(known_as=f"{_history_keys(syscall.agent_name, messages)[-1]:x}")
 
 
 def _history_keys(agent: str, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-    """For each message a key of the history up to there; good in this process alone."""
+    """For each message a key of the messages up to it; valid in this process only."""
     keys, key = [], hash(agent)
     for message in messages:
-        for name in SAID:
+        for name in IDENTIFYING_KEYS:
             value = message.get(name)
             key = hash((key, value if value is None or type(value) is str else _digest(value)))
         keys.append(key)
@@ -134,19 +134,19 @@ def _history_keys(agent: str, messages: Sequence[Mapping[str, Any]]) -> list[int
 
 
 def _digest(value: Any, depth: int = 16) -> int:
-    """A hash of what JSON can hold; marks for a provider's cache are no part of what was said."""
+    """A hash of a JSON value, without marks for a provider's cache."""
     if isinstance(value, str | int | float | None):
         return hash(value)
     if isinstance(value, Mapping) and depth:
-        said = ((key, _digest(inner, depth - 1)) for key, inner in value.items() if key != "cache_control")
-        return hash(tuple(said))
+        items = ((key, _digest(inner, depth - 1)) for key, inner in value.items() if key != "cache_control")
+        return hash(tuple(items))
     if isinstance(value, Sequence) and depth:
         return hash(tuple(_digest(inner, depth - 1) for inner in value))
     return 0
 
 
 def needs_of(query: Any, text: CallText, open_cores: frozenset[str]) -> Requirements:
-    """What an LLM query asks of a core; `text` is its `text_of`."""
+    """The requirements of an LLM query; `text` is its `text_of`."""
     answer_tokens = getattr(query, "max_new_tokens", None)
     needs = Requirements.of(
         text,
@@ -156,12 +156,12 @@ def needs_of(query: Any, text: CallText, open_cores: frozenset[str]) -> Requirem
     )
     if not query.response_format:
         return needs
-    schema = call_text(None, [query.response_format]).most_tokens  # some providers put it into the prompt
+    schema = call_text(None, [query.response_format]).most_tokens  # some providers add it to the prompt
     return replace(needs, input_tokens=needs.input_tokens + schema)
 
 
 def status_code_of(error: BaseException) -> int:
-    """The status of the response to a call that ended with an error of ours."""
+    """The status code of the response to a call that ended with an error of this package."""
     if isinstance(error, StoppedError | UnavailableError | OverloadedError):
         return 503
     if isinstance(error, AbandonedError):
@@ -172,12 +172,12 @@ def status_code_of(error: BaseException) -> int:
 
 
 def text_of(query: Any) -> CallText:
-    """What stage 1 sees of an LLM query.
+    """The text of an LLM query for stage 1.
 
     Raises
     ------
     QueryError
-        No core can be sent it.
+        The query cannot be sent to any core.
     """
     require_sendable(query)
     return call_text(query.messages or [], query.tools)

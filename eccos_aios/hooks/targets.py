@@ -14,7 +14,7 @@ SHOWN_FAULTS = 4  # in one line
 SCHEDULER = "scheduler"  # scheduler_type: eccos
 SHADOW = "shadow"  # the same with mode: shadow
 ROUTER = "router"  # llms.router.strategy: eccos
-USAGE = "usage"  # tokens as the provider counted them; counted here where it is missing
+USAGE = "usage"  # token counts of the provider; without them tokens are counted here
 
 ANY_NEED = (SCHEDULER, SHADOW, ROUTER)
 
@@ -34,9 +34,9 @@ class Target:
     use : str
         What ECCOS does with it.
     needed_for : tuple of str
-        What cannot work without it. Empty: it is used where it is there.
+        What cannot work without it. Empty: it is used if it is there.
     parameters : tuple of str, optional
-        What it is called with, in this order; empty: whatever AIOS passes. None: it is not called.
+        Positional parameters that it is called with; empty: those that AIOS passes. None: it is not called.
     of_instance : bool
         Whether only instances of the class have it.
     """
@@ -180,21 +180,21 @@ class Fault:
 
 
 def targets_for(needs: Iterable[str]) -> list[Target]:
-    """The targets that one of the needs cannot do without."""
+    """The targets that at least one of the needs requires."""
     asked = frozenset(needs)
     return [target for target in TARGETS if not asked.isdisjoint(target.needed_for)]
 
 
 def attribute(module: ModuleType, path: str) -> Any:
-    """What a target's path leads to in its module; None where it leads nowhere."""
+    """The attribute at a target's path in its module; None where there is none."""
     found: Any = module
     for name in path.split("."):
         found = getattr(found, name, None)
     return found
 
 
-def told(faults: Sequence[Fault], revision: str | None) -> str:
-    """The faults in one line, with the revision of AIOS that is there and the one that is known to fit."""
+def summary(faults: Sequence[Fault], revision: str | None) -> str:
+    """The faults in one line, with AIOS's revision and the one that ECCOS was written for."""
     this = "of unknown revision" if revision is None else f"at revision {revision}"
     shown = [str(fault) for fault in faults[:SHOWN_FAULTS]]
     if len(faults) > SHOWN_FAULTS:

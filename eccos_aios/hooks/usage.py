@@ -1,9 +1,9 @@
-"""What AIOS's clients send and get while a call is with a core: one request an attempt, and all that comes.
+"""Observes what AIOS's clients send and receive during an attempt, and limits each to one request.
 
-AIOS reads a provider's answer and keeps no more of it than the text, and of an error its own words. litellm
-and OpenAI's client, which AIOS asks through, both send with httpx. So this looks at three places, within an
-attempt alone: the answer as the client gives it (tokens, content), the request and response as httpx has
-them (status, headers, error), and how often OpenAI's client may ask again (never).
+AIOS reduces a provider's answer to its text, and an error to words of its own. litellm and OpenAI's client,
+which AIOS uses, both send with httpx. So three places are wrapped, with effect during an attempt only: the
+client's answer (tokens, content), httpx's request and response (status, headers, error), and the number of
+retries of OpenAI's client (none).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _wrapped: set[tuple[str, str]] = set()
 
 
 def listen_to_providers() -> None:
-    """Look at what AIOS's clients do within an attempt; once is enough.
+    """Wrap AIOS's clients; may be repeated.
 
-    A client that is not there, or has another form than the one known here, is left alone: the tokens of
-    its answers are then counted, and its errors read from AIOS's words.
+    A client that is absent, or differs from the known one, is left alone: the tokens of its answers are then
+    counted here, and its errors inferred from AIOS's words.
     """
     places: tuple[tuple[str, str, Callable[..., Any]], ...] = (
         ("litellm", "completion", _read_answer),
@@ -43,7 +43,7 @@ def listen_to_providers() -> None:
             wrapt.wrap_function_wrapper(module, name, wrapper)
         except (ImportError, AttributeError) as error:
             logger.warning(
-                "%s.%s is not as known, less is seen of what goes through it: %s", module, name, error
+                "%s.%s differs from the known one, so less is known of its calls: %s", module, name, error
             )
         else:
             _wrapped.add((module, name))
@@ -58,7 +58,7 @@ def _read_answer(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     except BaseException as error:
         attempt.note_error(error)
         raise
-    # litellm asks through OpenAI's client too, and answers last
+    # litellm may use OpenAI's client inside; its own answer comes last and counts
     usage = getattr(answer, "usage", None)
     attempt.note_usage(getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None))
     choices = getattr(answer, "choices", None)
@@ -78,7 +78,7 @@ def _note_choice(attempt: Attempt, choice: Any) -> None:
 
 
 def _ask_once(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
-    """ECCOS decides whether and where a call is tried again, not the client inside a slot."""
+    """Retries are ECCOS's decision, not that of a client inside a slot."""
     return 0 if current_attempt() is not None else wrapped(*args, **kwargs)
 
 
@@ -89,7 +89,7 @@ def _send(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     request, streamed = args[0], bool(kwargs.pop("stream", False))
     attempt.note_request()
     request.extensions = {**request.extensions, "timeout": _timeouts(request, attempt.left_s())}
-    # a redirect followed is a second request, and to a core that redirects to itself they are twenty
+    # following a redirect is another request, and up to twenty at a core that redirects to itself
     kwargs["follow_redirects"] = False
     try:
         response = wrapped(*args, stream=True, **kwargs)
@@ -118,9 +118,10 @@ def _read(response: Any) -> None:
 
 @cache
 def _bounded_stream() -> Any:
-    """The class of a body that ends with a timeout when the attempt's time is over, whatever trickles.
+    """The class of a response body that raises a timeout when the attempt's time is over.
 
-    Made once, and not before httpx is asked for: AIOS brings it.
+    httpx's own timeouts apply to each read, so a body that trickles would never end. Made on first use, as
+    httpx comes with AIOS.
     """
     import httpx
 

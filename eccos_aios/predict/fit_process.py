@@ -1,8 +1,8 @@
 """Fits a store and saves the predictor beside it.
 
-Called as ``python -m eccos_aios.predict.fit_process STORE OWNER SPEC``.
-OWNER is the id of the process that started it and holds the other end of its standard input: it ends with
-that process. SPEC is JSON: the `PredictorSpec` under ``spec``, the owner's ``sys.path`` under ``path``.
+Called as ``python -m eccos_aios.predict.fit_process STORE OWNER``. OWNER is the id of the process that
+started it and holds the other end of its standard input: it ends with that process. The first line of
+standard input is JSON: the `PredictorSpec` under ``spec``, the owner's ``sys.path`` under ``path``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ LOOK_S = 1.0  # seconds between two checks of whether the owner still runs
 CLEAN_S = 2.0  # seconds to remove an incomplete file; a computation under way delays that
 
 
-def main(store: Path, owner: int, spec: str) -> int:
+def main(store: Path, owner: int) -> int:
     """Fit; return the exit code."""
     signal.signal(signal.SIGTERM, _end)
+    line = sys.stdin.readline()
+    if not line:
+        return 1  # the owner has ended
+    content = json.loads(line)
     threading.Thread(target=_end_with, args=(owner,), name="eccos-fit-watch", daemon=True).start()
-    content = json.loads(spec)
     # a plug-in may be importable in the owner only because its folder is on the owner's path
     sys.path += [place for place in content["path"] if place not in sys.path]
     from eccos_aios.errors import EccosError
@@ -62,4 +65,4 @@ def _end_with(owner: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

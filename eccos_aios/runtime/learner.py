@@ -9,6 +9,7 @@ from pathlib import Path
 from eccos_aios.errors import EccosError
 from eccos_aios.history import HistoryStore, Record
 from eccos_aios.history.schema import is_store
+from eccos_aios.log_once import LogOnce
 from eccos_aios.predict import (
     Drift,
     Fitted,
@@ -74,6 +75,7 @@ class Learner:
         self._refits = 0
         self._refit: Refit | None = None  # used by the thread only
         self._least_new = 0  # records to wait for after a failed fit; used by the thread only
+        self._log = LogOnce(logger)
         self._thread = SupervisedThread("eccos-learner", self._run)
 
     def start(self) -> None:
@@ -163,11 +165,10 @@ class Learner:
             with self._changed:
                 del self._in_hand[0]
                 self._learned += self.predictor.calls - before
-                first = fault is not None and not self._refused
                 self._refused += fault is not None
                 self._changed.notify_all()
-            if first:
-                logger.warning("an outcome cannot be learned: %s (logged once)", type(fault).__name__)
+            if fault is not None:
+                self._log.warning("refused", "an outcome cannot be learned: %s", type(fault).__name__)
             for drift in drifts:
                 self._report(drift)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -36,9 +37,10 @@ class Refit:
     """
 
     def __init__(self, store: Path, spec: PredictorSpec) -> None:
-        content = json.dumps({"spec": spec.as_json(), "path": sys.path})
         module = "eccos_aios.predict.fit_process"
-        command = [sys.executable, "-m", module, str(store), str(os.getpid()), content]
+        command = [sys.executable, "-m", module, str(store), str(os.getpid())]
+        # through the pipe: options may hold secrets, and any user can list the arguments of a process
+        content = json.dumps({"spec": spec.as_json(), "path": sys.path}).encode() + b"\n"
         # a file, because a pipe that is not read would block a process that writes a lot
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
         try:
@@ -48,6 +50,10 @@ class Refit:
         except BaseException:
             self._stderr.close()
             raise
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended already; `fault` says why
+            self._process.stdin.write(content)
+            self._process.stdin.flush()
 
     @property
     def pid(self) -> int:

@@ -1,4 +1,4 @@
-"""The embedded kernel's way to the cores: AIOS's LLM adapter in small."""
+"""How the embedded kernel reaches the cores: a small version of AIOS's LLM adapter."""
 
 from __future__ import annotations
 

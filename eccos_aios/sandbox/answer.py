@@ -1,4 +1,4 @@
-"""What a sandbox core sends: status, headers and body."""
+"""The HTTP responses of a sandbox core: status, headers and body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults that a sandbox core can be told to have."""
+"""The faults that a sandbox core can simulate."""
 
 from __future__ import annotations
 

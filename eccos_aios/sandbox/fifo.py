@@ -1,4 +1,4 @@
-"""The scheduler that AIOS runs today, so that there is something to compare with."""
+"""AIOS's own FIFO scheduler, for comparison."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class FifoScheduler:
             thread.start()
 
     def stop(self) -> None:
-        """End the threads, each after what it has in hand; what is queued stays unanswered."""
+        """End the threads after their current syscalls; queued syscalls stay unanswered."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()

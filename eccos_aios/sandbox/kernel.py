@@ -28,14 +28,14 @@ DEFAULT_GRACE_S = 5.0  # seconds that `stop` gives the scheduler before it ends 
 
 
 class KernelScheduler(Protocol):
-    """What a kernel asks of its scheduler."""
+    """The interface of a kernel's scheduler."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
 
 
 class StandIn:
-    """Stands where AIOS has its memory, storage or tool manager; answers at once, or raises when told to."""
+    """Stand-in for AIOS's memory, storage or tool manager; answers at once, or raises `fault`."""
 
     def __init__(self, kind: Literal["memory", "storage", "tool"]) -> None:
         self.kind = kind

@@ -1,4 +1,4 @@
-"""What agents ask of a kernel and what they get, field by field as in the Cerebrum SDK."""
+"""Queries and responses of agents, field by field as in the Cerebrum SDK."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ToolQuery(Query):
 
 
 class Response(BaseModel):
-    """What every kind of query gets."""
+    """Base of the responses."""
 
     response_class: QueryKind
     response_message: str | None = None
@@ -65,7 +65,7 @@ class Response(BaseModel):
 
 
 class LLMResponse(Response):
-    """What an LLM query gets; ``tool_calls`` are ``{"name", "parameters", "id"}`` each."""
+    """The response to an LLM query; ``tool_calls`` are ``{"name", "parameters", "id"}`` each."""
 
     response_class: Literal["llm"] = "llm"
     tool_calls: list[dict[str, Any]] | None = None

@@ -1,4 +1,4 @@
-"""A reply function that replays what one core gave in recorded history."""
+"""A reply function that replays the recorded answers of one core."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Replay:
                     variants.append((tool_names(record.tools), outcome))
 
     def __len__(self) -> int:
-        """Outcomes that it can replay."""
+        """Number of outcomes that it can replay."""
         return sum(map(len, self._outcomes.values()))
 
     def outcome(self, request: dict[str, Any]) -> Outcome:
-        """What is recorded of `request`.
+        """The recorded outcome of `request`.
 
         Raises
         ------

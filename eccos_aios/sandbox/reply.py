@@ -1,4 +1,4 @@
-"""What a sandbox core answers, and its shape on the wire (OpenAI's chat completions)."""
+"""The replies of a sandbox core, and their format on the wire (OpenAI's chat completions)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Reply:
 
 
 def canned_reply(request: dict[str, Any]) -> Reply:
-    """What a core without recorded answers says: one sentence, or a call of the first tool offered."""
+    """The reply of a core without recorded answers: one sentence, or a call of the first tool offered."""
     tools = request.get("tools")
     if tools:
         return Reply(None, [{"name": tools[0]["function"]["name"], "arguments": {}}])
@@ -95,7 +95,7 @@ def completion_chunks(request: dict[str, Any], reply: Reply) -> Iterator[dict[st
 
 
 def error_body(kind: str, message: str) -> dict[str, Any]:
-    """OpenAI's shape of an error."""
+    """An error in OpenAI's format."""
     return {"error": {"message": message, "type": kind, "param": None, "code": kind}}
 
 

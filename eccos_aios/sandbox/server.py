@@ -87,14 +87,14 @@ class SandboxCore:
 
     @property
     def port(self) -> int:
-        """The port that it listens on, or refuses; RuntimeError where the core is not started."""
+        """The port that it listens on, or refuses connections on; RuntimeError before the start."""
         if self._server is None:
             raise RuntimeError(f"sandbox core {self.name!r} is not started")
         return self._server.port
 
     @property
     def in_flight(self) -> int:
-        """Requests that are read and not yet answered."""
+        """Number of requests that are read and not yet answered."""
         with self._lock:
             return len(self._in_flight)
 
@@ -117,7 +117,7 @@ class SandboxCore:
     def requests_by_text(self) -> dict[str, int]:
         """Completion requests since the start or `reset_counts`, by the beginning of what the user said.
 
-        Calls whose texts differ are so told apart, and a call that came more than once is seen. Texts
+        This distinguishes calls whose texts differ, and shows a call that came more than once. Texts
         beyond the first `REMEMBERED_TEXTS` count as the empty one.
         """
         with self._lock:
@@ -125,7 +125,7 @@ class SandboxCore:
 
     @property
     def stats(self) -> dict[str, Any]:
-        """What ``GET /stats`` tells; ``by_status`` counts requests without an answer as ``gone``."""
+        """The body of ``GET /stats``; ``by_status`` counts requests without an answer as ``gone``."""
         with self._lock:
             return {
                 "name": self.name,
@@ -156,7 +156,7 @@ class SandboxCore:
         retry_after_s: float | None = None,
         retry_header: RetryHeader = "Retry-After",
     ) -> None:
-        """Have a fault from now on, in the place of an earlier one; parameters and errors as `Fault`."""
+        """Simulate a fault from now on, instead of an earlier one; parameters and errors as `Fault`."""
         self._have(
             Fault(
                 kind,
@@ -169,7 +169,7 @@ class SandboxCore:
         )
 
     def heal(self) -> None:
-        """End the fault; requests that hang are answered as if it had not been."""
+        """End the fault; requests that hang are answered as if there had been none."""
         self._have(None)
 
     def _have(self, fault: Fault | None) -> None:
@@ -232,7 +232,7 @@ class _Refusing:
         self.port = int(address[1])
 
     def close(self) -> tuple[str, int]:
-        """Let go of the address, and return it."""
+        """Release the address, and return it."""
         self._socket.close()
         return LOOPBACK, self.port
 
@@ -277,7 +277,7 @@ class _Server(ThreadingHTTPServer):
                 del self._connections[threading.current_thread()]
 
     def close(self) -> tuple[str, int]:
-        """End every connection and thread and let go of the address, which is returned."""
+        """End every connection and thread, release the address and return it."""
         self.ending.set()
         self.shutdown()
         self._thread.join(JOIN_S)
@@ -341,7 +341,7 @@ class _Handler(BaseHTTPRequestHandler):
         return json_answer(200, {"object": "list", "data": [model]})
 
     def _completion(self, request: dict[str, Any] | None) -> Answer | None:
-        """What answers a completion request; None where the connection is to end without an answer."""
+        """The response to a completion request; None if the connection is to end without one."""
         if request is None:
             return json_answer(400, error_body("invalid_request_error", "needs a JSON object with messages"))
         return self._under(self.server.core._fault, request, lambda: self._reply(request))
@@ -361,7 +361,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _under(
         self, fault: Fault | None, request: dict[str, Any] | None, answer: Callable[[], Answer | None]
     ) -> Answer | None:
-        """`answer`, or what a fault that strikes makes of it."""
+        """`answer`, or its replacement if a fault strikes."""
         kind = None if fault is None else fault.strikes()
         if fault is None or kind is None:
             return answer()
@@ -372,7 +372,7 @@ class _Handler(BaseHTTPRequestHandler):
         return fault_answer(kind, fault.headers, self.path, request)
 
     def _wait(self, event: threading.Event, seconds: float | None) -> bool:
-        """Wait for `event`, at most `seconds`; False where nobody waits for the answer any more."""
+        """Wait for `event`, at most `seconds`; False if the client has hung up."""
         end = None if seconds is None else time.monotonic() + seconds
         while True:
             left = PEER_CHECK_S if end is None else min(PEER_CHECK_S, end - time.monotonic())
@@ -382,7 +382,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return False
 
     def _trickle(self, healed: threading.Event) -> bool:
-        """Begin an answer and send a blank now and then; False where nobody reads any more."""
+        """Begin an answer and send a blank now and then; False if the client has hung up."""
         self._trickling = True
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -418,7 +418,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the counters tell what happened, and requests hold texts of users."""
+        """Log nothing: the counters suffice, and requests hold texts of users."""
 
 
 def _parsed(body: bytes) -> dict[str, Any] | None:

@@ -153,7 +153,7 @@ class RequestQueue:
         self._queue.put(syscall)
 
     def get(self) -> Syscall:
-        """The next syscall; raises ``queue.Empty`` where none comes in time."""
+        """The next syscall; ``queue.Empty`` on a timeout."""
         return self._queue.get(timeout=self._get_timeout_s)
 
     def is_empty(self) -> bool:
@@ -198,7 +198,7 @@ class SyscallExecutor:
         return self._execute(agent_name, query)
 
     def stop(self) -> None:
-        """Answer with an error whatever still waits, and queue nothing again."""
+        """Answer all waiting syscalls with an error, and queue none again."""
         with self._lock:
             self._stopped = True
             waiting = list(self._waiting)

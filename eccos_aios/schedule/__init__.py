@@ -17,7 +17,9 @@ from eccos_aios.schedule.execution import (
     UnavailableError,
 )
 from eccos_aios.schedule.outcome_kinds import ANSWERED, AttemptOutcome, OutcomeKind
+from eccos_aios.schedule.plan import Pass, Plan
 from eccos_aios.schedule.retry import RetryPolicy
+from eccos_aios.schedule.round_batch import RoundBatch
 from eccos_aios.schedule.scheduler import Scheduler
 from eccos_aios.schedule.settings import SchedulerSettings
 from eccos_aios.schedule.slots import CoreSlots
@@ -40,9 +42,12 @@ __all__ = [
     "Observation",
     "OutcomeKind",
     "OverloadedError",
+    "Pass",
+    "Plan",
     "Prober",
     "Requirements",
     "RetryPolicy",
+    "RoundBatch",
     "Scheduler",
     "SchedulerSettings",
     "StoppedError",

@@ -1,4 +1,4 @@
-"""Affinity: which core served a conversation last."""
+"""Affinity: remembers which core served a conversation last."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-REMEMBERED_CALLS = 30_000  # of conversations; each of their calls has a key of its own
-PREFIX_DISCOUNT = 0.1  # share of a call's cost; what a warm prefix cache is taken to be worth
+REMEMBERED_CALLS = 30_000  # each call of a conversation has a key of its own
+PREFIX_DISCOUNT = 0.1  # share of a call's cost that a warm prefix cache is assumed to save
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """What a call is remembered by, and the earlier calls that it may go on from.
+    """The key of a call, and the keys of earlier calls that it may continue.
 
     Attributes
     ----------
     known_as : str
-        Its own key.
+        Key of the call.
     continues : tuple of str
-        Keys of calls that it may go on from, the latest first.
+        Keys of calls that it may continue, the latest first.
     """
 
     known_as: str
@@ -38,7 +38,7 @@ class Affinity:
         self._cores: OrderedDict[str, str] = OrderedDict()
 
     def served(self, conversation: Conversation | str | None, core: str) -> None:
-        """A call of the conversation was sent to a core."""
+        """Note that a call of the conversation was sent to a core."""
         if conversation is None:
             return
         key = conversation if isinstance(conversation, str) else conversation.known_as
@@ -48,7 +48,7 @@ class Affinity:
             self._cores.popitem(last=False)
 
     def core_of(self, conversation: Conversation | str | None) -> str | None:
-        """The core that served it last; None where none is remembered."""
+        """The core that served the conversation last; None where none is remembered."""
         if conversation is None or not self._cores:
             return None
         keys = (conversation,) if isinstance(conversation, str) else conversation.continues

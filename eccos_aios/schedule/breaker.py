@@ -1,15 +1,13 @@
-"""CircuitBreaker: keeps calls from a core that fails, and finds out when it is well again."""
+"""CircuitBreaker: keeps calls away from a core that fails, and schedules the probes of its recovery."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-FAILURES_TO_OPEN = (
-    5  # failures in a row; one bad answer in five by chance alone gives that once in 3,000 calls
-)
-FIRST_PAUSE_S = 0.1  # seconds until the first probe: a fault of one call only must not cost more
-LONGEST_PAUSE_S = 30.0  # seconds; the pause doubles with every probe that fails, up to this
-AWAITED_PAUSE_S = 0.5  # seconds between probes while calls wait that no other core may take
+FAILURES_TO_OPEN = 5  # failures in a row; with one failure in five by chance, that is one in 3,000 calls
+FIRST_PAUSE_S = 0.1  # seconds until the first probe; short, as the fault may be over already
+LONGEST_PAUSE_S = 30.0  # seconds; the pause doubles with every failed probe, up to this
+AWAITED_PAUSE_S = 0.5  # seconds between probes, at most, while calls wait that no other core may take
 
 BreakerState = Literal["ok", "open", "half-open"]
 
@@ -17,8 +15,8 @@ BreakerState = Literal["ok", "open", "half-open"]
 class CircuitBreaker:
     """Closed (``ok``) while calls succeed, open after failures in a row, half-open while it is probed.
 
-    Failures are kept by call, so that one which turns out to be the call's own is taken back. Not
-    thread-safe: its core's slots guard it.
+    Failures are counted by call, so that one which turns out to be the call's own fault can be uncounted.
+    Not thread-safe: its core's slots guard it.
     """
 
     def __init__(self) -> None:
@@ -26,44 +24,44 @@ class CircuitBreaker:
         self._pause_s = FIRST_PAUSE_S
         self._opened_s: float | None = None
         self._probed_s = 0.0  # when it opened, or its last probe failed
-        self._refused = False  # opened by a refusal, which no call can have brought about
+        self._refused = False  # opened by a refusal, which is never a call's fault
         self._probing = False
         self.cause = ""
 
     @property
     def state(self) -> BreakerState:
-        """Where it stands."""
+        """The state that users see."""
         if self._opened_s is None:
             return "ok"
         return "half-open" if self._probing else "open"
 
     @property
     def probe_at_s(self) -> float | None:
-        """When the next probe is due; None where it is closed, or waits for the probe's end."""
+        """When the next probe is due; None while closed, or while a probe is under way."""
         return None if self._opened_s is None or self._probing else self._probed_s + self._pause_s
 
     def probing(self) -> None:
-        """A probe is under way."""
+        """Note that a probe is under way."""
         self._probing = True
 
     def await_probe(self) -> None:
-        """Calls wait for this core: probe it soon, however often that failed before."""
+        """Shorten the pause before the next probe, as calls wait for this core."""
         self._pause_s = min(self._pause_s, AWAITED_PAUSE_S)
 
     def succeeded(self, started_s: float) -> None:
-        """The core answered what was sent at `started_s`; what was sent before it opened proves nothing."""
+        """Close after an answer to a request of `started_s`; ignored if that was sent before it opened."""
         if self._opened_s is not None and started_s < self._opened_s:
             return
         self._close()
 
     def failed(self, call: object, weight: float, cause: str, now_s: float) -> None:
-        """The core failed a call."""
+        """Count a failure; opens at `FAILURES_TO_OPEN`."""
         self._failures[call] = self._failures.get(call, 0.0) + weight
         if self._opened_s is None and sum(self._failures.values()) >= FAILURES_TO_OPEN:
             self._open(cause, now_s)
 
     def refused(self, cause: str, now_s: float, probe_after_s: float | None = None) -> None:
-        """The core takes no call of ours: open at once."""
+        """Open at once: the core takes no call at all."""
         if self._opened_s is None:
             self._open(cause, now_s)
         self._refused, self.cause = True, cause
@@ -71,7 +69,7 @@ class CircuitBreaker:
             self._pause_s = max(self._pause_s, probe_after_s)
 
     def forgive(self, call: object) -> None:
-        """What was counted of a call was the call's own fault."""
+        """Uncount the failures of a call; closes if the others are too few."""
         if self._failures.pop(call, None) is None or self._opened_s is None or self._refused:
             return
         if sum(self._failures.values()) < FAILURES_TO_OPEN:
@@ -80,7 +78,7 @@ class CircuitBreaker:
             self._failures = failures
 
     def probe_failed(self, cause: str, now_s: float) -> None:
-        """The probe that was under way found it unwell."""
+        """End the probe under way: the core has not recovered. The pause doubles."""
         self._probing = False
         if self._opened_s is None:
             return
@@ -88,7 +86,7 @@ class CircuitBreaker:
         self._probed_s, self.cause = now_s, cause
 
     def probe_ended(self, now_s: float) -> None:
-        """The probe that was under way could not be made; the pause starts anew."""
+        """End the probe under way without a finding; the same pause starts again."""
         self._probing, self._probed_s = False, now_s
 
     def _open(self, cause: str, now_s: float) -> None:

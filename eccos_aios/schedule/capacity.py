@@ -1,4 +1,4 @@
-"""Capacity, Target and WaitLimits: what the cores can take, the quality to reach, how long calls may wait."""
+"""Capacity, Target and WaitLimits: what a round may use, has to reach, and may let wait."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the cores can take; every array has shape (cores,).
+    """Slots and service times of the cores; every array has shape (cores,).
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Capacity:
     later : ndarray of int
         Slots that come free within the time that a call may wait to be served well enough.
     service_s : ndarray of float
-        Seconds that a call takes.
+        Expected seconds of a call.
     """
 
     free: IntArray

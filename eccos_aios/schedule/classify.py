@@ -1,4 +1,4 @@
-"""From what a client saw of one attempt to its outcome: status, headers, error body and exception."""
+"""Classifies an attempt without an answer by its status, headers, error body and exceptions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
 
-LONGEST_RETRY_AFTER_S = 86_400.0  # seconds; a core that asks for more is asked once a day all the same
-SHOWN_WORD_LENGTH = 60  # characters of a provider's error code that a cause repeats
-READ_BODY_BYTES = 65_536  # of an error's body
+LONGEST_RETRY_AFTER_S = 86_400.0  # seconds; a core that asks for more is still probed once a day
+SHOWN_WORD_LENGTH = 60  # characters of a provider's error code in a cause
+READ_BODY_BYTES = 65_536  # of an error's body that are examined
 
-# The providers' own words, of OpenAI, Azure, Anthropic, Gemini, Groq, Mistral, vLLM, llama.cpp, Ollama.
+# Wordings of OpenAI, Azure, Anthropic, Gemini, Groq, Mistral, vLLM, llama.cpp and Ollama.
 WINDOW = re.compile(
     r"context.?(length|window|size)|maximum.context|max_model_len|too many (input )?tokens|"
     r"(prompt|input|message|request)s? (is|are|was) too (long|large)|reduce the length|"
@@ -70,7 +70,7 @@ REFUSING_STATUSES = frozenset({401, 402, 403, 404, 405, 407, 410, 421, 426, 451}
 BUSY_STATUSES = frozenset({425, 429, 503, 529})
 UNFIT_STATUSES = frozenset({400, 406, 411, 413, 414, 415, 416, 422, 431})
 
-# Exceptions by the names of their classes, from httpx, OpenAI's client, litellm and the standard library.
+# Exceptions by class name, of httpx, OpenAI's client, litellm and the standard library.
 SILENT_ERRORS = frozenset(
     {
         "APITimeoutError",
@@ -111,7 +111,7 @@ AT_FAULT_ERRORS = frozenset({"ImageFetchError"})
 
 @dataclass(frozen=True)
 class Observation:
-    """What a client saw of an attempt that gave no answer.
+    """What the client saw of an attempt without an answer.
 
     Attributes
     ----------
@@ -120,13 +120,13 @@ class Observation:
     headers : mapping of str to str
         Of the response, names in lower case.
     body : bytes
-        Of the response, or its beginning.
+        Of the response, possibly truncated.
     errors : tuple of BaseException
-        What was raised and what that came from, the outermost first.
+        The exception and its causes, the outermost first.
     sent : bool
         Whether a request left at all.
     message : str
-        What else is known in words, where there is no body.
+        An error message, where there is no body.
     """
 
     status: int | None = None
@@ -138,56 +138,56 @@ class Observation:
 
 
 def classify(seen: Observation) -> AttemptOutcome:
-    """The outcome of an attempt that gave no answer."""
-    word, told = _said(seen)
-    status = _status(seen, told)
+    """The outcome of an attempt without an answer."""
+    code, text = _error_text(seen)
+    status = _status(seen, text)
     names = [type(error).__name__ for error in seen.errors]
     if not UNENCODABLE_ERRORS.isdisjoint(names) or (not seen.sent and _is_unserializable(seen.errors)):
         return AttemptOutcome(OutcomeKind.CALL_AT_FAULT, "it cannot be encoded")
     if status is None:
-        return _without_status(names, seen, told)
-    cause = " ".join(filter(None, (f"HTTP {status}", word)))
-    kind = _kind(status, told)
+        return _without_status(names, seen, text)
+    cause = " ".join(filter(None, (f"HTTP {status}", code)))
+    kind = _kind(status, text)
     retry_after_s = retry_after(seen.headers) if status in BUSY_STATUSES else None
     if 300 <= status < 400:
         return AttemptOutcome(kind, f"HTTP {status}, a redirect: AIOS's hostname must be the final address")
     return AttemptOutcome(kind, cause, retry_after_s, disputable=kind is not OutcomeKind.CORE_REFUSES)
 
 
-def _kind(status: int, told: str) -> OutcomeKind:
+def _kind(status: int, text: str) -> OutcomeKind:
     if status == 429:
-        return _of_too_many(told)
-    if status >= 400 and WINDOW.search(told):
+        return _of_too_many(text)
+    if status >= 400 and WINDOW.search(text):
         return OutcomeKind.CORE_UNFIT
     if status in BUSY_STATUSES:
         return OutcomeKind.CORE_BUSY
-    if status == 403 and FILTER.search(told):
+    if status == 403 and FILTER.search(text):
         return OutcomeKind.CORE_UNFIT
     if status in REFUSING_STATUSES:
         return OutcomeKind.CORE_REFUSES
     if status in UNFIT_STATUSES or (400 <= status < 500 and status not in (408, 409, 499)):
-        return _of_bad_request(told)
+        return _of_bad_request(text)
     return OutcomeKind.CORE_FAILS
 
 
-def _of_too_many(told: str) -> OutcomeKind:
-    if re.search(r"request too large", told, re.I):
+def _of_too_many(text: str) -> OutcomeKind:
+    if re.search(r"request too large", text, re.I):
         return OutcomeKind.CORE_UNFIT
-    return OutcomeKind.CORE_REFUSES if USED_UP.search(told) else OutcomeKind.CORE_BUSY
+    return OutcomeKind.CORE_REFUSES if USED_UP.search(text) else OutcomeKind.CORE_BUSY
 
 
-def _of_bad_request(told: str) -> OutcomeKind:
-    """A 400 may be anybody's fault. What is not known is tried on one core more, and final there."""
-    if FILTER.search(told):
+def _of_bad_request(text: str) -> OutcomeKind:
+    """Whose fault a 400 is. One of unknown wording is tried on one more core."""
+    if FILTER.search(text):
         return OutcomeKind.CORE_UNFIT
-    if REFUSAL.search(told) or NO_MODEL.search(told):
+    if REFUSAL.search(text) or NO_MODEL.search(text):
         return OutcomeKind.CORE_REFUSES
-    if UNSUPPORTED.search(told):
+    if UNSUPPORTED.search(text):
         return OutcomeKind.CORE_UNFIT
-    return OutcomeKind.CALL_AT_FAULT if INVALID_MESSAGES.search(told) else OutcomeKind.CORE_UNFIT
+    return OutcomeKind.CALL_AT_FAULT if INVALID_MESSAGES.search(text) else OutcomeKind.CORE_UNFIT
 
 
-def _without_status(names: list[str], seen: Observation, told: str) -> AttemptOutcome:
+def _without_status(names: list[str], seen: Observation, text: str) -> AttemptOutcome:
     shown = names[-1] if names else "no answer"
     for known, kind in (
         (AT_FAULT_ERRORS, OutcomeKind.CALL_AT_FAULT),
@@ -201,15 +201,15 @@ def _without_status(names: list[str], seen: Observation, told: str) -> AttemptOu
     if not UNCONNECTED_ERRORS.isdisjoint(names):
         return AttemptOutcome(OutcomeKind.CORE_FAILS, f"no connection ({shown})", disputable=False)
     if not BUSY_ERRORS.isdisjoint(names):
-        kind = OutcomeKind.CORE_REFUSES if USED_UP.search(told) else OutcomeKind.CORE_BUSY
+        kind = OutcomeKind.CORE_REFUSES if USED_UP.search(text) else OutcomeKind.CORE_BUSY
         return AttemptOutcome(kind, shown, retry_after(seen.headers))
     if not seen.sent and "BadRequestError" in names:
-        return AttemptOutcome(_of_bad_request(told), shown)
+        return AttemptOutcome(_of_bad_request(text), shown)
     return AttemptOutcome(OutcomeKind.CORE_FAILS, shown)
 
 
-def _status(seen: Observation, told: str) -> int | None:
-    """Of the response; some gateways answer 200 and put the status into the body's error."""
+def _status(seen: Observation, text: str) -> int | None:
+    """The status; some gateways answer 200 and put the status into the body's error."""
     if seen.status is None or seen.status >= 300:
         return seen.status
     error = _error_of(seen.body)
@@ -217,15 +217,15 @@ def _status(seen: Observation, told: str) -> int | None:
         value = error.get(key)
         if isinstance(value, int | str) and re.fullmatch(r"[45]\d\d", str(value)):
             return int(value)
-    return 500 if error and told else None
+    return 500 if error and text else None
 
 
 def _is_unserializable(errors: tuple[BaseException, ...]) -> bool:
     return any(isinstance(error, TypeError | ValueError) and "serializable" in str(error) for error in errors)
 
 
-def _said(seen: Observation) -> tuple[str, str]:
-    """One word for a cause, and all the words that tell what happened."""
+def _error_text(seen: Observation) -> tuple[str, str]:
+    """The provider's error code, and all text on the error."""
     error = _error_of(seen.body)
     words = [str(error[key]) for key in ("code", "type", "status", "param") if error.get(key) is not None]
     word = next((each for each in words if re.fullmatch(r"[A-Za-z][\w.-]*", each)), "")
@@ -258,7 +258,7 @@ def _error_of(body: bytes) -> Mapping[str, Any]:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds after which a core wants to be asked again; None where its headers do not say.
+    """Seconds until a core wants to be asked again; None where its headers do not say.
 
     ``retry-after-ms``, ``retry-after`` (seconds or a date), then the reset of what is used up:
     ``x-ratelimit-reset-requests`` and ``-tokens`` (durations), ``anthropic-ratelimit-…-reset`` (dates).

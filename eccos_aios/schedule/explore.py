@@ -20,7 +20,7 @@ class Exploration:
     For a call that explores, every core's quality is drawn from a normal distribution around its estimate
     with deviation ``OUTCOME_SPREAD / sqrt(1 + support)``; the call goes to the cheapest core that reaches its
     target in the draw, or to the best. A core with much support is drawn near its estimate, so exploration
-    ends by itself where nothing is left to learn.
+    ends where nothing is left to learn.
 
     Not thread-safe: the thread of the rounds alone uses it.
 

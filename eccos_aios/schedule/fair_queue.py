@@ -10,10 +10,10 @@ from typing import TypeAlias
 from eccos_aios.config import default_of
 from eccos_aios.schedule.call import Call
 
-REMEMBERED_AGENTS = 10_000  # agents whose turns are kept; those that are behind the clock are forgotten first
-LOOKED_AT = 8  # times the calls that are wanted; those behind are left for a later round
+REMEMBERED_AGENTS = 10_000  # agents whose turns are stored; beyond, turns that have passed are dropped
+LOOKED_AT = 8  # times the number wanted: entries examined at most; the rest are left for a later round
 DEFAULT_MAX_AGE_S: float = default_of("max_age_s")
-SPARE_ENTRIES = 64  # of a heap that nobody waits for any more, beside as many as do
+SPARE_ENTRIES = 64  # void entries that a heap may hold in excess of its valid ones
 
 Entry: TypeAlias = tuple[tuple[float, ...], int, Call]
 
@@ -21,12 +21,12 @@ Entry: TypeAlias = tuple[tuple[float, ...], int, Call]
 class FairQueue:
     """Weighted fair queueing among agents, priorities above it, and an age at which every call goes first.
 
-    Each call gets a turn on a virtual clock: an agent's next call comes 1 / weight after its last one, but
+    Each call gets a turn on a virtual clock: an agent's next turn is 1 / weight after its last one, but
     never before the clock, which stands at the turn of the last call served (start-time fair queueing,
-    Goyal, Vin and Cheng, SIGCOMM 1996). So an agent that queues 500 calls at once delays the next agent's
-    one call by at most one turn.
+    Goyal, Vin and Cheng, SIGCOMM 1996). So an agent that queues 500 calls at once delays another agent's
+    single call by at most one turn.
 
-    To look at the front costs time that grows with how much of it is asked for, not with what waits. Not
+    The cost of `front` grows with the number of calls wanted, not with the length of the queue. Not
     thread-safe: the scheduler's lock guards it.
 
     Parameters
@@ -34,7 +34,7 @@ class FairQueue:
     weights : mapping of str to float
         Shares of agents, above 0; 1 for those that are not listed.
     max_age_s : float
-        Seconds after which a call goes before all younger ones, whatever their priority.
+        Seconds after which a call goes before all younger ones, of any priority.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class FairQueue:
         self.max_age_s = max_age_s
         self._clock = 0.0
         self._next_turn: dict[str, float] = {}
-        self._tickets: dict[Call, int] = {}  # of those that wait; an entry with another ticket is void
+        self._tickets: dict[Call, int] = {}  # of waiting calls; an entry with another ticket is void
         self._ticket = 0
         self._by_turn: list[Entry] = []
         self._by_age: list[Entry] = []
@@ -60,7 +60,7 @@ class FairQueue:
         return iter(list(self._tickets))
 
     def join(self, call: Call) -> None:
-        """Give a call its turn and let it wait."""
+        """Assign a call its turn and queue it."""
         call.turn = max(self._clock, self._next_turn.get(call.agent, 0.0))
         self._next_turn[call.agent] = call.turn + 1.0 / self.weights.get(call.agent, 1.0)
         if len(self._next_turn) > REMEMBERED_AGENTS:
@@ -68,7 +68,7 @@ class FairQueue:
         self.rejoin(call)
 
     def rejoin(self, call: Call) -> None:
-        """Let a call wait again at the turn that it had."""
+        """Queue a call again at the turn it had."""
         if call in self._tickets:
             return
         self._ticket += 1
@@ -78,7 +78,7 @@ class FairQueue:
         heapq.heappush(self._by_age, ((call.arrived_s,), self._ticket, call))
 
     def leave(self, call: Call) -> None:
-        """Let a call wait no more; one that does not wait is left alone."""
+        """Remove a call, if it is queued."""
         if self._tickets.pop(call, None) is None:
             return
         self._waiting[call.agent] -= 1
@@ -90,22 +90,22 @@ class FairQueue:
                 heapq.heapify(heap)
 
     def served(self, call: Call) -> None:
-        """Let the clock follow a call that got its slot."""
+        """Advance the clock to the turn of a call that got its slot."""
         self._clock = max(self._clock, call.turn)
 
     def front(
         self, wanted: int, now_s: float, is_served: Callable[[Call], bool] = lambda call: True
     ) -> list[Call]:
-        """The first calls, who goes first at the front.
+        """The calls that go first, in order.
 
         Parameters
         ----------
         wanted : int
             How many, at most.
         now_s : float
-            Seconds on the monotonic clock.
+            On the scheduler's clock.
         is_served : callable
-            Whether a round could do anything for a call; others are passed over and keep their turn.
+            Whether a round could do anything for a call; others are skipped and keep their turn.
         """
         aged_s = now_s - self.max_age_s
         front = self._first(self._by_age, wanted, is_served, lambda entry: entry[0][0] <= aged_s)
@@ -114,11 +114,11 @@ class FairQueue:
         return (front + rest)[:wanted]
 
     def waiting_of(self, agent: str) -> int:
-        """How many calls of an agent wait."""
+        """Number of an agent's calls in the queue."""
         return self._waiting[agent]
 
     def last_of_busiest(self) -> Call | None:
-        """The last call of the agent that has most waiting; None where nobody waits. Looks at all."""
+        """The last call of the agent with the most calls; None if the queue is empty. Examines all calls."""
         if not self._waiting:
             return None
         (agent, _), *_ = self._waiting.most_common(1)

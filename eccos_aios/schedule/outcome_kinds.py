@@ -1,4 +1,4 @@
-"""Whose fault it was: what one attempt's end means for the core, for the call, and for the next attempt."""
+"""The outcomes of an attempt: whose fault it was, and what follows for the core and the call."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Literal
 
 
 class OutcomeKind(Enum):
-    """How an attempt ended; `CONSEQUENCES` says what follows."""
+    """The kinds of outcome; `CONSEQUENCES` maps each to what follows."""
 
     ANSWERED = "answered"
     CORE_REFUSES = "core refuses"
-    """It takes no call of ours at all: key, credit, model, account, the day's quota."""
+    """It takes no call at all: key, credit, model, account, the daily quota."""
     CORE_BUSY = "core is busy"
-    """It takes calls again later: 429, 503, 529."""
+    """It will take calls again later: 429, 503, 529."""
     CORE_FAILS = "core fails"
-    """Another 5xx, a connection that is refused or breaks, a body that is cut or makes no sense."""
+    """Another 5xx, a connection refused or broken, a truncated or malformed body."""
     CORE_SILENT = "core is silent"
     """No answer within the attempt's timeout."""
     CORE_UNFIT = "core cannot take this call"
-    """The window, a content filter, a parameter or tool that it does not support."""
+    """The context window, a content filter, an unsupported parameter or tool."""
     NO_ANSWER = "no answer in the answer"
-    """Status 200 with nothing said and no tool called."""
+    """Status 200 with neither content nor a tool call."""
     CALL_AT_FAULT = "the call itself is at fault"
     """No core can take it: it cannot be encoded, or its messages are invalid."""
 
 
 @dataclass(frozen=True)
 class Consequence:
-    """What an outcome means.
+    """What follows from an outcome.
 
     Attributes
     ----------
     core : {"well", "nothing", "opens", "pauses", "counts", "counts by slots"}
-        For the core: it is well; the outcome tells nothing of it; its breaker opens; it is paused; the
-        outcome counts towards its breaker, as one failure or as its share of the core's slots.
+        For the core: it is healthy; nothing; its breaker opens; it is paused; the outcome counts towards
+        its breaker, as one failure or in proportion to the core's slots.
     elsewhere : bool
         Whether another core may do better.
     again : bool
@@ -67,12 +67,12 @@ class AttemptOutcome:
     ----------
     kind : OutcomeKind
     cause : str
-        In a few words, without what the call says: ``HTTP 401 invalid_api_key``, ``connection refused``.
+        In a few words, without the call's text: ``HTTP 401 invalid_api_key``, ``connection refused``.
     retry_after_s : float or None
-        Seconds after which the core wants to be asked again; None: it has not said.
+        Seconds from the core's Retry-After; None without one.
     disputable : bool
-        Whether the call may have brought the failure about. One that another core fails alike is then held
-        against neither; that no connection could be made is never the call's doing.
+        Whether the call itself may be the cause. If another core fails it alike, neither core is blamed. A
+        connection that could not be made, for one, is never the call's fault.
     """
 
     kind: OutcomeKind
@@ -91,7 +91,7 @@ class AttemptOutcome:
         return self.consequence.core.startswith("counts")
 
     def is_like(self, other: AttemptOutcome) -> bool:
-        """Whether two cores failed a call alike, so that the call is suspected."""
+        """Whether two cores failed a call in the same way, so that the call may be at fault."""
         return self.disputable and other.disputable and (self.kind, self.cause) == (other.kind, other.cause)
 
     def __str__(self) -> str:

@@ -24,8 +24,8 @@ def optimise(batch: RoundBatch, plan: Plan) -> Plan:
     """The cheapest plan that reaches the target, over the slots that are free now and soon.
 
     Solving against the free slots alone sends easy calls to dear cores whenever cheap ones are busy, so the
-    slots that come free soon count too. Where the target is out of reach that way, because what is good is
-    busy, those that come free later count as well. The plan so far is not used.
+    slots that come free soon count too. Where the target is out of reach that way, because the
+    good cores are busy, those that come free later count as well. The plan so far is not used.
     """
     capacity = batch.capacity
     further = bool((capacity.later > capacity.soon).any())

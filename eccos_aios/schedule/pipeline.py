@@ -1,10 +1,11 @@
-"""RoundPipeline: the two stages of a round, and what stands in for each when it fails."""
+"""RoundPipeline: the two stages of a round, with a fallback for each."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
 
+from eccos_aios.log_once import LogOnce
 from eccos_aios.predict import Estimates
 from eccos_aios.schedule.call import Call
 from eccos_aios.schedule.capacity import Target
@@ -20,6 +21,7 @@ from eccos_aios.schedule.plan import (
     checked_plan,
     dispatch_of,
     first_free,
+    undecided,
 )
 from eccos_aios.schedule.round_batch import RoundBatch
 from eccos_aios.schedule.settings import SchedulerSettings
@@ -41,29 +43,29 @@ class RoundPipeline:
 
     def __init__(self, on_degraded: Callable[[int], None]) -> None:
         self._on_degraded = on_degraded
-        self._logged: set[str] = set()
+        self._once = LogOnce(logger)
         self._exploration = Exploration(0.0)
 
-    def estimate(self, table: CorePool, calls: Sequence[Call]) -> Estimates:
+    def estimate(self, pool: CorePool, calls: Sequence[Call]) -> Estimates:
         """Stage 1, checked; wrong estimates are replaced by the prior."""
         try:
-            estimates = table.predict(calls)
+            estimates = pool.predict(calls)
             if not isinstance(estimates, Estimates):
                 raise TypeError(f"the predictor returned {type(estimates).__name__}, not Estimates")
-            estimates, sound, fault = estimates.checked(len(calls), table.names)
+            estimates, sound, fault = estimates.checked(len(calls), pool.names)
         except BaseException as error:  # noqa: BLE001 - an embedder or a model may raise anything, SystemExit too
             self._on_degraded(len(calls))
             self._log("stage 1 failed, every core counts as equally good", error)
-            return table.prior(calls)
+            return pool.prior(calls)
         if sound.all():
             return estimates
         self._on_degraded(int((~sound).sum()))
         self._log("stage 1 is wrong, those calls get the prior", ValueError(fault))
-        return estimates.with_rows_of(table.prior(calls), ~sound)
+        return estimates.with_rows_of(pool.prior(calls), ~sound)
 
     def plan(
         self,
-        table: CorePool,
+        pool: CorePool,
         settings: SchedulerSettings,
         pending: Sequence[Call],
         owed: Callable[[int], float],
@@ -80,45 +82,50 @@ class RoundPipeline:
         now_s : float
             Seconds on the scheduler's clock.
         """
-        capacity = table.capacity(settings.waiting)
-        if not pending or not capacity.free.any():
+        capacity = pool.capacity(settings.waiting)
+        free = int(capacity.free.sum())
+        if not pending or not free:
             return Dispatch([], {})
-        front = pending[: CALLS_PER_SLOT * int(capacity.free.sum()) + SPARE_CALLS]
+        front = pending[: CALLS_PER_SLOT * free + SPARE_CALLS]
         target = Target(settings.quality_target, owed, settings.price_per_second)
-        batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, table.names)
+        batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names)
         return dispatch_of(batch, self._plan(batch, settings))
 
     def _plan(self, batch: RoundBatch, settings: SchedulerSettings) -> Plan:
         """The plan after all passes; one that raises leaves the plan as it was, or the first free cores."""
         if self._exploration.share != settings.exploration:
             self._exploration = Exploration(settings.exploration)
-        own: tuple[Pass, ...] = (*PASSES, self._exploration)
-        plan, failed = Plan.undecided(len(batch)), 0
-        for step in (*own, *settings.passes):
-            passed = self._passed(step, batch, plan, checked=step not in own)
+        plan, failed = undecided(len(batch)), 0
+        own: tuple[Pass, ...] = (*PASSES, self._exploration) if settings.exploration else PASSES
+        for step in own:
+            passed = self._passed(step, batch, plan)
             failed += passed is None
             if passed is not None:
                 plan = passed
             elif step is optimise:
                 plan = first_free(batch)
+        for step in settings.passes:
+            batch.lock()
+            plan.columns.setflags(write=False)
+            passed = self._passed(step, batch, plan, check=True)
+            failed += passed is None
+            plan = plan if passed is None else passed
         if failed:
             self._on_degraded(0)
         return plan
 
-    def _passed(self, step: Pass, batch: RoundBatch, plan: Plan, checked: bool) -> Plan | None:
-        """The plan after one pass; None where it raised."""
+    def _passed(self, step: Pass, batch: RoundBatch, plan: Plan, check: bool = False) -> Plan | None:
+        """The plan after one pass; None where the pass raised or returned a wrong plan."""
         try:
             passed = step(batch, plan)
-            return checked_plan(batch, passed) if checked else passed
+            return checked_plan(batch, passed) if check else passed
         except BaseException as error:  # noqa: BLE001 - whatever the optimiser or a user's code raises
             self._log(f"pass {_name(step)} failed, the plan stays as it was before it", error)
             return None
 
-    def _log(self, what: str, error: BaseException) -> None:
-        cause = f"{what}: {type(error).__name__}"
-        if cause not in self._logged:
-            self._logged.add(cause)
-            logger.warning("%s: %s (logged once)", cause, error, exc_info=error)
+    def _log(self, failure: str, error: BaseException) -> None:
+        cause = f"{failure}: {type(error).__name__}"
+        self._once.warning(cause, "%s: %s", cause, error, exc_info=error)
 
 
 def _name(step: Pass) -> str:

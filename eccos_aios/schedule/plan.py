@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,7 @@ from eccos_aios.schedule.call import Call
 from eccos_aios.schedule.capacity import IntArray
 from eccos_aios.schedule.round_batch import RoundBatch
 
-# A round plans so many calls from the front of the queue: some choice for each free slot. Planning all of
-# 1,000 pending calls over 16 cores took 230 ms where the target was out of reach, and placed no more.
+# A round plans this many calls from the front of the queue, so that each free slot has some choice.
 CALLS_PER_SLOT = 4
 SPARE_CALLS = 64
 
@@ -32,7 +32,8 @@ class Plan:
     Attributes
     ----------
     columns : ndarray of int of shape (calls,)
-        Column of the core; `eccos_aios.assign.WAITS` for a call that waits for any core. Read-only.
+        Column of the core; `eccos_aios.assign.WAITS` for a call that waits for any core. Change a
+        copy, as `moved` does.
     reasons : mapping of int to str
         By row, why a call is where it is, if not because the optimiser planned it there; it appears in
         ``/eccos/decisions``.
@@ -43,16 +44,6 @@ class Plan:
     columns: IntArray
     reasons: Mapping[int, str] = field(default_factory=dict)
     fell_back: bool = False
-
-    def __post_init__(self) -> None:
-        columns = np.asarray(self.columns)
-        columns.setflags(write=False)
-        object.__setattr__(self, "columns", columns)
-
-    @classmethod
-    def undecided(cls, calls: int) -> Plan:
-        """The plan by which all calls wait."""
-        return cls(np.full(calls, WAITS, dtype=np.int64))
 
     def moved(self, moves: Mapping[int, int], reason: str) -> Plan:
         """The plan with some calls elsewhere.
@@ -90,6 +81,14 @@ class Plan:
         return np.bincount(self.columns[self.columns != WAITS], minlength=cores)
 
 
+@lru_cache(maxsize=64)
+def undecided(calls: int) -> Plan:
+    """The plan by which all calls wait."""
+    columns = np.full(calls, WAITS, dtype=np.int64)
+    columns.setflags(write=False)
+    return Plan(columns)
+
+
 Pass = Callable[[RoundBatch, Plan], Plan]
 """One step of planning: returns the plan, or a changed copy of it."""
 
@@ -123,15 +122,19 @@ class Dispatch:
 
 
 def dispatch_of(batch: RoundBatch, plan: Plan) -> Dispatch:
-    """What a plan means for each call."""
-    dispatch = Dispatch([], {}, plan.fell_back)
-    sent = plan.is_sent(batch.capacity.free)
+    """The calls that a plan sends now, and those that it lets wait."""
+    placements: list[Placement] = []
+    waiting_for: dict[Call, int] = {}
+    left = batch.capacity.free.tolist()
     for row, (call, column) in enumerate(zip(batch.calls, plan.columns.tolist(), strict=True)):
-        if sent[row]:
-            dispatch.placements.append(Placement(call, column, plan.reasons.get(row, PLANNED)))
-        elif column != WAITS:
-            dispatch.waiting_for[call] = column
-    return dispatch
+        if column == WAITS:
+            continue
+        if left[column] > 0:
+            left[column] -= 1
+            placements.append(Placement(call, column, plan.reasons.get(row, PLANNED)))
+        else:
+            waiting_for[call] = column
+    return Dispatch(placements, waiting_for, plan.fell_back)
 
 
 def first_free(batch: RoundBatch) -> Plan:
@@ -146,7 +149,7 @@ def first_free(batch: RoundBatch) -> Plan:
 
 
 def checked_plan(batch: RoundBatch, plan: object) -> Plan:
-    """The plan that a pass returned.
+    """A copy of the plan that a user's pass returned.
 
     Raises
     ------
@@ -155,21 +158,15 @@ def checked_plan(batch: RoundBatch, plan: object) -> Plan:
     """
     if not isinstance(plan, Plan):
         raise TypeError(f"{type(plan).__name__}: a pass must return a Plan")
-    columns: NDArray[np.generic] = plan.columns
+    columns: NDArray[np.generic] = np.asarray(plan.columns)
     if columns.shape != (len(batch),) or not np.issubdtype(columns.dtype, np.integer):
-        raise ValueError(
-            f"columns: {columns.dtype} of shape {columns.shape}: must be ({len(batch)},) integers"
-        )
-    cores = len(batch.capacity.free)
-    known = (plan.columns >= WAITS) & (plan.columns < cores)
-    allowed = np.where(
-        plan.columns == WAITS, True, batch.candidates.allowed[np.arange(len(batch)), plan.columns % cores]
-    )
-    for wrong, why in ((~known, f"must be a column from {WAITS} to {cores - 1}"), (~allowed, _NOT_ALLOWED)):
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise ValueError(f"columns[{row}]: {plan.columns[row]}: {why}")
-    return plan
-
-
-_NOT_ALLOWED = "this core may not take the call"
+        expected = f"must be integers of shape ({len(batch)},)"
+        raise ValueError(f"columns: {columns.dtype} of shape {columns.shape}: {expected}")
+    chosen, cores = columns.astype(np.int64), len(batch.capacity.free)
+    for row, column in enumerate(chosen.tolist()):
+        if not WAITS <= column < cores:
+            raise ValueError(f"columns[{row}]: {column}: must be a column from {WAITS} to {cores - 1}")
+        if column != WAITS and not batch.candidates.allowed[row, column]:
+            raise ValueError(f"columns[{row}]: {column}: this core may not take the call")
+    reasons = {int(row): str(reason) for row, reason in plan.reasons.items()}
+    return Plan(chosen, reasons, bool(plan.fell_back))

@@ -1,20 +1,22 @@
-"""QualityDebt: holds the quality target over time instead of in each round."""
+"""QualityDebt: meets the quality target over time instead of in each round."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-CREDIT_LIMIT = 20.0  # points; a point is the whole quality of one call. 3 lost up to 2 points in 100 to noise
-REPAID_PER_CALL = 0.15  # points; how far a round's target rises above the user's to repay, at most
-SPENT_PER_CALL = 0.5  # points; how far it falls below to spend credit, at most
-BIAS_WEIGHT = 0.02  # of the newest feedback in the running mean of the predictor's error
-REMEMBERED = 3000  # calls sent and feedback, for corrections; the scheduler remembers 1,000 calls
+CREDIT_LIMIT = (
+    20.0  # points; one point is a quality of 1 for one call. A limit of 3 cost up to 0.02 of quality
+)
+REPAID_PER_CALL = 0.15  # points; the most that a round's target rises above the user's to repay debt
+SPENT_PER_CALL = 0.5  # points; the most that it falls below the user's to spend credit
+BIAS_WEIGHT = 0.02  # of the latest feedback in the running mean of the predictor's error
+REMEMBERED = 3000  # events kept for corrections; the scheduler remembers 1,000 calls
 
 
 @dataclass(slots=True)
 class _Event:
-    """A call that was sent (no quality) or feedback, and what stood before it."""
+    """A call sent (no quality) or feedback, and the sums before it."""
 
     predicted: float
     target: float
@@ -24,17 +26,17 @@ class _Event:
 
 
 class QualityDebt:
-    """A virtual queue of the quality points that past calls stayed behind their targets.
+    """A virtual queue of the quality points by which past calls fell short of their targets.
 
-    A round has to reach ``target * calls + owed``, so a small round may take the cheap core while past
-    rounds gave more than was asked, and has to give more when they gave less. This is the virtual queue of
-    MESS+ (Woisetschläger et al., arXiv 2505.19947), bounded both ways, and settled little by little: a
-    good stretch must not pay for very bad answers, nor the other way round.
+    A round has to reach ``target * calls + owed``. So a small round may use the cheap core while past rounds
+    exceeded the target, and has to deliver more after they fell short. This is the virtual queue of MESS+
+    (Woisetschläger et al., arXiv 2505.19947), bounded both ways and settled gradually: a good stretch must
+    not pay for very bad answers, nor the other way round.
 
-    What a call delivers is known from feedback alone. Until then it counts as predicted, less the mean
-    error that feedback on other calls has shown. Feedback that is corrected leaves everything as though the
-    correction had been given in the first place: what came after it is counted once more, half a microsecond
-    each. What is not finite is ignored: a single NaN would stay in the sums for ever.
+    The quality that a call delivered is known only from feedback. Until then its prediction counts, less
+    the mean error that feedback on other calls has shown. After a correction all sums are as though the
+    corrected value had been given first: later events are recounted, at half a microsecond each. Values
+    that are not finite are ignored, as a single NaN would stay in the sums for ever.
 
     Not thread-safe: the scheduler's lock guards it.
     """
@@ -46,7 +48,7 @@ class QualityDebt:
 
     @property
     def points(self) -> float:
-        """Owed (above 0) or in credit (below 0)."""
+        """Debt (above 0) or credit (below 0)."""
         return self._points
 
     @property
@@ -55,29 +57,29 @@ class QualityDebt:
         return self._bias
 
     def owed(self, calls: int) -> float:
-        """Points that a round of so many calls has to give beyond its target."""
+        """Points that a round of so many calls has to deliver beyond its target."""
         settled = min(REPAID_PER_CALL * calls, max(-SPENT_PER_CALL * calls, self._points))
         return settled + self._bias * calls
 
     def sent(self, target: float, predicted: float) -> None:
-        """A call was sent to a core that promises `predicted`."""
+        """Count a call sent to a core with the estimate `predicted`."""
         if math.isfinite(target + predicted):
             self._take(_Event(predicted, target, None, 0.0, 0.0))
 
     def delivered(self, predicted: float, quality: float) -> None:
-        """Feedback told the quality of a call that had been sent."""
+        """Count the first feedback on a call."""
         if math.isfinite(predicted + quality):
             self._take(_Event(predicted, 0.0, quality, 0.0, 0.0))
 
     def corrected(self, before: float, quality: float, predicted: float | None = None) -> None:
-        """Feedback that had told `before` of a call now tells `quality`: what it said first is taken back.
+        """Replace the feedback `before` on a call by `quality`.
 
         Parameters
         ----------
         before, quality : float
         predicted : float, optional
-            What `delivered` was given with `before`; tells apart the calls of which the same was told.
-            Default: the latest of them is meant.
+            As given to `delivered` with `before`; distinguishes calls with the same feedback. Default: the
+            latest of them.
         """
         if before == quality or not math.isfinite(before + quality):
             return
@@ -87,7 +89,7 @@ class QualityDebt:
                 event.quality = quality
                 self._count(place)
                 return
-        self._points = _bounded(self._points + before - quality)  # its part in the mean error has faded
+        self._points = _bounded(self._points + before - quality)  # too old to be recounted
 
     def _take(self, event: _Event) -> None:
         if len(self._events) >= 2 * REMEMBERED:
@@ -97,7 +99,7 @@ class QualityDebt:
         self._count(len(self._events) - 1)
 
     def _count(self, first: int) -> None:
-        """Count the events from one on, from what stood before it."""
+        """Recount the events from `first` on."""
         points, bias = self._events[first].points, self._events[first].bias
         for event in self._events[first:]:
             event.points, event.bias = points, bias

@@ -1,4 +1,4 @@
-"""RoundBatch: the calls at the front of the queue as arrays, and what the cores can take."""
+"""RoundBatch: the calls at the front of the queue as arrays, with the capacity of the cores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Scalar = TypeVar("Scalar", np.float64, np.bool_)
 
 @dataclass(frozen=True, eq=False)
 class RoundBatch:
-    """The input of a round's passes. Its arrays are read-only.
+    """The input of a round's passes.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class RoundBatch:
     candidates : Candidates
         Their estimates and limits, arrays of shape (calls, cores).
     capacity : Capacity
-        What the cores can take, arrays of shape (cores,).
+        Slots and service times of the cores, arrays of shape (cores,).
     target : Target
     limits : WaitLimits
     now_s : float
@@ -68,9 +68,6 @@ class RoundBatch:
             cost=_stacked([row.cost for row in rows]),
             allowed=_stacked([row.allowed for row in rows]),
         )
-        # A pass that wrote to these would undo the check of its plan.
-        for array in (candidates.quality, candidates.cost, candidates.allowed, capacity.free):
-            array.setflags(write=False)
         return cls(tuple(calls), candidates, capacity, target, limits or WaitLimits(), now_s, names)
 
     def take(self, rows: IntArray) -> RoundBatch:
@@ -78,6 +75,12 @@ class RoundBatch:
         calls = tuple(self.calls[row] for row in rows.tolist())
         candidates = self.candidates.take(rows)
         return RoundBatch(calls, candidates, self.capacity, self.target, self.limits, self.now_s, self.names)
+
+    def lock(self) -> None:
+        """Make the arrays read-only: a pass that wrote to them would undo the check of its plan."""
+        given, capacity = self.candidates, self.capacity
+        for array in (given.quality, given.cost, given.allowed, capacity.free, capacity.soon, capacity.later):
+            array.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.calls)

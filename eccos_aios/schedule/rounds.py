@@ -85,7 +85,7 @@ class Rounds:
         state = self._state
         with state.changed:
             gathering = state.gathering and not state.stopping
-            until_s = started_s + state.settings.gather_s
+            until_s = started_s + state.settings.batch_window_s
             pool = state.pool
             arrived = self._first(pool, started_s) if gathering else []
         self._estimate(pool, arrived)

@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 from aios_overlay import AIOS_HOME, Aios, NoAiosError, make_overlay, python_of
 
+LONG = pytest.mark.skip(reason="a long drill on a real kernel; run with -m 'aios or aios_long'")
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
+    long_too = "aios_long" in config.option.markexpr
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.aios)
+            if item.get_closest_marker("aios_long") and not long_too:
+                item.add_marker(LONG)
 
 
 @pytest.fixture(scope="session")

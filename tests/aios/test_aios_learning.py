@@ -29,7 +29,7 @@ def fits_of(kernel: AiosKernel) -> list[int]:
         ["ps", "-ww", "-eo", "pid,stat,args"], capture_output=True, text=True, check=True
     ).stdout
     found = [line.split(None, 2) for line in listed.splitlines()]
-    return [int(pid) for pid, state, args in found if "predict.refit" in args and str(kernel.folder) in args and state[0] != "Z"]  # fmt: skip
+    return [int(pid) for pid, state, args in found if "predict.fit_process" in args and str(kernel.folder) in args and state[0] != "Z"]  # fmt: skip
 
 
 def quality(kernel: AiosKernel) -> float:
@@ -47,6 +47,7 @@ def until(condition: Any) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.aios_long
 def test_a_call_counts_once_and_a_fit_ends_with_a_kernel_that_is_killed(aios: Any) -> None:
     if sys.platform == "win32":
         pytest.skip("needs ps and SIGKILL")

@@ -44,6 +44,7 @@ def serve(folder: Path, port: int) -> list[str]:
 @pytest.mark.parametrize(
     "old", ["fifo_scheduler_nonblock", "execute_llm_syscall"], ids=["factory", "adapter"]
 )
+@pytest.mark.aios_long
 def test_a_renamed_hook_target(aios: Aios, cores: list[SandboxCore], old: str) -> None:
     change = rename(old)
     with aios.kernel(cores, {}, FILES, change=change) as kernel:

@@ -143,6 +143,7 @@ def test_calls_whose_clients_have_gone_are_not_sent(kernel: AiosKernel, cores: l
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.aios_long
 def test_a_kernel_whose_cores_hang_answers_all_and_ends_in_time(
     aios: Any, cores: list[SandboxCore], number: signal.Signals
 ) -> None:
@@ -180,6 +181,7 @@ def test_a_kernel_whose_cores_hang_answers_all_and_ends_in_time(
         idle.close()
 
 
+@pytest.mark.aios_long
 def test_a_second_worker_does_not_fill_the_quotas_again(aios: Any, cores: list[SandboxCore]) -> None:
     def workers(_: Path, port: int) -> list[str]:
         return ["-m", "uvicorn", "runtime.launch:app", "--port", str(port), "--workers", "2"]

@@ -205,6 +205,7 @@ def test_a_failing_core_is_made_up_for_by_another(kernel: AiosKernel, cores: dic
     assert (answer["status_code"], answer["response_message"]) == (200, "medium")
 
 
+@pytest.mark.aios_long
 def test_every_agent_is_answered_when_one_core_fails_and_one_hangs(
     kernel: AiosKernel, cores: dict[str, SandboxCore]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 from aios_overlay import Aios
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -14,6 +15,7 @@ from fault_drills import Bench, Options, storm
 CALLS, MAX_ATTEMPTS = 100, 6
 
 
+@pytest.mark.aios_long
 def test_every_call_of_a_storm_is_answered_well_within_the_quotas_and_the_attempts(aios: Aios) -> None:
     figures = {figure.name: figure for figure in storm(Bench(aios, Options(MAX_ATTEMPTS, calls=CALLS)))}
     assert figures["answered well, no faults"].value == CALLS

@@ -9,6 +9,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from eccos_aios.history import CallOutcome, HistoryStore
 from eccos_aios.sandbox.fault import FAULT_KINDS
 from eccos_aios.sandbox.server import SandboxCore
@@ -18,6 +20,7 @@ CALLS, CALLERS = 1000, 48
 TROUBLE_EVERY_S = 1.0
 
 
+@pytest.mark.aios_long
 def test_a_thousand_calls_over_failing_cores_are_answered_once_within_the_quotas(aios: Any) -> None:
     cores = [SandboxCore(name, latency_s=0.02).start() for name in QUOTAS]
     manifest = json.dumps({"cores": [{"name": name, "quota": quota} for name, quota in QUOTAS.items()]})

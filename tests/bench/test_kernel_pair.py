@@ -37,8 +37,8 @@ def test_what_the_cores_counted_is_priced() -> None:
             {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=10) as response:
-            told = json.load(response)
-        assert told["choices"][0]["message"]["content"] == dear.answer(questions.asked[0], questions.seed)
-        usage = told["usage"]
+            answer = json.load(response)
+        assert answer["choices"][0]["message"]["content"] == dear.answer(questions.asked[0], questions.seed)
+        usage = answer["usage"]
         expected = usage["prompt_tokens"] * 2.5e-6 + usage["completion_tokens"] * 10e-6
         assert cost_usd([server, idle]) == pytest.approx(expected)

@@ -140,7 +140,7 @@ def test_report_is_json_without_nan_and_two_plots(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--policies", "eccos,best"], "'best': must be among"),
         (["--folds", "50"], "folds: 50: must be from 2 to the 6"),
@@ -149,7 +149,7 @@ def test_report_is_json_without_nan_and_two_plots(tmp_path: Path) -> None:
 )
 def test_bad_input_ends_with_one_line(
     arguments: list[str],
-    told: str,
+    message: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -162,7 +162,7 @@ def test_bad_input_ends_with_one_line(
         main(["bench", "--history", "h.jsonl", "--cores", "cores.yaml", "--out", "o", *arguments])
     assert ended.value.code == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1
 
 

@@ -39,16 +39,16 @@ def test_the_share_is_decision_time_over_recorded_response_time(paths: list[str]
     options = ["--calls", "12", "--callers", "1", "--callers", "3", "--time-scale", "0.001", "--json"]
     done = CliRunner().invoke(main, ["decisions", *paths, *options])
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert told["time_scale"] == 0.001
-    alone, three, crowd = told["rows"]
+    result = json.loads(done.stdout)
+    assert result["time_scale"] == 0.001
+    alone, three, crowd = result["rows"]
     assert (alone["load"], alone["callers"], alone["cores"], alone["calls"]) == ("replay", 1, 2, 12)
     assert (three["load"], three["callers"], three["calls"]) == ("replay", 3, 12)
     assert (crowd["load"], crowd["callers"], crowd["cores"]) == ("crowd", CROWD, CROWD_CORES)
     assert crowd["calls"] == CROWD_CALLS
     # Both are good enough, so every call goes to the cheap one, which takes as long as it is recorded.
     assert alone["response_s"] == pytest.approx(12 * LATENCY_S["swift"])
-    for row in told["rows"]:
+    for row in result["rows"]:
         assert row["decision_s"] == pytest.approx(row["calls"] * row["decision_ms_mean"] / 1000)
         assert row["share"] == pytest.approx(row["decision_s"] / row["response_s"])
         assert 0 < row["decision_ms_p50"] <= row["decision_ms_p99"]

@@ -109,14 +109,14 @@ def test_a_commands_help_shows_how_to_call_it(run: Run, command: str) -> None:
 def test_assign_for_machines(run: Run, files: dict[str, Path]) -> None:
     ran = run(*assign(files, "--quality-target", "0.0", "--estimates", "--json"))
     assert (ran.code, ran.err) == (0, "")
-    told = json.loads(ran.out)
-    assert set(told) == {"targets", "seconds", "queries"}
-    assert set(told["seconds"]) == {"load", "fit", "predict", "solve"}
-    assert [set(target) for target in told["targets"]] == 2 * [
+    printed = json.loads(ran.out)
+    assert set(printed) == {"targets", "seconds", "queries"}
+    assert set(printed["seconds"]) == {"load", "fit", "predict", "solve"}
+    assert [set(target) for target in printed["targets"]] == 2 * [
         {"quality_target", "met", "predicted_quality", "predicted_cost", "lower_bound", "gap", "per_core"}
         | {"dual_prices"}
     ]
-    assert [target["per_core"] for target in told["targets"]] == 2 * [{"cheap": 1, "dear": 1}]
+    assert [target["per_core"] for target in printed["targets"]] == 2 * [{"cheap": 1, "dear": 1}]
     written = lines(files["out"])
     assert [(line["id"], line["quality_target"]) for line in written] == [
         ("a", 0.5),
@@ -239,7 +239,7 @@ def test_a_quality_target_lies_between_0_and_1(run: Run, files: dict[str, Path],
     assert "--quality-target" in refused(run(*assign(files, target=target)))
 
 
-def test_a_place_that_cannot_be_written_is_told_before_the_work(run: Run, files: dict[str, Path]) -> None:
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(run: Run, files: dict[str, Path]) -> None:
     files["history"].unlink()
     files["out"] = files["out"].parent / "nowhere" / "out"
     assert "cannot be written: there is no folder" in refused(run(*assign(files)))

@@ -31,13 +31,13 @@ def files(folder: Path) -> list[str]:
     return ["--history", str(folder / "history.jsonl"), "--cores", str(folder / "cores.yaml")]
 
 
-def test_the_choice_its_reason_and_its_neighbours_are_told(tmp_path: Path) -> None:
+def test_the_choice_its_reason_and_its_neighbours_are_printed(tmp_path: Path) -> None:
     done = CliRunner().invoke(explain, [*files(tmp_path), "--quality-target", "0.9", "--json", HARD])
-    told = json.loads(done.output)
-    assert told["core"] == "large"
-    assert "small" in told["why"]
-    assert {row["core"] for row in told["estimates"]} == {"small", "large"}
-    assert told["neighbours"][0]["query"] == HARD
+    printed = json.loads(done.output)
+    assert printed["core"] == "large"
+    assert "small" in printed["why"]
+    assert {row["core"] for row in printed["estimates"]} == {"small", "large"}
+    assert printed["neighbours"][0]["query"] == HARD
 
 
 def test_people_get_a_table(tmp_path: Path) -> None:

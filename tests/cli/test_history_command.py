@@ -59,8 +59,8 @@ def test_import_stats_export_for_machines(run: Run, source: Path, store: Path, t
         "conflicts": 0,
         "bad_records": 0,
     }
-    with HistoryStore(store) as kept:
-        kept.append_outcomes([CallOutcome(call_id="c", core="small", query="q", cost_usd=0.25)])
+    with HistoryStore(store) as opened:
+        opened.append_outcomes([CallOutcome(call_id="c", core="small", query="q", cost_usd=0.25)])
     figures = json.loads(run("stats", store, "--json").out)
     assert (figures["records"], figures["calls"], figures["graded_calls"]) == (2, 1, 0)
     assert figures["cores"] == {
@@ -84,12 +84,14 @@ def test_what_people_read(run: Run, source: Path, store: Path, tmp_path: Path) -
     assert run("import", store, source).out == f"2 records added to {store}, 0 were in it already\n"
     source.write_text(json.dumps({**LINE, "query": "other"}))
     assert "1 of them have other content under the same id" in run("import", store, source).out
-    with HistoryStore(store) as kept:
-        kept.append_outcomes([CallOutcome(call_id="c", core="a-core-of-a-long-name-" + "x" * 40, query="q")])
-    told = run("stats", store).out
-    assert "2 records; 1 calls, 0 of known" in told
-    assert "0.500" in told
-    assert "x" not in "".join(line[-40:] for line in told.splitlines()[2:]), "a name stands in the figures"
+    with HistoryStore(store) as opened:
+        opened.append_outcomes(
+            [CallOutcome(call_id="c", core="a-core-of-a-long-name-" + "x" * 40, query="q")]
+        )
+    printed = run("stats", store).out
+    assert "2 records; 1 calls, 0 of known" in printed
+    assert "0.500" in printed
+    assert "x" not in "".join(line[-40:] for line in printed.splitlines()[2:]), "a name stands in the figures"
     assert "1 calls left out" in run("export", store, "--out", tmp_path / "out.jsonl").out
 
 
@@ -139,14 +141,14 @@ def test_a_file_that_cannot_be_read_leaves_no_store_behind(run: Run, store: Path
 
 def test_an_import_without_text_keeps_an_embedding(run: Run, source: Path, store: Path) -> None:
     assert run("import", store, source, "--no-store-text").code == 0
-    assert [(kept.query, kept.embedding) for kept in HistoryStore(store, read_only=True).records()] == [
+    assert [(record.query, record.embedding) for record in HistoryStore(store, read_only=True).records()] == [
         ("", embedding_of(given)) for given in read_history(source)
     ]
 
 
 def test_help_shows_how_to_call_each(run: Run) -> None:
     for command in ("import", "export", "stats"):
-        told = run(command, "--help").out
-        assert f"\n    eccos-aios history {command} " in told
-        assert "--json" in told
+        printed = run(command, "--help").out
+        assert f"\n    eccos-aios history {command} " in printed
+        assert "--json" in printed
         assert f"\n  {command} " in run("--help").out

@@ -99,7 +99,7 @@ def test_a_manifest_of_the_user_is_never_written_over(tmp_path: Path) -> None:
         ("{name: own, base_url: 'http://localhost:9/v1'}", True, "'own': the history has no outcomes of it"),
     ],
 )
-def test_cores_that_cannot_be_served_are_told(
+def test_cores_that_cannot_be_served_are_refused(
     tmp_path: Path, manifest: str, history: bool, fault: str
 ) -> None:
     (tmp_path / "cores.yaml").write_text(f"cores: [{manifest}]\n")

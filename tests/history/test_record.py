@@ -175,6 +175,11 @@ def test_a_line_that_is_not_json_is_named_with_its_number(history: Path, bad: by
         (gzip.compress(lines(GOOD).encode())[:20] + b"\xff" * 40, ""),
         (b"[1, 2", "is not JSON"),
     ],
+    ids=[
+        "cut gzip",
+        "damaged gzip",
+        "cut JSON",
+    ],  # gzip writes the time, so that the bytes make no lasting id
 )
 def test_a_broken_file_stops_the_load_even_when_bad_records_are_skipped(
     history: Path, content: bytes, reason: str

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from eccos_aios.errors import HistoryError
-from eccos_aios.history import Added, CallOutcome, HistoryStore, Outcome, ReadReport, Record, read_history
+from eccos_aios.history import AddResult, CallOutcome, HistoryStore, Outcome, ReadReport, Record, read_history
 from eccos_aios.history.schema import APPLICATION_ID, STEPS, VERSION
 from eccos_aios.history.store import BATCH
 
@@ -60,7 +60,7 @@ def test_what_was_appended_is_read_in_its_order_by_a_later_process(path: Path) -
 
 def test_a_record_is_stored_once_by_id_or_else_by_content(store: HistoryStore) -> None:
     given = [record("a"), record("a"), record("a", quality=0.0), record(None), record(None), record("b")]
-    assert store.extend(given) == Added(stored=3, duplicates=3, conflicts=1)
+    assert store.extend(given) == AddResult(stored=3, duplicates=3, conflicts=1)
     assert list(store.records()) == [record("a"), record(None), record("b")]
 
 

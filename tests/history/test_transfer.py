@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eccos_aios.errors import HistoryError
 from eccos_aios.history import (
-    Added,
+    AddResult,
     CallOutcome,
     HistoryStore,
     Outcome,
@@ -110,7 +110,7 @@ def test_recorded_data_comes_back_as_it_went_in(tmp_path: Path, name: str) -> No
     records = read_history(source)
     with HistoryStore(tmp_path / "history.db") as store:
         assert import_history(store, source).stored == len(records)
-        assert import_history(store, source) == Added(duplicates=len(records))
+        assert import_history(store, source) == AddResult(duplicates=len(records))
     assert read_history(tmp_path / "history.db") == records
 
 
@@ -123,7 +123,7 @@ def store(tmp_path: Path) -> Iterator[HistoryStore]:
 def test_a_store_is_imported_into_another(store: HistoryStore, tmp_path: Path) -> None:
     with HistoryStore(tmp_path / "other.db") as other:
         other.extend(GOOD)
-    assert import_history(store, tmp_path / "other.db") == Added(stored=len(GOOD))
+    assert import_history(store, tmp_path / "other.db") == AddResult(stored=len(GOOD))
     assert list(store.records()) == GOOD
 
 
@@ -197,6 +197,6 @@ def test_a_store_without_text_goes_through_an_export_and_back(tmp_path: Path) ->
         bare.extend(GOOD)
         export_history(bare, tmp_path / "bare.jsonl")
         kept = list(bare.records())
-        assert import_history(bare, tmp_path / "bare.jsonl") == Added(duplicates=len(GOOD))
+        assert import_history(bare, tmp_path / "bare.jsonl") == AddResult(duplicates=len(GOOD))
     assert read_history(tmp_path / "bare.jsonl") == kept
     assert [record.query_length for record in kept] == [2] * len(GOOD)

@@ -106,12 +106,14 @@ class Syscall(Thread):
         for kind in ("LLM", "Memory", "Storage", "Tool")
     },
     "runtime/launch.py": f"""
-from unittest.mock import MagicMock
 from aios.llm_core.adapter import LLMAdapter
 from aios.hooks.stores.queue import addMessage
 from aios.hooks.modules.scheduler import fifo_scheduler_nonblock as fifo_scheduler
 from aios.config.config_manager import config
-app = MagicMock()
+class App:
+    def __getattr__(self, name): return self
+    def __call__(self, *_, **__): return self
+app = App()
 llm = LLMAdapter(config.get_llms_config()["models"])
 scheduler = fifo_scheduler(**{{**dict.fromkeys({NAMES.split()!r}), "llm": llm, "log_mode": "console"}})
 scheduler.start()

@@ -27,6 +27,7 @@ from eccos_aios.sandbox import (
     error_response,
 )
 from eccos_aios.sandbox.syscall import LLMSyscall
+from eccos_aios.schedule import OverloadedError
 
 EASY, HARD = "What is two plus two?", "Prove the four colour theorem."
 WAIT_S = 20.0
@@ -229,6 +230,36 @@ def test_the_scheduler_of_a_refresh_takes_over_and_stopping_the_first_stops_it(
         assert [t for t in set(threading.enumerate()) - before if t.name.startswith("eccos-")] == []
 
 
+def test_a_refresh_that_fails_or_is_never_started_leaves_the_running_scheduler_alone(
+    kernel: EmbeddedKernel, config: EccosConfig, tmp_path: Path
+) -> None:
+    first: Any = kernel.scheduler
+    managers = (kernel.memory_manager, kernel.storage_manager, kernel.tool_manager)
+    queues = [getattr(first, f"get_{kind}_syscall") for kind in ("llm", "memory", "storage", "tool")]
+
+    def refreshed(**update: Any) -> EccosScheduler:
+        changed = config.model_copy(update=update)
+        return EccosScheduler(
+            kernel.llm,
+            *managers,
+            "console",
+            *queues,
+            config=changed,
+            response=error_response,
+            service=first.service,
+        )
+
+    (tmp_path / "wrong.yaml").write_text("cores: [{name: small, quota: 0}]")
+    with pytest.raises(ConfigError, match=r"wrong\.yaml: cores\[0\]\.quota: 0"):
+        refreshed(manifest=tmp_path / "wrong.yaml")
+    never_started = refreshed(quality_target=0.1)
+    assert never_started.service is first.service
+    assert first.active
+    assert not never_started.active
+    assert first.status()["quality_target"] == config.quality_target
+    assert ask(kernel, EASY).error is None
+
+
 def test_what_is_queued_after_the_stop_is_refused(kernel: EmbeddedKernel) -> None:
     scheduler: Any = kernel.scheduler
     scheduler.stop()
@@ -238,31 +269,59 @@ def test_what_is_queued_after_the_stop_is_refused(kernel: EmbeddedKernel) -> Non
     assert waiting.result()["response"].status_code == 503
 
 
+def test_a_call_beyond_the_schedulers_limit_is_refused_to_its_http_client_and_counted_once(
+    cores: list[SandboxCore], config: EccosConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for core in cores:
+        core.fail("hang")
+    clients: list[Client] = []
+    limited = config.model_copy(update={"max_pending": 1, "call_timeout_s": 1.0})
+    with kernel_of(cores, limited) as kernel:
+        add = kernel._executor.queues[LLMSyscall].add
+
+        def add_with_client(syscall: Any) -> None:
+            syscall.eccos_client = Client()
+            clients.append(syscall.eccos_client)
+            add(syscall)
+
+        monkeypatch.setattr(kernel._executor.queues[LLMSyscall], "add", add_with_client)
+        named = LLMQuery(messages=[{"role": "user", "content": EASY}], llms=[{"name": "small"}])
+        for each in [kernel.query("agent", named) for _ in range(6)]:
+            each.result(WAIT_S)
+        refused = [client for client in clients if client.refusal is not None]
+        assert refused
+        assert all(isinstance(client.refusal, OverloadedError) for client in refused)
+        assert all(client.refusal_counted for client in refused)
+        status: Any = kernel.scheduler.status()  # type: ignore[attr-defined]
+        assert status["totals"]["refused"] == len(refused)
+
+
 def test_a_call_that_waits_goes_with_its_client(
-    kernel: EmbeddedKernel, cores: list[SandboxCore], monkeypatch: pytest.MonkeyPatch
+    cores: list[SandboxCore], config: EccosConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for core in cores:
         core.fail("hang")
     client = Client()
-    queues = kernel._executor.queues
-    add = queues[LLMSyscall].add
+    with kernel_of(cores, config.model_copy(update={"call_timeout_s": 1.0})) as kernel:
+        queues = kernel._executor.queues
+        add = queues[LLMSyscall].add
 
-    def add_with_client(syscall: Any) -> None:
-        syscall.eccos_client = client
-        add(syscall)
+        def add_with_client(syscall: Any) -> None:
+            syscall.eccos_client = client
+            add(syscall)
 
-    monkeypatch.setattr(queues[LLMSyscall], "add", add_with_client)
-    scheduler: Any = kernel.scheduler
-    named = LLMQuery(messages=[{"role": "user", "content": EASY}], llms=[{"name": "small"}])
-    asked = [kernel.query("agent", named) for _ in range(5)]
-    while scheduler.service.scheduler.pending < 3 or cores[0].requests < 2:
-        assert not any(each.done() for each in asked)
-    client.leave()
-    gone = [each for each in asked if each.result(WAIT_S)["response"].error]
-    assert len(gone) == 5
-    totals = scheduler.status()["totals"]
-    assert totals["abandoned"] == 3
-    assert cores[0].requests == 2
+        monkeypatch.setattr(queues[LLMSyscall], "add", add_with_client)
+        scheduler: Any = kernel.scheduler
+        named = LLMQuery(messages=[{"role": "user", "content": EASY}], llms=[{"name": "small"}])
+        asked = [kernel.query("agent", named) for _ in range(5)]
+        while scheduler.service.scheduler.pending < 3 or cores[0].requests < 2:
+            assert not any(each.done() for each in asked)
+        client.leave()
+        gone = [each for each in asked if each.result(WAIT_S)["response"].error]
+        assert len(gone) == 5
+        totals = scheduler.status()["totals"]
+        assert totals["abandoned"] == 3
+        assert cores[0].requests == 2
 
 
 def test_a_manifest_without_any_of_the_kernels_cores_is_refused(config: EccosConfig) -> None:

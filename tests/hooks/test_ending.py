@@ -38,7 +38,7 @@ signal.signal(signal.SIGTERM, by_server)
 signal.signal(signal.SIGINT, by_server)
 ending.SLACK_S = 0.2
 scheduler = SimpleNamespace(stop=stop, config=SimpleNamespace(grace_s={grace_s}))
-ending.ACTIVE = SimpleNamespace(ours={ours})
+ending.ACTIVE = SimpleNamespace(scheduler={scheduler})
 watched = ending.Ending(lambda: say("begun"))
 watched.watch()
 watched.watch()
@@ -61,8 +61,8 @@ say("ends")
 """
 
 
-def run(then: str, number: str = "SIGTERM", grace_s: float = 0.1, ours: str = "scheduler") -> Any:
-    script = textwrap.dedent(PROCESS).format(then=then, number=number, grace_s=grace_s, ours=ours)
+def run(then: str, number: str = "SIGTERM", grace_s: float = 0.1, scheduler: str = "scheduler") -> Any:
+    script = textwrap.dedent(PROCESS).format(then=then, number=number, grace_s=grace_s, scheduler=scheduler)
     return subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=WAIT_S, check=False
     )
@@ -85,14 +85,14 @@ def test_a_process_that_hangs_is_gone_after_its_grace(number: str) -> None:
 
 
 def test_without_a_scheduler_of_ours_the_server_alone_has_the_signal() -> None:
-    done = run("watched.done.result(20); say('ends')", ours="None")
+    done = run("watched.done.result(20); say('ends')", scheduler="None")
     assert (done.returncode, done.stdout.split()) == (0, ["server", "has", "it"] * 2 + ["ends"])
 
 
 def test_a_server_that_ends_by_itself_stops_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = threading.Event()
-    ours = SimpleNamespace(stop=stopped.set, config=SimpleNamespace(grace_s=0.0))
-    monkeypatch.setattr(ending, "ACTIVE", SimpleNamespace(ours=ours))
+    scheduler = SimpleNamespace(stop=stopped.set, config=SimpleNamespace(grace_s=0.0))
+    monkeypatch.setattr(ending, "ACTIVE", SimpleNamespace(scheduler=scheduler))
     handlers = [signal.getsignal(number) for number in ending.SIGNALS]
     watched = Ending(lambda: None)
     watched.watch()
@@ -104,7 +104,7 @@ def test_a_server_that_ends_by_itself_stops_the_scheduler(monkeypatch: pytest.Mo
 
 
 def test_a_stop_that_fails_is_an_end_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "ACTIVE", SimpleNamespace(ours=SimpleNamespace(config=None)))
+    monkeypatch.setattr(ending, "ACTIVE", SimpleNamespace(scheduler=SimpleNamespace(config=None)))
     watched = Ending(lambda: None)
     watched.watch()
     watched.begin()

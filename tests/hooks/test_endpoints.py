@@ -67,7 +67,9 @@ def config(tmp_path: Path) -> EccosConfig:
 @pytest.fixture
 def seated(config: EccosConfig, monkeypatch: pytest.MonkeyPatch) -> Scheduled:
     scheduled = Scheduled(config)
-    monkeypatch.setattr(endpoints, "ACTIVE", SimpleNamespace(ours=scheduled, service=scheduled, shadow=None))
+    monkeypatch.setattr(
+        endpoints, "ACTIVE", SimpleNamespace(scheduler=scheduled, service=scheduled, shadow=None)
+    )
     return scheduled
 
 
@@ -263,7 +265,7 @@ def test_shadow_mode_is_healthy_and_says_so(
     app: EccosEndpoints, config: EccosConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shadow = SimpleNamespace(config=config, status=dict, decisions=list)
-    monkeypatch.setattr(endpoints, "ACTIVE", SimpleNamespace(ours=None, shadow=shadow))
+    monkeypatch.setattr(endpoints, "ACTIVE", SimpleNamespace(scheduler=None, service=None, shadow=shadow))
     answer = ask(app, path="/eccos/health")
     assert (answer.status, answer.json["healthy"]) == (200, True)
     assert "shadow" in answer.json["note"]
@@ -274,7 +276,7 @@ def test_shadow_mode_is_healthy_and_says_so(
 def test_a_kernel_that_is_not_ours_is_said_to_be_none(
     app: EccosEndpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoints, "ACTIVE", SimpleNamespace(ours=None, shadow=None))
+    monkeypatch.setattr(endpoints, "ACTIVE", SimpleNamespace(scheduler=None, service=None, shadow=None))
     assert ask(app, path="/eccos/health").status == 503
 
 

@@ -11,7 +11,7 @@ import pytest
 from eccos_aios.core import Core, Price
 from eccos_aios.history import CallOutcome
 from eccos_aios.hooks import usage
-from eccos_aios.hooks.outcome import Answer, Asked, attempt_outcome, outcome_of
+from eccos_aios.hooks.outcome import Answer, SyscallPayload, attempt_outcome, outcome_of
 from eccos_aios.hooks.syscall import text_of
 from eccos_aios.hooks.usage import listen_to_providers
 from eccos_aios.predict import query_text
@@ -48,7 +48,9 @@ def user(content: Any) -> dict[str, Any]:
 
 def call_of(query: LLMQuery) -> Call:
     syscall: Any = SimpleNamespace(query=query)
-    return Call(text_of(query), Requirements(1.0), Asked.by(syscall), lambda *_: None, agent="tester")
+    return Call(
+        text_of(query), Requirements(1.0), SyscallPayload.of(syscall), lambda *_: None, agent="tester"
+    )
 
 
 def outcome(query: LLMQuery, result: CallResult) -> CallOutcome:

@@ -29,7 +29,7 @@ from eccos_aios.predict import (
 from eccos_aios.predict.dataset import LEAST_OF_CORE, outcomes_of, sample_of
 from eccos_aios.predict.features import embed_calls
 
-RECORDS = 1_500
+RECORDS = 800
 GENERATED = GeneratedHistory(RECORDS)
 ALL = list(GENERATED)
 CALLS = [record_text(record) for record in GENERATED.unseen(64)]
@@ -37,10 +37,10 @@ CALLS = [record_text(record) for record in GENERATED.unseen(64)]
 
 @pytest.fixture(autouse=True)
 def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eccos_aios.predict.dataset.SAMPLE", 420)
-    monkeypatch.setattr("eccos_aios.predict.retrieval.EXACT_UP_TO", 1_000)
-    monkeypatch.setattr("eccos_aios.predict.retrieval.CHUNK", 512)
-    monkeypatch.setattr("eccos_aios.predict.approximate.SCANNED", 500)
+    monkeypatch.setattr("eccos_aios.predict.dataset.SAMPLE", 240)
+    monkeypatch.setattr("eccos_aios.predict.retrieval.EXACT_UP_TO", 500)
+    monkeypatch.setattr("eccos_aios.predict.retrieval.CHUNK", 256)
+    monkeypatch.setattr("eccos_aios.predict.approximate.SCANNED", 250)
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +96,12 @@ def test_the_lists_find_what_a_search_through_all_finds() -> None:
 
 
 def test_a_history_between_the_limits_is_searched_exactly() -> None:
-    predictor = narrow().fit(ALL[:900])
+    predictor = narrow().fit(ALL[:480])
     found = [[row for row, _ in predictor.nearest(call, 5)] for call in CALLS]
-    assert found == exact(predictor, ALL[:900], 5).tolist()
+    assert found == exact(predictor, ALL[:480], 5).tolist()
 
 
-@pytest.mark.parametrize("exact_up_to", [1_000, RECORDS])
+@pytest.mark.parametrize("exact_up_to", [500, RECORDS])
 def test_a_walk_in_chunks_gives_what_a_fit_on_all_gives(
     exact_up_to: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,10 +120,10 @@ def test_no_core_is_missing_from_a_sample_and_its_order_is_the_historys() -> Non
     ]
     sample = sample_of([*ALL, *rare])
     assert sample[-9:] == rare
-    assert 420 <= len(sample) <= 420 + (len(CORES) + 1) * LEAST_OF_CORE
+    assert 240 <= len(sample) <= 240 + (len(CORES) + 1) * LEAST_OF_CORE
     places = [ALL.index(record) for record in sample[:-9]]
     assert places == sorted(places)
-    assert sample_of(ALL[:420]) == ALL[:420]
+    assert sample_of(ALL[:240]) == ALL[:240]
 
 
 def test_an_opened_predictor_says_what_the_fitted_one_said_and_shows_the_records(path: Path) -> None:
@@ -138,7 +138,7 @@ def test_an_opened_predictor_says_what_the_fitted_one_said_and_shows_the_records
         assert (before == after).all()
     assert opened.mark == fitted.mark is not None
     assert isinstance(opened.predictor, HybridPredictor)
-    asked = ALL[1234]
+    asked = ALL[654]
     with HistoryStore(path, read_only=True) as store:
         records, cores = store.records_until(opened.mark), [Core(name=name) for name in CORES]
         explanation = explain(records, cores, asked.query, asked.tools, predictor=opened.predictor)

@@ -98,7 +98,7 @@ def test_the_scheduler_serves_agents_in_turn() -> None:
         (ONE_SLOT,),
         TableOfQualities(),
         backend,
-        SchedulerSettings(gather_s=0.0, grace_s=0.0),
+        SchedulerSettings(batch_window_s=0.0, grace_s=0.0),
         clock=FakeClock(),
     )
     scheduler.start()
@@ -120,7 +120,7 @@ def test_affinity_keeps_a_conversation_at_its_core() -> None:
     served: dict[str, list[str]] = {}
     for affinity in ("off", "prefer", "strict"):
         answers = Answers()
-        settings = SchedulerSettings(affinity=affinity, quality_target=0.0, gather_s=0.0, grace_s=0.0)
+        settings = SchedulerSettings(affinity=affinity, quality_target=0.0, batch_window_s=0.0, grace_s=0.0)
         scheduler = Scheduler(
             cores, TableOfQualities(), lambda _, core: ExecutionResult(core), settings, clock=FakeClock()
         )
@@ -155,7 +155,7 @@ def test_credit_lets_a_small_round_take_the_cheap_core() -> None:
         cores,
         TableOfQualities(cheap=0.7, dear=0.9),
         count,
-        SchedulerSettings(quality_target=0.8, gather_s=0.0, grace_s=0.0),
+        SchedulerSettings(quality_target=0.8, batch_window_s=0.0, grace_s=0.0),
         clock=FakeClock(),
     )
     scheduler.start()

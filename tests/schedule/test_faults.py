@@ -60,7 +60,7 @@ def run(backend: Any, cores: tuple[Core, ...] = (CHEAP, DEAR), **options: Any) -
         cores,
         TableOfQualities(cheap=0.9, dear=0.9),
         backend,
-        SchedulerSettings(**{"grace_s": 0.0, "retry": AT_ONCE, "gather_s": 0.0, **options}),
+        SchedulerSettings(**{"grace_s": 0.0, "retry": AT_ONCE, "batch_window_s": 0.0, **options}),
         clock=FakeClock(),
     )
     scheduler.start()
@@ -167,7 +167,7 @@ def test_a_backoff_that_ends_while_a_round_is_at_work_is_not_forgotten() -> None
         (CHEAP, DEAR),
         SlowOnce(),
         backend,
-        SchedulerSettings(gather_s=0.0, grace_s=WAIT_S, retry=DuringTheNextRound()),
+        SchedulerSettings(batch_window_s=0.0, grace_s=WAIT_S, retry=DuringTheNextRound()),
         clock=clock,
     )
     scheduler.start()
@@ -226,7 +226,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             TableOfQualities(cheap=0.9, dear=0.9),
             self.execute,
             SchedulerSettings(
-                gather_s=0.0,
+                batch_window_s=0.0,
                 max_wait_s=0.005,
                 max_quality_wait_s=0.01,
                 grace_s=0.0,
@@ -300,7 +300,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             cores,
             TableOfQualities(cheap=0.9),
             self.execute,
-            SchedulerSettings(gather_s=0.0, max_wait_s=0.005, grace_s=0.0, retry=AT_ONCE),
+            SchedulerSettings(batch_window_s=0.0, max_wait_s=0.005, grace_s=0.0, retry=AT_ONCE),
         )
 
     @invariant()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eccos_aios.assign import WAITS, AssignmentProblem, solve
+from eccos_aios.config import EccosConfig, eccos_config
 from eccos_aios.core import Core
+from eccos_aios.errors import ConfigError
 from eccos_aios.predict import CallText
 from eccos_aios.schedule import Call, Requirements, SchedulerSettings
 from eccos_aios.schedule.call import EstimateRow
@@ -20,8 +23,9 @@ from eccos_aios.schedule.capacity import Capacity, Target, WaitLimits
 from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.passes import OVERDUE, PASSES, optimise, release_overdue, use_idle_slots
 from eccos_aios.schedule.pipeline import RoundPipeline
-from eccos_aios.schedule.plan import PLANNING_FAILED, Dispatch, Pass, Plan, dispatch_of
+from eccos_aios.schedule.plan import PLANNING_FAILED, Dispatch, Pass, Plan, dispatch_of, undecided
 from eccos_aios.schedule.round_batch import RoundBatch
+from eccos_aios.schedule.settings import load_passes
 
 
 def waiting_calls(cost: Any, quality: Any, allowed: Any = True, arrived_s: Any = 0.0) -> list[Call]:
@@ -49,7 +53,7 @@ def batch_of(
 
 
 def planned(batch: RoundBatch) -> Plan:
-    plan = Plan.undecided(len(batch))
+    plan = undecided(len(batch))
     for step in PASSES:
         plan = step(batch, plan)
     return plan
@@ -214,6 +218,34 @@ def test_a_pass_of_a_user_has_the_last_word() -> None:
     assert degraded == []
 
 
+def test_a_config_names_passes_by_file_and_function(tmp_path: Path) -> None:
+    (tmp_path / "cores.yaml").write_text("cores: [{name: a}, {name: b}, {name: c}]")
+    (tmp_path / "own.py").write_text("def all_to_b(batch, plan):\n    return plan.moved({0: 1}, 'own')\n")
+    section = {"manifest": "cores.yaml", "passes": ["own.py:all_to_b"]}
+    chosen = SchedulerSettings.of(eccos_config(section, tmp_path / "config.yaml"))
+    dispatch, _ = dispatched(waiting_calls([[1.0, 2.0, 3.0]], [[0.9, 0.9, 0.9]]), *chosen.passes)
+    assert [(each.column, each.reason) for each in dispatch.placements] == [(1, "own")]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("own", "must be module:function"),
+        ("no_such_module:f", "cannot be imported: ModuleNotFoundError"),
+        ("eccos_aios.schedule.passes:no_such_pass", "cannot be imported: AttributeError"),
+        ("eccos_aios.schedule.passes:SAME_COST", "must be a function, not float"),
+    ],
+)
+def test_a_wrong_name_of_a_pass_is_said_at_start(tmp_path: Path, name: str, message: str) -> None:
+    config = EccosConfig(
+        manifest=tmp_path / "cores.yaml", passes=("eccos_aios.schedule.passes:optimise", name)
+    )
+    with pytest.raises(ConfigError) as raised:
+        load_passes(config, "config.yaml")
+    assert str(raised.value).startswith(f"config.yaml: scheduler.eccos.passes[1]: {name!r}")
+    assert message in str(raised.value)
+
+
 def raising(batch: RoundBatch, plan: Plan) -> Plan:
     raise SystemExit("a pass of somebody")
 
@@ -223,16 +255,23 @@ def overwriting(batch: RoundBatch, plan: Plan) -> Plan:
     return plan
 
 
+def changing_the_plan(batch: RoundBatch, plan: Plan) -> Plan:
+    plan.columns[:] = 0
+    return plan
+
+
 @pytest.mark.parametrize(
     "broken",
     [
         raising,
         overwriting,
+        changing_the_plan,
         to_column(1),  # may not take the calls
         to_column(3),
         to_column(-2),
         to_column(0.5),
         lambda batch, plan: Plan(np.zeros(1, dtype=np.int64)),
+        lambda batch, plan: Plan(plan.columns, reasons=None),  # type: ignore[arg-type]
         lambda batch, plan: None,
         lambda batch: batch,
     ],

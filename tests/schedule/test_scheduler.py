@@ -123,7 +123,7 @@ def running(
     clock: FakeClock | None = None,
     **settings: Any,
 ) -> Iterator[Scheduler]:
-    settings = {"grace_s": 0.0, "gather_s": 0.0, "retry": RetryPolicy(max_attempts=1), **settings}
+    settings = {"grace_s": 0.0, "batch_window_s": 0.0, "retry": RetryPolicy(max_attempts=1), **settings}
     scheduler = Scheduler(
         cores,
         predictor or TableOfQualities(cheap=0.9, dear=0.95),
@@ -160,7 +160,7 @@ def test_calls_that_arrive_together_are_decided_together() -> None:
 
     clock, answers = FakeClock(), Answers()
     large = [CHEAP.model_copy(update={"quota": 8})]
-    with running(Backend(), large, Counting(), clock, gather_s=0.2) as scheduler:
+    with running(Backend(), large, Counting(), clock, batch_window_s=0.2) as scheduler:
         for _ in range(8):
             scheduler.submit(call(answers))
         clock.advance_waiters(0.2)
@@ -233,7 +233,7 @@ def test_but_not_for_ever() -> None:
 def test_of_equal_cores_the_free_one_is_taken_though_nobody_has_tried_it() -> None:
     clock, backend, answers = FakeClock(), Backend(open_gate=False), Answers()
     equal = (Core(name="first", quota=2), Core(name="second", quota=2))
-    with running(backend, cores=equal, clock=clock, gather_s=0.1) as scheduler:
+    with running(backend, cores=equal, clock=clock, batch_window_s=0.1) as scheduler:
         scheduler.submit(call(answers))
         clock.advance_waiters(0.1)
         backend.wait_until_holding(1)
@@ -395,7 +395,7 @@ def test_reconfigured_cores_keep_counting_their_calls_in_flight() -> None:
             (larger, DEAR),
             TableOfQualities(cheap=1.0),
             backend,
-            SchedulerSettings(max_wait_s=60, gather_s=0.0),
+            SchedulerSettings(max_wait_s=60, batch_window_s=0.0),
         )
         backend.wait_until_holding(1)
         assert backend.in_flight["cheap"] == 3

@@ -106,7 +106,7 @@ def test_one_wrong_estimate_costs_that_call_alone(caplog: pytest.LogCaptureFixtu
         return estimates
 
     clock, answers = FakeClock(), Answers()
-    with running(Backend(), predictor=Wrong(spoiled), clock=clock, gather_s=0.3) as scheduler:
+    with running(Backend(), predictor=Wrong(spoiled), clock=clock, batch_window_s=0.3) as scheduler:
         for _ in range(3):
             scheduler.submit(call(answers))
         clock.advance_waiters(0.3)
@@ -331,9 +331,10 @@ def test_where_every_core_is_down_the_agent_soon_knows_which_and_why(
             clock.advance_until(lambda number=number: len(answers) == number, 60.0)  # type: ignore[misc]
             assert answers.results[-1][1].failed
         last = answers.results[-1][1]
-        assert isinstance(last.error, UnavailableError)
+        if outcome is NO_CONNECTION:  # two refusals, of trial calls here, end a call as well
+            assert isinstance(last.error, UnavailableError)
         for word in ("cheap", "dear", str(outcome)):
-            assert word in str(last.error)
+            assert word in f"{last.error} {last.causes}"
         assert "every core is down" in scheduler.faults()[0]
 
 
@@ -363,7 +364,7 @@ def test_a_core_that_is_well_again_serves_the_call_that_waits() -> None:
         (CHEAP,),
         TableOfQualities(),
         until_well,
-        SchedulerSettings(grace_s=0.0, gather_s=0.0, retry=THREE, unavailable_after_s=60.0),
+        SchedulerSettings(grace_s=0.0, batch_window_s=0.0, retry=THREE, unavailable_after_s=60.0),
         prober,
         clock=clock,
     )

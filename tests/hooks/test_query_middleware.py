@@ -11,15 +11,15 @@ from asgi_client import Exchange, ask, scope_of
 
 from eccos_aios.hooks import clients
 from eccos_aios.hooks.asgi import App
-from eccos_aios.hooks.clients import CLIENT, client_of, is_for_nobody
-from eccos_aios.hooks.query_door import DOORWAY, QueryDoor
+from eccos_aios.hooks.clients import CLIENT, client_of, drop_if_client_gone
+from eccos_aios.hooks.query_middleware import UNREAD_ALLOWANCE, QueryMiddleware
 from eccos_aios.schedule import OverloadedError
 
 WAIT_S = 20.0
 
 
 class Kernel:
-    """A door and what stands behind it."""
+    """The middleware and the application behind it."""
 
     def __init__(self, app: App | None = None) -> None:
         self.room: int | None = 10
@@ -27,7 +27,7 @@ class Kernel:
         self.refused = 0
         self.dropped = 0
         self.seen: list[Any] = []  # the clients of requests that came in
-        self.door = QueryDoor(
+        self.middleware = QueryMiddleware(
             app or self.aios,
             room=lambda: self.room,
             ending=lambda: self.ending,
@@ -62,35 +62,35 @@ def kernel() -> Kernel:
 )
 def test_other_requests_pass(kernel: Kernel, method: str, path: str) -> None:
     kernel.ending = True
-    assert ask(kernel.door, method, path).body == b"AIOS"
+    assert ask(kernel.middleware, method, path).body == b"AIOS"
     assert kernel.seen == [None]
 
 
 def test_without_a_scheduler_of_ours_all_pass(kernel: Kernel) -> None:
     kernel.room, kernel.ending = None, True
-    assert ask(kernel.door, "POST", "/query", {}).status == 200
+    assert ask(kernel.middleware, "POST", "/query", {}).status == 200
     assert kernel.seen == [None]
 
 
 def test_a_query_comes_in_with_its_client(kernel: Kernel) -> None:
-    assert ask(kernel.door, "POST", "/query", [b"a", b"b"]).status == 200
+    assert ask(kernel.middleware, "POST", "/query", [b"a", b"b"]).status == 200
     assert kernel.seen[0].gone  # now that it is answered
     assert CLIENT.get() is None
 
 
 def test_a_kernel_that_ends_takes_no_more(kernel: Kernel) -> None:
     kernel.ending = True
-    answer = ask(kernel.door, "POST", "/query", {})
+    answer = ask(kernel.middleware, "POST", "/query", {})
     assert (answer.status, answer.headers["retry-after"], kernel.refused) == (503, "7", 1)
     assert kernel.seen == []
 
 
-def test_beyond_the_doorway_nobody_is_read(kernel: Kernel) -> None:
-    kernel.room = -DOORWAY
+def test_beyond_the_allowance_no_body_is_read(kernel: Kernel) -> None:
+    kernel.room = -UNREAD_ALLOWANCE
 
     async def refused() -> Exchange:
         exchange = Exchange([b"x"])
-        await kernel.door(scope_of("POST", "/query"), exchange.receive, exchange.send)
+        await kernel.middleware(scope_of("POST", "/query"), exchange.receive, exchange.send)
         return exchange
 
     exchange = asyncio.run(refused())
@@ -100,15 +100,16 @@ def test_beyond_the_doorway_nobody_is_read(kernel: Kernel) -> None:
     assert kernel.refused == 1
 
 
-def test_the_doorway_holds_so_many_unread_requests(kernel: Kernel) -> None:
+def test_the_allowance_bounds_the_requests_that_are_not_read(kernel: Kernel) -> None:
     kernel.room = 0
 
     async def crowd() -> list[int]:
-        waiting = [Exchange() for _ in range(DOORWAY + 10)]
+        waiting = [Exchange() for _ in range(UNREAD_ALLOWANCE + 10)]
         for exchange in waiting:
             exchange.left = []  # their bodies have not come
         tasks = [
-            asyncio.ensure_future(kernel.door(scope_of("POST", "/query"), e.receive, e.send)) for e in waiting
+            asyncio.ensure_future(kernel.middleware(scope_of("POST", "/query"), e.receive, e.send))
+            for e in waiting
         ]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -119,23 +120,24 @@ def test_the_doorway_holds_so_many_unread_requests(kernel: Kernel) -> None:
         return refused
 
     assert asyncio.run(crowd()) == [503] * 10
-    assert ask(kernel.door, "POST", "/query", {}).status == 200  # they have left the doorway
+    assert ask(kernel.middleware, "POST", "/query", {}).status == 200  # they have gone
 
 
-def test_what_is_refused_behind_the_door_is_a_503_whatever_aios_says() -> None:
+@pytest.mark.parametrize("counted", [False, True])
+def test_what_is_refused_further_inside_is_a_503_whatever_aios_says(counted: bool) -> None:
     async def refusing(scope: Any, receive: Any, send: Any) -> None:
         client = CLIENT.get()
         assert client is not None
-        client.refusal = OverloadedError("too many", 2.2)
+        client.refusal, client.refusal_counted = OverloadedError("too many", 2.2), counted
         await send({"type": "http.response.start", "status": 500, "headers": []})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         await send({"type": "http.response.body", "body": b"half"})
 
     kernel = Kernel(refusing)
-    answer = ask(kernel.door, "POST", "/query", {})
+    answer = ask(kernel.middleware, "POST", "/query", {})
     assert (answer.status, answer.headers["retry-after"]) == (503, "3")
     assert answer.json == {"detail": "too many"}
-    assert kernel.refused == 1
+    assert kernel.refused == (0 if counted else 1)  # each refusal is counted once
 
 
 class Held:
@@ -161,7 +163,7 @@ def test_a_client_that_goes_takes_its_call_along() -> None:
         held, exchange, dropped = Held(), Exchange([b"a", b"b"]), asyncio.Event()
         kernel = Kernel(held)
         served = asyncio.ensure_future(
-            kernel.door(scope_of("POST", "/query"), exchange.receive, exchange.send)
+            kernel.middleware(scope_of("POST", "/query"), exchange.receive, exchange.send)
         )
         await held.asked.wait()
         held.client.when_gone(lambda: dropped.set() or True)
@@ -186,7 +188,7 @@ def test_a_server_that_ends_has_not_lost_its_client(by: str) -> None:
         held, exchange = Held(), Cycle()
         kernel = Kernel(held)
         served = asyncio.ensure_future(
-            kernel.door(scope_of("POST", "/query"), exchange.receive, exchange.send)
+            kernel.middleware(scope_of("POST", "/query"), exchange.receive, exchange.send)
         )
         await held.asked.wait()
         kernel.ending = by == "signal"
@@ -210,7 +212,7 @@ def test_an_application_may_still_wait_for_the_disconnect() -> None:
     async def gone() -> None:
         exchange = Exchange()
         served = asyncio.ensure_future(
-            Kernel(listening).door(scope_of("POST", "/query"), exchange.receive, exchange.send)
+            Kernel(listening).middleware(scope_of("POST", "/query"), exchange.receive, exchange.send)
         )
         await asyncio.sleep(0)
         exchange.gone.set()
@@ -241,14 +243,14 @@ def test_the_next_steps_of_a_client_that_has_gone_ask_no_core(monkeypatch: pytes
     was = CLIENT.set(client)
     try:
         first = Syscall(messages=[])
-        assert not is_for_nobody(first)
+        assert not drop_if_client_gone(first)
         assert client_of(first) is client
         client.leave()
         second, stored = Syscall(messages=[]), Syscall(operation_type="write")
-        assert is_for_nobody(second)
+        assert drop_if_client_gone(second)
         assert second.response[0] == "llm"
-        assert not is_for_nobody(stored)
+        assert not drop_if_client_gone(stored)
     finally:
         CLIENT.reset(was)
     assert client.dropped == 1
-    assert not is_for_nobody(Syscall(messages=[]))
+    assert not drop_if_client_gone(Syscall(messages=[]))

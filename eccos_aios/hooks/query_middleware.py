@@ -1,4 +1,4 @@
-"""QueryDoor: what happens to ``POST /query`` before AIOS sees it, and when its client goes."""
+"""QueryMiddleware: refuses ``POST /query`` where too many calls wait, and watches its client."""
 
 from __future__ import annotations
 
@@ -11,34 +11,32 @@ from eccos_aios.hooks.asgi import App, HttpAnswer, Message, Receive, Scope, Send
 from eccos_aios.hooks.clients import CLIENT, Client
 
 PATH = "/query"
-DOORWAY = 64  # requests beyond `max_pending` whose bodies may be read to see whose they are
+UNREAD_ALLOWANCE = 64  # requests beyond `max_pending` whose bodies may be read to find their agents
 DEFAULT_RETRY_S = 1.0
 
 
-class QueryDoor:
-    """ASGI middleware around AIOS's application, inside AIOS's own, so that answers look as AIOS's do.
+class QueryMiddleware:
+    """ASGI middleware directly around AIOS's application, inside AIOS's own middleware.
 
-    A request is answered 503 with Retry-After, before its body is read, while the kernel is ending and
-    where more calls wait than may wait. Whose call it is stands in the body. So a few requests beyond the
-    limit come in, and `QueryPool` decides there which agent's call has to leave; that one is answered 503
-    as well.
+    While the kernel is ending or the limit of waiting calls is exceeded, a request is answered 503 with
+    Retry-After before its body is read. Only the body names the agent, so a few requests beyond the limit
+    are accepted, and `QueryPool` decides which agent's call is refused; that one is answered 503 too.
 
-    Each request's client is watched. When it goes, what it waits for is dropped wherever it waits, if it
-    has not been sent to a core, and counted.
+    When a request's client disconnects, its calls that have not been sent to a core are dropped and counted.
 
     Parameters
     ----------
     app : ASGI application
     room : callable
-        How many more calls may wait, below 0 where more do; None where there is no scheduler of ours.
+        How many more calls may wait, negative where too many do; None where there is no ECCOS scheduler.
     ending : callable
         Whether the process is ending.
     retry_after_s : callable
-        Seconds that a refused agent is told to stay away.
+        Seconds after which a refused agent may retry.
     on_refusal : callable
-        Called for each request that is answered 503.
+        Called for each request that is answered 503, unless the scheduler has counted it.
     on_dropped : callable
-        Called with the number of calls that were dropped because a request's client had gone.
+        Called with the number of calls that were dropped since a request's client had gone.
     """
 
     def __init__(
@@ -56,10 +54,10 @@ class QueryDoor:
         self._retry_after_s = retry_after_s
         self._on_refusal = on_refusal
         self._on_dropped = on_dropped
-        self._unread = 0  # requests whose bodies are not read; changed in the event loop alone
+        self._unread = 0  # requests whose bodies are not read yet; changed in the event loop only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, as ASGI has it."""
+        """Serve a request by the ASGI protocol."""
         if scope["type"] != "http" or scope["method"] != "POST" or route_path(scope) != PATH:
             await self._app(scope, receive, send)
             return
@@ -68,23 +66,23 @@ class QueryDoor:
             await self._app(scope, receive, send)
         elif self._ending():
             await self._refuse(scope, send, "the kernel is ending and takes no more calls")
-        elif room + DOORWAY <= self._unread:
-            await self._refuse(scope, send, "as many calls wait as may wait")
+        elif room + UNREAD_ALLOWANCE <= self._unread:
+            await self._refuse(scope, send, "as many calls wait as may wait (max_pending)")
         else:
-            await self._let_in(scope, receive, send)
+            await self._admit(scope, receive, send)
 
-    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = Client()
-        watched = _Watched(receive, client, self._ending, self._note_read)
+        watched = _WatchedReceive(receive, client, self._ending, self._note_read)
         self._unread += 1
 
         async def answer(message: Message) -> None:
-            # AIOS makes a 500 of what was refused behind the door.
+            # AIOS would answer 500 for a call that was refused further inside.
             if client.refusal is None:
                 await send(message)
             elif message["type"] == "http.response.start":
                 retry_s = getattr(client.refusal, "retry_after_s", DEFAULT_RETRY_S)
-                await self._refuse(scope, send, str(client.refusal), retry_s)
+                await self._refuse(scope, send, str(client.refusal), retry_s, client.refusal_counted)
 
         was = CLIENT.set(client)
         try:
@@ -92,11 +90,14 @@ class QueryDoor:
         finally:
             CLIENT.reset(was)
             watched.end()
-            client.leave()  # whatever its request still waits for, nobody reads
+            client.leave()  # nobody reads what the request still waits for
             self._on_dropped(client.dropped)
 
-    async def _refuse(self, scope: Scope, send: Send, why: str, retry_s: float | None = None) -> None:
-        self._on_refusal()
+    async def _refuse(
+        self, scope: Scope, send: Send, why: str, retry_s: float | None = None, counted: bool = False
+    ) -> None:
+        if not counted:
+            self._on_refusal()
         seconds = math.ceil(self._retry_after_s() if retry_s is None else retry_s)
         await HttpAnswer(503, {"detail": why}, {"retry-after": str(max(1, seconds))}).send(scope, send)
 
@@ -104,8 +105,8 @@ class QueryDoor:
         self._unread -= 1
 
 
-class _Watched:
-    """A request's `receive`: once its body is read, somebody waits for its client to go."""
+class _WatchedReceive:
+    """A request's `receive`, which watches for the client's disconnection once the body is read."""
 
     def __init__(
         self, receive: Receive, client: Client, ending: Callable[[], bool], on_read: Callable[[], None]
@@ -117,7 +118,7 @@ class _Watched:
         self._watch: asyncio.Future[Message] | None = None
 
     async def receive(self) -> Message:
-        """The next message, as ASGI has it."""
+        """The next message, by the ASGI protocol."""
         if self._watch is not None:
             return await asyncio.shield(self._watch)
         message = await self._receive()
@@ -129,7 +130,7 @@ class _Watched:
         return message
 
     def end(self) -> None:
-        """The request is answered."""
+        """Note that the request is answered."""
         self._read()
         if self._watch is not None:
             self._watch.cancel()
@@ -141,10 +142,10 @@ class _Watched:
         return message
 
     def _leave(self) -> None:
-        # A server that ends says of every request that its client has gone: it waits for the answer yet.
+        # A server that shuts down reports every client as gone, though they still wait for their answers.
         cycle: Any = getattr(self._receive, "__self__", None)
-        told_by_server = getattr(cycle, "shutting_down", False) and not getattr(cycle, "disconnected", True)
-        if not self._ending() and not told_by_server:
+        by_shutdown = getattr(cycle, "shutting_down", False) and not getattr(cycle, "disconnected", True)
+        if not self._ending() and not by_shutdown:
             self._client.leave()
 
     def _read(self) -> None:
