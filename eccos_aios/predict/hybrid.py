@@ -18,7 +18,7 @@ from eccos_aios.predict.features import embed_calls, fitted_embedder, guarded
 from eccos_aios.predict.retrieval import RetrievalPredictor
 from eccos_aios.predict.text import CallText
 from eccos_aios.predict.trained import TrainedPredictor
-from eccos_aios.predict.winners_curse import fit_shrinkage, shrink_advantage
+from eccos_aios.predict.winners_curse import Calibration, fit_calibration
 
 WEIGHT_PRIOR_STRENGTH = 2.0  # squared differences between the two; about 200 records' worth
 SHIFT_PRIOR_STRENGTH = 50.0  # records at which half of a core's mean left-out error is corrected
@@ -30,7 +30,7 @@ class HybridPredictor(EmbeddingPredictor):
     For every core j, from left-out predictions t (trained) and r (retrieval) of outcomes y:
     weight ``w_j = Σ (r - t)(y - t) / (Σ (r - t)² + prior strength)``, clipped to 0..1, and shift
     ``s_j = Σ (y - t - w_j (r - t)) / (n_j + prior strength)``; with few records both stay near 0. Then the
-    advantage over the core that is best on average is shrunk, see `winners_curse`.
+    estimates are calibrated for the choice among them, see `winners_curse`.
 
     Support comes from retrieval, tokens from the trained heads. Of a long history, heads and weights are
     learned on a sample (`sample_of`), while retrieval searches all of it.
@@ -64,7 +64,7 @@ class HybridPredictor(EmbeddingPredictor):
         self.weight_, self.shift_ = _weigh(trained, difference, outcomes.quality)
         quality = trained + self.weight_[:-1] * difference + self.shift_[:-1]
         means = self.trained.priors_.quality[:-1]
-        self.shrinkage_ = fit_shrinkage(np.clip(quality, 0.0, 1.0), outcomes.quality, means)
+        self.calibration_ = fit_calibration(np.clip(quality, 0.0, 1.0), outcomes.quality, means)
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
@@ -77,13 +77,18 @@ class HybridPredictor(EmbeddingPredictor):
         retrieved, support = self.retrieval.quality_and_support(vectors)
         columns = _columns(self.cores_, tuple(cores))
         quality = trained + self.weight_ * (retrieved - trained) + self.shift_
-        quality = np.minimum(np.maximum(quality.take(columns, axis=1), 0.0), 1.0)
+        quality = np.minimum(np.maximum(quality, 0.0), 1.0)
         return Estimates(
-            quality=shrink_advantage(quality, self.trained.priors_.quality[columns], self.shrinkage_),
+            quality=self._calibrated(quality).take(columns, axis=1),
             input_tokens=input_tokens.take(columns, axis=1),
             output_tokens=output_tokens.take(columns, axis=1),
             support=support.take(columns, axis=1),
         )
+
+    def _calibrated(self, quality: FloatArray) -> FloatArray:
+        """Calibrated over all cores of the history; the last column, for unknown cores, stays."""
+        calibrated = self.calibration_.apply(quality[:, :-1], self.trained.priors_.quality[:-1])
+        return np.concatenate([calibrated, quality[:, -1:]], axis=1)
 
     def nearest(self, call: CallText, count: int) -> list[tuple[int, float]]:
         """Positions in the history of the most similar calls, and their similarities, best first."""

@@ -30,6 +30,7 @@ from eccos_aios.predict.retrieval import RetrievalPredictor
 from eccos_aios.predict.terms import BUCKETS
 from eccos_aios.predict.text_free import CLASSES, SHAPES
 from eccos_aios.predict.trained import TrainedPredictor
+from eccos_aios.predict.winners_curse import Calibration
 
 LARGEST = 1e9  # absolute value of any number; sums of their products are no overflow in single precision
 PIECE = 65_536  # rows that are checked together
@@ -370,7 +371,12 @@ FORMS: dict[type, Form] = {
         "embedder_": _embedder,
         "weight_": _array("cores+1", of="f8", least=0, most=1),
         "shift_": _array("cores+1", of="f8"),
-        "shrinkage_": _number(0, 1),
+        "calibration_": _made(Calibration),
         "cores_": _names,
+    },
+    Calibration: {
+        "difficulty": _number(0, 2),
+        "specific": _number(0, 2),
+        "advantage": _number(0, 1),
     },
 }

@@ -1,70 +1,136 @@
-"""The optimiser's (winner's) curse: what chosen estimates promise too much, measured and corrected.
+"""The optimiser's (winner's) curse: how far estimates can be trusted once a choice is made among them.
 
 An optimiser picks the cells whose estimates err upward, so the mean over the chosen cells promises more than
-it delivers, although every single estimate is calibrated. What errs most is the advantage over the core that
-is best on average, so that is shrunk: with b the estimate of the best core on average, every estimate q > b
-of a call becomes ``b + shrinkage * (q - b)``. The order of the cores on a call stays, so the best reachable
-quality stays too; only the promise changes.
+it delivers, although every single estimate is calibrated. Two corrections, both measured on left-out
+predictions of all records and cores:
 
-The shrinkage is found on left-out predictions: for all cores and for random sets of them, the best core of
-every record is chosen, and promise and outcome are compared. Prices do not matter, so it holds for any.
+1. An estimate's deviation from its core's mean has two parts: the call's difficulty, common to all cores, and
+   what is special to the core on this call. Only the second decides between cores, and it is much harder to
+   predict, so each part is multiplied by its own slope of outcome on prediction. Where a history teaches
+   nothing about single calls, the second slope goes to 0, and routing becomes the mix of single cores by
+   their means.
+2. What still exceeds the core that is best on average is multiplied by one factor (`advantage_`). It comes
+   from few records, those where another core is chosen, so it moves away from its default only as far as its
+   standard error permits.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.predict.estimates import FloatArray
 
-MIN_SHRINKAGE = 0.25  # the optimiser must still see the order of the cores
-DEFAULT_SHRINKAGE = 0.5  # without records
-PRIOR_STRENGTH = 50.0  # records at which the measured shrinkage weighs as much as the default
+PRIOR_STRENGTH = 200.0  # records at which the slopes weigh as much as their defaults
+DEFAULT_DIFFICULTY = 1.0
+DEFAULT_SPECIFIC = 0.5
+MAX_SLOPE = 1.2  # left-out predictions are a little too cautious, never much
+DEFAULT_ADVANTAGE = 0.7
+ADVANTAGE_SD = 0.2  # how far the factor lies from its default over histories
+MIN_ADVANTAGE = 0.25  # the optimiser must still see the order of the cores
 CORE_SETS = 24  # random sets of cores, besides the set of all
 
 
-def shrink_advantage(quality: FloatArray, means: FloatArray, shrinkage: float) -> FloatArray:
-    """Multiply what each estimate exceeds the best core on average by with `shrinkage`.
+@dataclass(frozen=True)
+class Calibration:
+    """How far each part of an estimate counts.
 
-    Parameters
+    Attributes
     ----------
-    quality : ndarray of shape (calls, cores)
-    means : ndarray of shape (cores,)
-        Each core's mean quality.
-    shrinkage : float
-        0 to 1; 1 leaves the estimates as they are.
+    difficulty, specific : float
+        Slopes of the two parts of a deviation from the core's mean, 0 to `MAX_SLOPE`.
+    advantage : float
+        Factor of what exceeds the core that is best on average, `MIN_ADVANTAGE` to 1.
     """
-    if not quality.shape[1]:
-        return quality
-    best = quality[:, int(means.argmax()), None]
-    beyond = np.maximum(quality - best, 0.0)
-    return np.asarray(np.minimum(quality, best) + shrinkage * beyond, dtype=np.float64)
+
+    difficulty: float = DEFAULT_DIFFICULTY
+    specific: float = DEFAULT_SPECIFIC
+    advantage: float = DEFAULT_ADVANTAGE
+
+    def apply(self, quality: FloatArray, means: FloatArray) -> FloatArray:
+        """Calibrated estimates of the same shape.
+
+        Parameters
+        ----------
+        quality : ndarray of shape (calls, cores)
+        means : ndarray of shape (cores,)
+            Each core's mean quality.
+        """
+        if not quality.shape[1]:
+            return quality
+        difficulty, specific = _parts(quality, means)
+        calibrated = means + self.difficulty * difficulty + self.specific * specific
+        best = calibrated[:, int(means.argmax()), None]
+        beyond = np.maximum(calibrated - best, 0.0)
+        return np.asarray(np.clip(np.minimum(calibrated, best) + self.advantage * beyond, 0.0, 1.0))
 
 
-def fit_shrinkage(left_out: FloatArray, outcome: FloatArray, means: FloatArray) -> float:
-    """The shrinkage at which promise and outcome agree on average over the sets of cores.
+def fit_calibration(left_out: FloatArray, outcome: FloatArray, means: FloatArray) -> Calibration:
+    """The calibration by which promise and outcome agree, whichever cores are chosen at whatever prices.
 
     Parameters
     ----------
     left_out : ndarray of shape (records, cores)
         Estimates that were made without the record.
     outcome : ndarray of the same shape
-        NaN where unknown; the choice is among the known.
+        NaN where unknown; such cells say nothing.
     means : ndarray of shape (cores,)
     """
+    records, cores = left_out.shape
+    known = ~np.isnan(outcome)
+    if records == 0 or cores == 0:
+        return Calibration()
+    difficulty, specific = _parts(left_out, means)
+    error_free = np.where(known, outcome, left_out) - means
+    common = error_free.mean(axis=1, keepdims=True)
+    fitted = Calibration(
+        _slope(difficulty, common, records, DEFAULT_DIFFICULTY),
+        _slope(specific, error_free - common, records, DEFAULT_SPECIFIC),
+        advantage=1.0,
+    )
+    advantage = _fit_advantage(fitted.apply(left_out, means), outcome, means)
+    return Calibration(fitted.difficulty, fitted.specific, advantage)
+
+
+def _parts(quality: FloatArray, means: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Deviations from the cores' means: common to all cores, shape (calls, 1), and the rest."""
+    deviation = quality - means
+    common = deviation.mean(axis=1, keepdims=True)
+    return common, deviation - common
+
+
+def _slope(predicted: FloatArray, delivered: FloatArray, records: int, default: float) -> float:
+    """Least squares through the origin, shrunk towards the default by the number of records."""
+    spread = float((predicted**2).sum())
+    slope = float((predicted * delivered).sum()) / spread if spread > 0 else default
+    shrunk = (records * slope + PRIOR_STRENGTH * default) / (records + PRIOR_STRENGTH)
+    return float(np.clip(shrunk, 0.0, MAX_SLOPE))
+
+
+def _fit_advantage(left_out: FloatArray, outcome: FloatArray, means: FloatArray) -> float:
+    """Posterior mean of delivered over promised advantage: normal prior, normal error."""
     sets = _core_sets(left_out.shape[1])
-    measured = [_base_and_advantage(left_out[:, cores], outcome[:, cores], means[cores]) for cores in sets]
-    excess = sum(part[0] for part in measured)
-    advantage = sum(part[1] for part in measured)
-    records = len(left_out)
-    if advantage <= 0:
-        return DEFAULT_SHRINKAGE
-    best_shrinkage = float(np.clip(excess / advantage, MIN_SHRINKAGE, 1.0))
-    return (records * best_shrinkage + PRIOR_STRENGTH * DEFAULT_SHRINKAGE) / (records + PRIOR_STRENGTH)
+    if not sets:
+        return DEFAULT_ADVANTAGE
+    measured = [_advantages(left_out[:, cores], outcome[:, cores], means[cores]) for cores in sets]
+    promised = float(np.mean([ahead.mean() for _, ahead in measured if len(ahead)] or [0.0]))
+    if promised <= 0:
+        return DEFAULT_ADVANTAGE
+    factor = float(np.mean([delivered.mean() for delivered, _ in measured if len(delivered)])) / promised
+    delivered, ahead = measured[0]
+    if len(ahead) < 2:
+        return DEFAULT_ADVANTAGE
+    error = float((delivered - factor * ahead).std()) / np.sqrt(len(ahead)) / max(float(ahead.mean()), 1e-9)
+    precision = 1.0 / max(error, 1e-3) ** 2
+    prior = 1.0 / ADVANTAGE_SD**2
+    posterior = (precision * factor + prior * DEFAULT_ADVANTAGE) / (precision + prior)
+    return float(np.clip(posterior, MIN_ADVANTAGE, 1.0))
 
 
 def _core_sets(cores: int) -> list[NDArray[np.int64]]:
-    """The set of all cores, repeated to weigh a fifth of the whole, and random sets of at least two."""
+    """The set of all cores, first, repeated to weigh a fifth of the whole, and random sets of at least two."""
     if cores < 2:
         return []
     random = np.random.default_rng(0)
@@ -75,18 +141,13 @@ def _core_sets(cores: int) -> list[NDArray[np.int64]]:
     return [np.arange(cores)] * (CORE_SETS // 4) + drawn
 
 
-def _base_and_advantage(left_out: FloatArray, outcome: FloatArray, means: FloatArray) -> tuple[float, float]:
-    """Delivered and promised advantage of the chosen cells over the best core on average.
-
-    Both are means over the records, so that all sets weigh the same.
-    """
+def _advantages(
+    left_out: FloatArray, outcome: FloatArray, means: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Delivered and promised advantage of the best estimate over the best core on average, per record."""
     chosen = left_out.argmax(axis=1)
     rows = np.flatnonzero(~np.isnan(outcome[np.arange(len(outcome)), chosen]))
-    if not len(rows):
-        return 0.0, 0.0
     chosen = chosen[rows]
     base = left_out[rows, int(np.argmax(means))]
     promised = left_out[rows, chosen] - base
-    ahead = np.maximum(promised, 0.0)
-    delivered = outcome[rows, chosen] - base - np.minimum(promised, 0.0)
-    return float(delivered.mean()), float(ahead.mean())
+    return outcome[rows, chosen] - base - np.minimum(promised, 0.0), np.maximum(promised, 0.0)

@@ -301,9 +301,9 @@ def edited(tree: dict[str, Any], place: str, **fields: Any) -> None:
 @pytest.mark.parametrize(
     ("place", "fields"),
     [
-        ("", {"shrinkage_": 1e400}),
-        ("", {"shrinkage_": "0.5"}),
-        ("", {"shrinkage_": None}),
+        ("calibration_", {"advantage": 1e400}),
+        ("calibration_", {"specific": "0.5"}),
+        ("", {"calibration_": None}),
         ("", {"predict": 5}),
         ("", {"retrieval": {"same": "predictor.embedder"}}),
         ("", {"embedder_": {"same": "predictor.retrieval"}}),
@@ -333,7 +333,7 @@ def test_a_tree_of_another_form_is_fitted_anew(history: Path, place: str, fields
 @pytest.mark.parametrize("nested", [5_000, 100_000])
 def test_a_tree_that_is_deep_is_fitted_anew(history: Path, nested: int) -> None:
     content = members(cache_of(history))
-    text = json.dumps(head(content)).replace('"shrinkage_": ', '"shrinkage_": ' + '{"tuple": [' * nested)
+    text = json.dumps(head(content)).replace('"advantage": ', '"advantage": ' + '{"tuple": [' * nested)
     raw = np.frombuffer(text.encode(), dtype=np.uint8)
     write(cache_of(history), {**content, "head.npy": npy(raw)})
     assert loaded(history) is None

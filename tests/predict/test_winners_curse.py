@@ -1,36 +1,76 @@
-"""The mean promise of chosen cells is what they deliver, and the order of the cores stays."""
+"""What is chosen delivers what it promises, and routing never does worse than the mix of single cores."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from eccos_aios.predict.winners_curse import fit_shrinkage, shrink_advantage
+from eccos_aios.predict.winners_curse import Calibration, fit_calibration
 
 
-def test_noise_that_the_choice_exploits_is_taken_off() -> None:
+def test_noise_that_the_choice_exploits_is_removed() -> None:
     random = np.random.default_rng(0)
     truth = np.clip(0.6 + 0.1 * random.standard_normal((6000, 6)), 0, 1)
-    means = np.full(6, 0.6) + np.arange(6) * 1e-3
+    means = truth.mean(axis=0)
     left_out, fresh = (np.clip(truth + 0.1 * random.standard_normal(truth.shape), 0, 1) for _ in range(2))
     outcome = (random.random(truth.shape) < truth).astype(float)
-    shrinkage = fit_shrinkage(left_out, outcome, means)
-    promise = shrink_advantage(fresh, means, shrinkage)
-    rows, chosen = np.arange(len(truth)), fresh.argmax(axis=1)
-    before = fresh[rows, chosen].mean() - truth[rows, chosen].mean()
+    promise = fit_calibration(left_out, outcome, means).apply(fresh, means)
+    rows, chosen = np.arange(len(truth)), promise.argmax(axis=1)
+    naive = fresh.argmax(axis=1)
+    before = fresh[rows, naive].mean() - truth[rows, naive].mean()
     after = promise[rows, chosen].mean() - truth[rows, chosen].mean()
     assert before > 0.05
     assert abs(after) < 0.02
 
 
-def test_the_order_of_the_cores_stays() -> None:
+@pytest.mark.parametrize("records", [150, 300])
+@pytest.mark.parametrize("seed", range(4))
+def test_estimates_that_know_nothing_of_single_calls_become_the_mix(records: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    means = np.linspace(0.5, 0.8, 24)
+    outcome = (random.random((records, 24)) < means).astype(float)
+    left_out = np.clip(means + 0.1 * random.standard_normal(outcome.shape), 0, 1)
+    fresh = np.clip(means + 0.1 * random.standard_normal((4000, 24)), 0, 1)
+    promise = fit_calibration(left_out, outcome, means).apply(fresh, means)
+    delivered = means[promise.argmax(axis=1)].mean()
+    assert delivered > means[fresh.argmax(axis=1)].mean() + 0.02
+    assert promise.max(axis=1).mean() - delivered < 0.05
+
+
+def test_the_order_of_the_cores_is_that_of_the_calibrated_parts() -> None:
     quality = np.random.default_rng(1).random((200, 5))
-    shrunk = shrink_advantage(quality, quality.mean(axis=0), 0.3)
-    assert (shrunk.argsort(axis=1) == quality.argsort(axis=1)).all()
-    assert (shrunk <= quality + 1e-12).all()
+    means = quality.mean(axis=0)
+    plain = Calibration(1.0, 0.6, 1.0).apply(quality, means)
+    shrunk = Calibration(1.0, 0.6, 0.3).apply(quality, means)
+    assert (shrunk.argsort(axis=1) == plain.argsort(axis=1)).all()
+    assert (shrunk <= plain + 1e-12).all()
 
 
-def test_estimates_that_keep_their_promise_keep_their_advantage() -> None:
+def test_estimates_that_are_right_stay() -> None:
     random = np.random.default_rng(2)
     truth = random.random((6000, 4))
     outcome = (random.random(truth.shape) < truth).astype(float)
-    assert fit_shrinkage(truth, outcome, truth.mean(axis=0)) > 0.9
+    fitted = fit_calibration(truth, outcome, truth.mean(axis=0))
+    assert min(fitted.difficulty, fitted.specific, fitted.advantage) > 0.9
+
+
+def test_unknown_outcomes_say_nothing() -> None:
+    random = np.random.default_rng(3)
+    truth = random.random((400, 3))
+    outcome = (random.random(truth.shape) < truth).astype(float)
+    means = truth.mean(axis=0)
+    padded = np.vstack([outcome, np.full((1, 3), np.nan)])
+    with_unknown = fit_calibration(np.vstack([truth, [[0.9, 0.1, 0.5]]]), padded, means)
+    assert with_unknown.specific == pytest.approx(fit_calibration(truth, outcome, means).specific, abs=0.02)
+    assert fit_calibration(np.empty((0, 3)), np.empty((0, 3)), means) == Calibration()
+
+
+def test_the_advantage_barely_moves_between_small_histories() -> None:
+    random = np.random.default_rng(4)
+    factors = []
+    for _ in range(8):
+        truth = np.clip(0.7 + 0.1 * random.standard_normal((200, 12)), 0, 1)
+        outcome = (random.random(truth.shape) < truth).astype(float)
+        left_out = np.clip(truth + 0.1 * random.standard_normal(truth.shape), 0, 1)
+        factors.append(fit_calibration(left_out, outcome, truth.mean(axis=0)).advantage)
+    assert np.ptp(factors) < 0.3
