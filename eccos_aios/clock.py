@@ -32,7 +32,7 @@ class Clock(ABC):
         Returns
         -------
         bool
-            False where the moment came first.
+            False if the moment came first.
         """
 
     def wait_for(

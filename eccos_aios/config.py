@@ -16,7 +16,7 @@ Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 SECTION = "scheduler.eccos"
 CONFIG_IN_CHECKOUT = Path("aios") / "config" / "config.yaml"
-STORE_SUFFIX = ".db"  # of a history store, which the kernel writes to and makes where it is absent
+STORE_SUFFIX = ".db"  # of a history store, which the kernel writes to and creates if absent
 
 
 class AgentConfig(BaseModel):
@@ -45,7 +45,7 @@ class EccosConfig(BaseModel):
         The core manifest; relative to the config's folder, or absolute.
     history : Path or None
         Records of past calls. None: every core starts from the same prior. A ``.db`` is a store: outcomes of
-        calls are added to it, and it is made where it is absent. Any other file is only read.
+        calls are added to it, and it is created if absent. Any other file is only read.
     predictor : str
         ``hybrid``, ``retrieval`` (ECCOS-R), ``trained`` (ECCOS-T), the name of an entry point of
         ``eccos_aios.predictors``, ``module:Class``, or ``path/to/file.py:Class``, relative to the config's
@@ -159,7 +159,7 @@ def eccos_config(section: Any, config_file: Path) -> EccosConfig:
     Parameters
     ----------
     section : Any
-        The value of ``scheduler.eccos``; None where it is absent.
+        The value of ``scheduler.eccos``; None if it is absent.
     config_file : Path
         The file that contains it.
 
@@ -191,7 +191,7 @@ def eccos_config(section: Any, config_file: Path) -> EccosConfig:
         if key == "history" and path.suffix == STORE_SUFFIX and not path.exists():
             if path.parent.is_dir():
                 continue
-            reason = "there is no such folder to make the store in"
+            reason = "there is no such folder to create the store in"
             raise ConfigError(str(config_file), f"{SECTION}.{key}", str(path.parent), reason)
         raise ConfigError(str(config_file), f"{SECTION}.{key}", str(path), "there is no such file")
     return config
@@ -203,7 +203,7 @@ def read_eccos_config(config_file: str | Path) -> EccosConfig:
     Raises
     ------
     ConfigError
-        The file or the section is wrong; names file, key, value and what is allowed.
+        The file or the section is wrong; names file, key, value and the allowed values.
     """
     config_file = Path(config_file)
     scheduler = read_yaml(config_file).get("scheduler")

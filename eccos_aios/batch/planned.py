@@ -37,12 +37,12 @@ class PlannedRouting:
     routing: PlanRouting
 
     def plan(self, row: int) -> AnswerPlan | None:
-        """The plan of a query; None where no core may take it or every quota is taken."""
+        """The plan of a query; None if no core may take it or every quota is taken."""
         column = int(self.routing.assignment.core[row])
         return None if column == WAITS else self.estimates.plans[column]
 
     def predicted(self, row: int) -> tuple[float, float] | None:
-        """Expected quality and US dollars of a query; None where it has no plan."""
+        """Expected quality and US dollars of a query; None if it has no plan."""
         column = int(self.routing.assignment.core[row])
         if column == WAITS:
             return None

@@ -68,7 +68,7 @@ FORMATS = ("jsonl", "gsm8k", "mmlu", "squad", "hotpotqa")
 )
 @click.option("--base-url", help="OpenAI-compatible API of all cores that have no address of their own.")
 @click.option("--api-key-env", help="The environment variable that holds the key for --base-url.")
-@click.option("--no-text", is_flag=True, help="Leave out what the cores answered; keep how well.")
+@click.option("--no-text", is_flag=True, help="Record the grades of the answers, but not their text.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with the expected price; ask nothing.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
 @options.as_json()
@@ -93,7 +93,7 @@ def collect(
 ) -> None:
     """Ask every core every question, grade the answers, and record them as a history.
 
-    A core's address is its base_url in the manifest (its key stands in the environment variable that
+    A core's address is its base_url in the manifest (its key is in the environment variable that
     api_key_env names there), or what AIOS's config says (--aios), or --base-url, or follows from a name
     like groq/llama-3.1-8b-instant. No core ever holds more calls than its quota.
 

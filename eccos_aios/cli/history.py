@@ -47,7 +47,7 @@ def history() -> None:
 def import_(
     store: Path, files: tuple[Path, ...], store_text: bool, skip_bad_records: bool, as_json: bool
 ) -> None:
-    """Add the records of FILES to STORE, which is made where it is absent.
+    """Add the records of FILES to STORE, which is created if absent.
 
     FILES are .json, .jsonl, .jsonl.gz or other stores. A record that STORE holds already is not added
     again: its id identifies it, or its content where it has no id. A bad record stops the import; some

@@ -1,4 +1,4 @@
-"""The budget: what is spent, what is reserved, and whether another call may be sent."""
+"""The budget: money spent, money reserved, and whether another call may be sent."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Budget:
         Returns
         -------
         bool
-            False where the budget does not allow the call, or `stopped` returns True.
+            False if the budget does not allow the call, or `stopped` returns True.
         """
         with self._changed:
             while not stopped():

@@ -80,7 +80,7 @@ def endpoints(
     aios : Path, optional
         AIOS's checkout.
     base_url, api_key_env : str, optional
-        A gateway to every core without an address of its own, and the variable that holds its key.
+        A gateway to every core without its own address, and the variable that holds its key.
 
     Raises
     ------

@@ -10,7 +10,7 @@ from eccos_aios.collect.grade import safe_name
 from eccos_aios.collect.question import Grader, Question
 
 # The format of the answer is in the system message, so that the user message, which the history stores and
-# embeds, is the question alone.
+# embeds, is only the question.
 _INSTRUCTIONS: dict[Grader, str] = {
     "multiple_choice": "Answer the multiple-choice question. Think as briefly as you can, then end with a "
     "line of the form: The answer is X — where X is the letter of the right choice.",

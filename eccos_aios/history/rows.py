@@ -79,13 +79,13 @@ def read_change(row: tuple[Any, ...], path: Path) -> Change:
         isinstance(part, float) and -LARGEST_CHANGE <= part <= LARGEST_CHANGE for part in (lost, won)
     ):
         raise HistoryError(
-            f"{path}: changes", "", ABSENT, "hold what is never written there: the store is damaged"
+            f"{path}: changes", "", ABSENT, "hold a value that is never written there: the store is damaged"
         )
     return Change(core, since, lost, won)
 
 
 def good(found: T | HistoryError) -> T:
-    """What was read; raises the fault where it is one."""
+    """What was read; raises the fault if it is one."""
     if isinstance(found, HistoryError):
         raise found
     return found

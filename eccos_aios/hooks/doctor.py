@@ -53,7 +53,7 @@ class Finding:
     message : str
         What was found.
     remedy : str
-        What to do about it; empty where there is nothing to do.
+        What to do about it; empty if there is nothing to do.
     """
 
     level: Literal["ok", "warn", "fail"]

@@ -81,7 +81,7 @@ def needs_of_process() -> frozenset[str]:
 
 
 def has_config(checkout: Path) -> bool:
-    """Whether a checkout has a config, as every one has that was ever started."""
+    """Whether a checkout has a config; each has one that was started before."""
     return (checkout / CONFIG).is_file()
 
 

@@ -164,7 +164,7 @@ class SyscallExecutor:
     """Turns queries into syscalls and waits for their answers, in the caller's thread.
 
     As in AIOS, a syscall that ends with another status than ``done`` is queued again as a new one with
-    the same pid, without end, and one whose event nobody sets is waited for until `stop`.
+    the same pid, without end, and one whose event is never set is waited for until `stop`.
 
     Parameters
     ----------

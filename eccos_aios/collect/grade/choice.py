@@ -27,7 +27,7 @@ def multiple_choice(answer: str, choices: Sequence[str], right: int) -> float:
 
 
 def selected_choice(answer: str, choices: Sequence[str]) -> int | None:
-    r"""The choice that an answer selects; None where it selects none, or more than one.
+    r"""The choice that an answer selects; None if it selects none, or more than one.
 
     In this order: a letter in ``\boxed{…}``; a letter or a choice's text after “the answer is”; a letter
     at the head of the answer (``B``, ``(B)``, ``B. Paris``); the last “option B”; a letter that stands

@@ -77,7 +77,7 @@ def numeric(answer: str, truths: Sequence[str | float], tolerance: float = TOLER
 
 
 def final_number(answer: str) -> Number | None:
-    """The number that the answer states as its result; None where it states none."""
+    """The number that the answer states as its result; None if it states none."""
     for passage in _results(answer):
         found = numbers(passage.rpartition("=")[2])
         if found:
@@ -87,7 +87,7 @@ def final_number(answer: str) -> Number | None:
 
 
 def truth_number(truth: str | float) -> Number:
-    """A truth as a number; ValueError where it is not one."""
+    """A truth as a number; ValueError if it is not one."""
     if not isinstance(truth, str):
         return Number(float(truth))
     found = numbers(truth)
