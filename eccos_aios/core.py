@@ -129,6 +129,7 @@ class Manifest(BaseModel):
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The cores' names, in order."""
         return tuple(core.name for core in self.cores)
 
 

@@ -29,7 +29,15 @@ _TYPES_OF_BFCL = {"dict": "object", "float": "number", "tuple": "array", "any": 
 
 
 def request_body(question: Question, model: str, max_output_tokens: int) -> dict[str, Any]:
-    """The body of a chat completion, in OpenAI's format, that asks `model` the question."""
+    """The body of a chat completion in OpenAI's format.
+
+    Parameters
+    ----------
+    question : Question
+    model : str
+        The core's name at its endpoint.
+    max_output_tokens : int
+    """
     instruction = _INSTRUCTIONS[question.grader]
     if question.grader == "json_schema":
         instruction += json.dumps(question.json_schema, ensure_ascii=False)

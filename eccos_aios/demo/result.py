@@ -55,6 +55,7 @@ class RunResult(BaseModel):
 
     @property
     def calls(self) -> int:
+        """Number of calls."""
         return len(self.qualities)
 
     @property
@@ -74,6 +75,7 @@ class RunResult(BaseModel):
 
     @property
     def calls_per_s(self) -> float:
+        """Answered calls per second."""
         return self.calls / self.seconds
 
     def latency_s(self, percentile: float) -> float:

@@ -95,6 +95,7 @@ class ShapeScale:
     """Scales the shape of calls to standard deviations of the history."""
 
     def fit(self, calls: Sequence[CallText]) -> ShapeScale:
+        """Measure means and standard deviations over the calls."""
         shape = shape_of(calls)
         self.mean_ = shape.mean(axis=0) if len(calls) else np.zeros(SHAPES, dtype=np.float32)
         spread = shape.std(axis=0) if len(calls) else np.ones(SHAPES, dtype=np.float32)

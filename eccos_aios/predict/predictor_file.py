@@ -29,6 +29,7 @@ class Writer:
         self._places: dict[int, str] = {}
 
     def written(self, value: Any, place: str) -> Any:
+        """The JSON form of a value; arrays and indexes in it are stored apart, and referred to by name."""
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         if isinstance(value, np.ndarray):

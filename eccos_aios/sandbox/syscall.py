@@ -150,6 +150,7 @@ class RequestQueue:
         self._queue: Queue[Syscall] = Queue()
 
     def add(self, syscall: Syscall) -> None:
+        """Append a syscall."""
         self._queue.put(syscall)
 
     def get(self) -> Syscall:
@@ -157,6 +158,7 @@ class RequestQueue:
         return self._queue.get(timeout=self._get_timeout_s)
 
     def is_empty(self) -> bool:
+        """Whether no syscall waits."""
         return self._queue.empty()
 
 

@@ -22,7 +22,15 @@ _A_WORD_FOLLOWS = re.compile(r"\s+[a-z]")  # “A dog” is an article, “I thi
 
 
 def multiple_choice(answer: str, choices: Sequence[str], right: int) -> float:
-    """1 where the answer selects choice number `right` (from 0)."""
+    """1 if the answer selects the right choice, else 0; see `selected_choice`.
+
+    Parameters
+    ----------
+    answer : str
+    choices : sequence of str
+    right : int
+        Position of the right choice, from 0.
+    """
     return float(selected_choice(answer, choices) == right)
 
 
