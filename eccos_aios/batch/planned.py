@@ -50,7 +50,7 @@ class PlannedRouting:
 
     @property
     def per_plan(self) -> dict[str, int]:
-        """Queries by the name of their plan; plans without any are left out."""
+        """Number of queries by the name of their plan; plans without any are left out."""
         columns = self.routing.assignment.core
         count = np.bincount(columns[columns != WAITS], minlength=len(self.estimates.plans)).tolist()
         return {plan.name: n for plan, n in zip(self.estimates.plans, count, strict=True) if n}

@@ -37,10 +37,12 @@ FORMATS = ("jsonl", "gsm8k", "mmlu", "squad", "hotpotqa")
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), help="Of the sets.  [default: recognised by content]"
 )
-@click.option("--limit", type=click.IntRange(1), help="Ask so many of the questions, taken at random.")
+@click.option("--limit", type=click.IntRange(1), help="Ask this many of the questions, chosen at random.")
 @options.seed(type=int, help="Of the questions' order and choice.")
 @click.option(
-    "--max-usd", type=click.FloatRange(0), help="Budget of the whole history; stops before it breaks."
+    "--max-usd",
+    type=click.FloatRange(0),
+    help="Budget of the whole history; collecting stops before exceeding it.",
 )
 @click.option(
     "--max-output-tokens",

@@ -90,7 +90,7 @@ def import_(
 
 @history.command("export")
 @store_argument
-@options.out(help="Output file, one JSON object a line; gzipped where its name ends with .gz.")
+@options.out(help="Output file, one JSON object a line; gzipped if its name ends in .gz.")
 @options.as_json()
 def export(store: Path, out: Path, as_json: bool) -> None:
     """Write what predictors learn from in STORE as JSON lines, one record each.

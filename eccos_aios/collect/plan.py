@@ -65,7 +65,7 @@ class CorePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """The questions left for every core, in the manifest's order."""
+    """The remaining questions of every core, in the manifest's order."""
 
     cores: tuple[CorePlan, ...]
     questions: int

@@ -1,4 +1,4 @@
-"""The collection: a thread pool per core, as wide as its quota; grade_answer outcomes go to the journal."""
+"""The collection: a thread pool per core, as wide as its quota; graded outcomes go to the journal."""
 
 from __future__ import annotations
 

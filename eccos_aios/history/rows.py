@@ -43,7 +43,7 @@ def outcome_row(outcome: CallOutcome) -> dict[str, Any]:
 
 
 def read_record(seq: int, body: str, path: Path) -> Record | HistoryError:
-    """The record of a row; the fault where the row is damaged."""
+    """The record of a row; the fault if the row is damaged."""
     try:
         return Record.model_validate_json(body)
     except ValidationError as error:
@@ -53,7 +53,7 @@ def read_record(seq: int, body: str, path: Path) -> Record | HistoryError:
 
 
 def read_outcome(row: tuple[Any, ...], path: Path) -> CallOutcome | HistoryError:
-    """The outcome of a row; the fault where the row is damaged."""
+    """The outcome of a row; the fault if the row is damaged."""
     fields = dict(zip(OUTCOME_COLUMNS, row, strict=True))
     source = f"{path}: call {fields['call_id']}"
     try:

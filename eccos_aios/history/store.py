@@ -1,4 +1,4 @@
-"""The durable store of what past calls taught."""
+"""The durable store of past calls."""
 
 from __future__ import annotations
 

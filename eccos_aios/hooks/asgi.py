@@ -27,7 +27,7 @@ class BodyError(Exception):
     Attributes
     ----------
     status : int
-        Of the answer: 408, 413, or 0 if the client has gone.
+        Of the answer: 408, 413, or 0 if the client has disconnected.
     """
 
     def __init__(self, status: int, message: str) -> None:

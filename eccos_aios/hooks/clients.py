@@ -39,7 +39,7 @@ class Client:
 
     @property
     def dropped(self) -> int:
-        """Calls that were dropped before a scheduler had them, since the client has gone."""
+        """Calls that were dropped before a scheduler had them, since the client has disconnected."""
         with self._lock:
             return self._dropped
 
@@ -59,7 +59,7 @@ class Client:
             drop()
 
     def leave(self) -> None:
-        """Note that the client has gone; may be repeated."""
+        """Note that the client has disconnected; may be repeated."""
         with self._lock:
             self._gone = True
             drops, self._drops = self._drops, []

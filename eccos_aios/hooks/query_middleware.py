@@ -36,7 +36,7 @@ class QueryMiddleware:
     on_refusal : callable
         Called for each request that is answered 503, unless the scheduler has counted it.
     on_dropped : callable
-        Called with the number of calls that were dropped since a request's client had gone.
+        Called with the number of calls that were dropped since a request's client had disconnected.
     """
 
     def __init__(

@@ -346,7 +346,7 @@ class QueryPool(ThreadPoolExecutor):
         return OverloadedError("as many calls wait as may wait (max_pending)", self.retry_after_s)
 
     def _abandon(self, lane: Lane, work: Work) -> bool:
-        """Drop work whose client has gone; False if it has a thread already."""
+        """Drop work whose client has disconnected; False if it has a thread already."""
         from eccos_aios.schedule import AbandonedError
 
         with self._changed:

@@ -90,7 +90,7 @@ def save_predictor(
     """
     path = Path(path)
     writer = Writer()
-    tree = writer.written(predictor, "predictor")
+    tree = writer.to_json(predictor, "predictor")
     content = {"format": FORMAT, "key": key, "mark": mark and asdict(mark), "records": records}
     head = json.dumps({**content, "predictor": tree}, allow_nan=True).encode()
     arrays = {"head": np.frombuffer(head, dtype=np.uint8), **writer.arrays}

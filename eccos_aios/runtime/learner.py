@@ -228,7 +228,7 @@ class Learner:
                 store.note_changes(changes)
 
     def _adopt(self, path: Path, fitted: Fitted) -> None:
-        """Replace the fit by a new one, and learn what came while it was made."""
+        """Replace the fit by a new one, and learn the outcomes that came while it was made."""
         since = _since(path, fitted)
         try:
             drifts = self.predictor.rebase(fitted.predictor, since)

@@ -207,7 +207,7 @@ class OutcomeLog:
             return [*self._closed, *([] if self._recorder is None else [self._recorder])]
 
     def _flushed(self, is_recorded: Callable[[], bool]) -> HistoryStore | None:
-        """The store, once the calls in question are recorded and all that was recorded is on disk."""
+        """The store, once the calls in question are recorded and all recorded outcomes are on disk."""
         with self._changed:
             done = self._clock.wait_for(self._changed, is_recorded, self._clock.now_s() + FLUSH_S)
             recorder, store = self._recorder, self._store

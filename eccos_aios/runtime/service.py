@@ -1,4 +1,4 @@
-"""SchedulingService: the scheduler and all that makes it learn, under one configuration at a time."""
+"""SchedulingService: the scheduler with its learning and its store, under one configuration at a time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Backend:
 
 
 class Intake(Protocol):
-    """What submits calls to a service, such as the threads that read a kernel's queues."""
+    """A source of calls for a service, such as the threads that read a kernel's queues."""
 
     def start_reading(self) -> None:
         """Start to submit calls; does nothing after `stop_reading`."""
@@ -58,7 +58,7 @@ class Intake(Protocol):
         """Answer with an error what still waits to be read."""
 
     def reader_faults(self) -> list[str]:
-        """What currently keeps calls from being read, a line each."""
+        """Reasons why calls are not read, a line each; empty if all is well."""
 
     def reader_restarts(self) -> list[str]:
         """A line about each reading thread that an unexpected exception restarted."""

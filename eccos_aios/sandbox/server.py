@@ -183,7 +183,7 @@ class SandboxCore:
                 self._server = _Refusing(server.close()) if refuses else _Server(server.close(), self)
 
     def start(self) -> SandboxCore:
-        """Listen; returns itself. RuntimeError where the core is started already."""
+        """Listen; returns itself. RuntimeError if the core is started already."""
         if self._server is not None:
             raise RuntimeError(f"sandbox core {self.name!r} is started already")
         self._server = _Server((LOOPBACK, self._port), self)
