@@ -18,13 +18,6 @@ def write_lines(batch: Batch, out: TextIO, *, with_estimates: bool = False) -> N
     """Write a line per query and target: queries in input order, the targets of each in the order given.
 
     With plans, ``plan`` holds the stages, ``core`` is the first of them, and the figures are the plan's.
-
-    Parameters
-    ----------
-    batch : Batch
-    out : TextIO
-    with_estimates : bool
-        Whether each line has the estimates of all cores.
     """
     names = [core.name for core in batch.cores]
     estimates, costs = batch.estimated.estimates, batch.estimated.candidates.cost

@@ -37,12 +37,12 @@ class PlannedRouting:
     routing: PlanRouting
 
     def plan(self, row: int) -> AnswerPlan | None:
-        """The plan of a query; None if no core may take it or every quota is taken."""
+        """The plan of a query; None where no core may take it or every quota is taken."""
         column = int(self.routing.assignment.core[row])
         return None if column == WAITS else self.estimates.plans[column]
 
     def predicted(self, row: int) -> tuple[float, float] | None:
-        """Expected quality and US dollars of a query; None if it has no plan."""
+        """Expected quality and US dollars of a query; None where it has no plan."""
         column = int(self.routing.assignment.core[row])
         if column == WAITS:
             return None
@@ -50,7 +50,7 @@ class PlannedRouting:
 
     @property
     def per_plan(self) -> dict[str, int]:
-        """Number of queries by the name of their plan; plans without any are left out."""
+        """Queries by the name of their plan; plans without any are left out."""
         columns = self.routing.assignment.core
         count = np.bincount(columns[columns != WAITS], minlength=len(self.estimates.plans)).tolist()
         return {plan.name: n for plan, n in zip(self.estimates.plans, count, strict=True) if n}

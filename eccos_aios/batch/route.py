@@ -69,24 +69,7 @@ def assign_files(
     report: ReadReport | None = None,
     on_step: OnStep = lambda step: None,
 ) -> Batch:
-    """Read the files and route the batch.
-
-    Parameters
-    ----------
-    history, manifest, queries : Path
-        The files.
-    targets : sequence of float
-        Quality targets, 0 to 1.
-    budgets : sequence of float
-        US dollars.
-    predictor, plans
-        As in `assign_batch`.
-    skip_bad_records : bool
-        Whether bad records of the history are skipped and not an error.
-    report : ReadReport, optional
-        Filled with the faults of skipped records.
-    on_step : callable
-        Called with the name of each step before it.
+    """Read the files and route the batch; `predictor` and `plans` as in `assign_batch`.
 
     Raises
     ------
