@@ -45,7 +45,7 @@ class EccosConfig(BaseModel):
         The core manifest; relative to the config's folder, or absolute.
     history : Path or None
         Records of past calls. None: every core starts from the same prior. A ``.db`` is a store: outcomes of
-        calls are added to it, and it is created if absent. Any other file is only read.
+        calls are added to it, and it is made where it is absent. Any other file is only read.
     predictor : str
         ``hybrid``, ``retrieval`` (ECCOS-R), ``trained`` (ECCOS-T), the name of an entry point of
         ``eccos_aios.predictors``, ``module:Class``, or ``path/to/file.py:Class``, relative to the config's

@@ -87,7 +87,7 @@ class SchedulingService:
 
     It owns the scheduler, the store with its recorder, the learner, and the limits of feedback. `start`
     begins, `reconfigure` swaps cores, predictor, settings, store and backend in place, and `stop` ends it for
-    good. Calls in flight keep their slots over a reconfiguration, and waiting calls are planned again.
+    good. Calls in flight keep their slots over a reconfiguration, and waiting calls are planned anew.
 
     `start` and `reconfigure` are called by one thread at a time; any thread may call the other methods.
 
