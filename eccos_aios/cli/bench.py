@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @options.history(required=False)
 @options.cores(required=False)
 @click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
-@click.option("--policies", help="Comma-separated names.  [default: all]")
+@click.option("--policies", help="Names with commas between.  [default: all]")
 @options.out_folder(help="Folder for results.json and the plots.")
 @options.seed(help="Of the folds.")
 @options.plans(help="Replay plans on the recorded answers, too.")
