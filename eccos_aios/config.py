@@ -15,7 +15,6 @@ Unit = Annotated[float, Field(strict=True, ge=0, le=1)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 SECTION = "scheduler.eccos"
-CONFIG_IN_CHECKOUT = Path("aios") / "config" / "config.yaml"
 STORE_SUFFIX = ".db"  # of a history store, which the kernel writes to and creates if absent
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from eccos_aios.config import CONFIG_IN_CHECKOUT
 from eccos_aios.core import Core, Manifest, read_yaml
 from eccos_aios.errors import ABSENT, ConfigError
+from eccos_aios.hooks.switch import CONFIG_IN_CHECKOUT
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from eccos_aios.config import CONFIG_IN_CHECKOUT
 from eccos_aios.core import read_yaml
 from eccos_aios.errors import ABSENT, AiosError
+from eccos_aios.hooks.switch import CONFIG_IN_CHECKOUT
 
 LAUNCHER = Path("runtime") / "launch.py"
 REVISION_DIGITS = 7
