@@ -7,20 +7,20 @@ import random
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from eccos_aios.cli import options
 from eccos_aios.cli.interrupt import on_interrupt
 from eccos_aios.cli.main import INTERRUPTED
+from eccos_aios.collect import Format
 from eccos_aios.errors import ABSENT, ConfigError
 
 if TYPE_CHECKING:
     from eccos_aios.core import Manifest
 
 FAILED = 1  # exit code: calls failed, so that outcomes are missing
-FORMATS = ("jsonl", "gsm8k", "mmlu", "squad", "hotpotqa")
 
 
 @click.command("collect")
@@ -35,7 +35,10 @@ FORMATS = ("jsonl", "gsm8k", "mmlu", "squad", "hotpotqa")
 )
 @options.out(help="The history: .jsonl, .jsonl.gz or .json. Records are appended; a store imports it later.")
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), help="Of the sets.  [default: recognised by content]"
+    "--format",
+    "form",
+    type=click.Choice(get_args(Format)),
+    help="Of the sets.  [default: recognised by content]",
 )
 @click.option("--limit", type=click.IntRange(1), help="Ask this many of the questions, chosen at random.")
 @options.seed(type=int, help="Of the questions' order and choice.")
