@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eccos_aios.assign import AssignmentProblem
+from eccos_aios.assign import REACH_SLACK, AssignmentProblem
 from eccos_aios.core import Core
 from eccos_aios.predict import Estimates, prices_of
 from eccos_aios.requirements import Requirements, allowed_cores
@@ -71,6 +71,7 @@ class Candidates:
         weight: FloatArray | None = None,
         seconds: FloatArray | None = None,
         price_per_second: float = 0.0,
+        reach_slack: float = REACH_SLACK,
     ) -> AssignmentProblem:
         """The problem that stage 2 solves; parameters as in `AssignmentProblem`.
 
@@ -91,4 +92,5 @@ class Candidates:
             budget=budget,
             seconds=seconds,
             price_per_second=price_per_second,
+            reach_slack=reach_slack,
         )

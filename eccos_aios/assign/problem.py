@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eccos_aios.config import default_of
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 WAITS = -1  # in `Assignment.core`: no core has a slot left for the call, or none may take it
-REACH_SLACK = 0.01  # mean quality, default of `AssignmentProblem.reach_slack`
+REACH_SLACK: float = default_of("reach_slack")
 TOLERANCE = 1e-9  # shortfall in mean quality up to which a target counts as met; share of a budget likewise
 
 
