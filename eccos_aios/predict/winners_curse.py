@@ -29,7 +29,8 @@ SLOPE_SD = 0.1  # how far the slopes lie from their defaults over histories
 MAX_SLOPE = 1.2  # left-out predictions are a little too cautious, never much
 DEFAULT_ADVANTAGE = 0.7
 ADVANTAGE_SD = 0.2  # how far the factor lies from its default over histories
-MIN_ERROR = 1e-3  # of a slope or the factor, where outcomes are all alike
+LEAST_ERROR = 0.5  # of a slope from one record: a few records that agree prove little
+MIN_ERROR = 1e-3  # of the factor, where outcomes are all alike
 MIN_ADVANTAGE = 0.25  # the optimiser must still see the order of the cores
 CORE_SETS = 24  # random sets of cores, besides the set of all
 
@@ -112,6 +113,7 @@ def _slope(predicted: FloatArray, delivered: FloatArray, default: float) -> floa
     slope = float((predicted * delivered).sum()) / spread
     per_record = ((delivered - slope * predicted) * predicted).sum(axis=1)
     error = float(np.sqrt((per_record**2).sum())) / spread
+    error = max(error, LEAST_ERROR / float(np.sqrt(len(predicted))))
     return float(np.clip(_posterior_mean(slope, error, default, SLOPE_SD), 0.0, MAX_SLOPE))
 
 
