@@ -44,8 +44,8 @@ class EccosConfig(BaseModel):
     manifest : Path
         The core manifest; relative to the config's folder, or absolute.
     history : Path or None
-        Records of past calls. None: every core starts from the same prior. A ``.db`` is a store: outcomes of
-        calls are added to it, and it is made where it is absent. Any other file is only read.
+        Records of past calls. None: cores are chosen by what is believed of them. A ``.db`` is a store:
+        outcomes of calls are added to it, and it is made where it is absent. Any other file is only read.
     predictor : str
         ``hybrid``, ``retrieval`` (ECCOS-R), ``trained`` (ECCOS-T), the name of an entry point of
         ``eccos_aios.predictors``, ``module:Class``, or ``path/to/file.py:Class``, relative to the config's
