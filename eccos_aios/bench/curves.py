@@ -117,15 +117,17 @@ def means(weights: FloatArray, rows: Sequence[FloatArray]) -> FloatArray:
 
 def _curve(outcomes: Sequence[PolicyOutcome], weights: FloatArray, replay: Replay) -> Curve:
     draws, cores = len(weights), len(replay.cores)
-    averaged = ("quality", "cost", "promised_quality", "promised_cost", "asked", "seconds")
-    count = np.array(
-        [np.bincount(row.core[row.core >= 0], minlength=cores) for row in outcomes], dtype=np.float64
-    )
+    count = np.array([np.bincount(row.core[row.core >= 0], minlength=cores) for row in outcomes], np.float64)
     return Curve(
-        np.tile([row.level for row in outcomes], (draws, 1)),
-        np.tile(count.sum(axis=1) / max(replay.records, 1), (draws, 1)),
-        *(means(weights, [getattr(row, name) for row in outcomes]) for name in averaged),
-        np.tile(count, (draws, 1, 1)),
+        level=np.tile([row.level for row in outcomes], (draws, 1)),
+        placed=np.tile(count.sum(axis=1) / max(replay.records, 1), (draws, 1)),
+        quality=means(weights, [row.quality for row in outcomes]),
+        cost=means(weights, [row.cost for row in outcomes]),
+        promised_quality=means(weights, [row.promised_quality for row in outcomes]),
+        promised_cost=means(weights, [row.promised_cost for row in outcomes]),
+        asked=means(weights, [row.asked for row in outcomes]),
+        seconds=means(weights, [row.seconds for row in outcomes]),
+        per_core=np.tile(count, (draws, 1, 1)),
     )
 
 

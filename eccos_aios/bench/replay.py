@@ -339,7 +339,8 @@ class _OutcomeTable:
             quotas=quotas,
             purpose=purpose,
             step=step,
-            level=float(np.mean(self.levels)),
+            # the mean of equal floats may differ from them
+            level=self.levels[0] if len(set(self.levels)) == 1 else float(np.mean(self.levels)),
             core=self.core,
             quality=delivered.quality,
             cost=delivered.cost,

@@ -84,7 +84,9 @@ def route_plans(
         return solve(replace(problem, cost=estimates.cost + price * extra, target=target))
 
     scale = float(np.ptp(estimates.cost)) or 1.0
-    found = _least_price(estimates, priced, free, scale, max_calls, target) or within
+    found = _least_price(estimates, priced, free, scale, max_calls, target)
+    if found is None or found.assignment.cost > within.assignment.cost:
+        found = replace(within, assignment=replace(within.assignment, lower_bound=free.lower_bound))
     met = found.assignment.quality >= quality_target - TOLERANCE
     return replace(found, assignment=replace(found.assignment, met=met and free.met))
 
