@@ -108,8 +108,8 @@ def explain(
         How many past calls are shown.
     predictor : Predictor, optional
         Fitted on `history`, in its order; neighbours are shown if it is a `NeighbourSearch`. Default: the
-        hybrid predictor, fitted here. With a `PlanPredictor` plans of several cores may answer, too; the bound
-        on calls holds for the mean of many and not for this one.
+        hybrid predictor, fitted here. With a `PlanPredictor` plans of several cores may answer, too; the
+        bound on calls holds for the mean of many and not for this one.
     """
     predictor = HybridPredictor().fit(history) if predictor is None else predictor
     searched = predictor.predictor_ if isinstance(predictor, PlanPredictor) else predictor

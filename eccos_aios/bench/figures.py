@@ -211,32 +211,30 @@ class PlanHeadline:
 
 def points(curves: Curves, names: list[str], spread: Spread) -> list[Point]:
     """All policies at all levels."""
-    found = []
-    for (policy, quotas, purpose), curve in curves.rows.items():
-        if purpose != "curve":
-            continue
-        level, placed, asked, seconds, per_core = (
-            spread.centre(values)
-            for values in (curve.level, curve.placed, curve.asked, curve.seconds, curve.per_core)
-        )
-        for step in range(curve.quality.shape[1]):
-            found.append(
-                Point(
-                    policy=policy,
-                    quotas=quotas,
-                    level=float(level[step]),
-                    quality=spread.figure(curve.quality[:, step]),
-                    cost=spread.figure(1000 * curve.cost[:, step]),
-                    promised_quality=spread.figure(curve.promised_quality[:, step]),
-                    promised_cost=spread.figure(1000 * curve.promised_cost[:, step]),
-                    promise_error=spread.figure(curve.promise_error[:, step]),
-                    placed=float(placed[step]),
-                    per_core=dict(zip(names, per_core[step].tolist(), strict=True)),
-                    extra_calls=float(asked[step]) - 1.0,
-                    seconds=float(seconds[step]),
-                )
-            )
-    return found
+    return [
+        _point(policy, quotas, curve, step, names, spread)
+        for (policy, quotas, purpose), curve in curves.rows.items()
+        if purpose == "curve"
+        for step in range(curve.quality.shape[1])
+    ]
+
+
+def _point(policy: str, quotas: bool, curve: Curve, step: int, names: list[str], spread: Spread) -> Point:
+    per_core = spread.centre(curve.per_core[:, step])
+    return Point(
+        policy=policy,
+        quotas=quotas,
+        level=float(spread.centre(curve.level[:, step])),
+        quality=spread.figure(curve.quality[:, step]),
+        cost=spread.figure(1000 * curve.cost[:, step]),
+        promised_quality=spread.figure(curve.promised_quality[:, step]),
+        promised_cost=spread.figure(1000 * curve.promised_cost[:, step]),
+        promise_error=spread.figure(curve.promise_error[:, step]),
+        placed=float(spread.centre(curve.placed[:, step])),
+        per_core=dict(zip(names, per_core.tolist(), strict=True)),
+        extra_calls=float(spread.centre(curve.asked[:, step])) - 1.0,
+        seconds=float(spread.centre(curve.seconds[:, step])),
+    )
 
 
 def headlines(curves: Curves, spread: Spread) -> list[Headline]:
