@@ -12,7 +12,16 @@ from eccos_aios.history import Outcome, Record
 from eccos_aios.plans.answers import FloatArray, PlanOutcomes, recorded_answers, replay_plans
 from eccos_aios.plans.plan import FIRST_STAGE, AnswerPlan
 from eccos_aios.plans.selection import PLANS, Mode, select_plans, selection_optimism
-from eccos_aios.predict import CallText, Estimates, HybridPredictor, Predictor, TrainedPredictor, prices_of
+from eccos_aios.predict import (
+    CallText,
+    CoreExperience,
+    Estimates,
+    HybridPredictor,
+    Predictor,
+    TrainedPredictor,
+    prices_of,
+    prior_shift,
+)
 from eccos_aios.verify import CallHistory, Check, call_history
 
 REACHED = "reached:"  # before a plan's name: the column of the probability that its last stage is reached
@@ -114,6 +123,9 @@ class PlanPredictor(Predictor):
             return found
         return replace(found, quality=np.maximum(found.quality - lucky, 0.0))
 
+    def experience(self, cores: Sequence[str]) -> CoreExperience | None:
+        return self.predictor_.experience(cores)
+
     def estimate_plans(self, calls: Sequence[CallText], prices: FloatArray | None = None) -> PlanEstimates:
         """Estimate every call under every plan.
 
@@ -139,10 +151,16 @@ class PlanPredictor(Predictor):
             found.output_tokens[:, :own],
             found.support[:, :own],
         )
+        quality = found.quality
+        experience = self.experience([core.name for core in self.cores])
+        shift = None if experience is None else prior_shift(self.cores, experience)
+        if shift is not None:
+            quality = quality.copy()
+            quality[:, :own] = np.clip(quality[:, :own] + shift, 0.0, 1.0)
         core_cost = cores.cost_at(prices_of(self.cores) if prices is None else prices)
         reached = self._reached(calls)
         cost, asked = self._stage_sums(core_cost, reached)
-        return PlanEstimates(self.plans_, found.quality, cost, asked, reached, cores)
+        return PlanEstimates(self.plans_, quality, cost, asked, reached, cores)
 
     def _reached(self, calls: Sequence[CallText]) -> FloatArray:
         """Probability that the last stage is reached, shape (calls, plans); 0 for single cores."""

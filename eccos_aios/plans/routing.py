@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eccos_aios.assign import WAITS, Assignment, AssignmentProblem, solve
+from eccos_aios.assign import REACH_SLACK, WAITS, Assignment, AssignmentProblem, solve
 from eccos_aios.plans.answers import STAGES, BoolArray, FloatArray, IntArray
 from eccos_aios.plans.predictor import PlanEstimates
 
 MAX_CALLS_PER_QUERY = 1.5
 PRICE_STEPS = 12  # solutions at most that look for the price of a call
 PRICE_RANGE = 1e4  # the dearest price of a call over the cheapest, both around a plan's cost
-REACH_SLACK = 0.01  # of quality, given up where the bound on calls makes the target unreachable
 TOLERANCE = 1e-9
 
 
