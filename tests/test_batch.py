@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from eccos_aios.assign import WAITS
 from eccos_aios.batch import Batch, Query, assign_batch, read_queries, summary, write_lines
 from eccos_aios.core import Core, Price, read_manifest
-from eccos_aios.errors import QueryError
-from eccos_aios.history import Record, read_history
+from eccos_aios.errors import ConfigError, QueryError
+from eccos_aios.history import Outcome, Record, read_history
 from eccos_aios.predict import CallText, Estimates, Predictor, query_text
 from eccos_aios.schedule import Requirements
 
@@ -393,3 +393,48 @@ def test_dual_prices_tell_what_more_would_be_worth() -> None:
     told = summary(routed(queries(10), [limited, DEAR], 0.5))["targets"][0]["dual_prices"]
     assert told["slot"]["cheap"] == pytest.approx(0.0009)
     assert told["slot"]["dear"] == pytest.approx(0.0)
+
+
+def answered(count: int) -> list[Record]:
+    """Two small cores that fail on different calls, and a dear one that does not."""
+    made = []
+    for number in range(count):
+        outputs = []
+        for name, wrong in (("a", number % 5 == 0), ("b", number % 5 == 1), ("dear", False)):
+            answer = f"no, says {name}" if wrong else "right"
+            outputs.append(
+                Outcome(model_name=name, correctness=not wrong, output_token_length=10, prediction=answer)
+            )
+        made.append(Record(query=f"question {number * 7919}", outputs=tuple(outputs)))
+    return made
+
+
+def test_a_planned_line_names_the_stages_and_their_first_core() -> None:
+    cores = [Core(name="a", price=Price(input=1)), Core(name="b", price=Price(input=1)), DEAR]
+    batch = assign_batch(answered(200), cores, queries(40), [0.5, 0.9], plans="agree", max_calls=3.0)
+    lines = lines_of(batch, with_estimates=True)
+    assert len(lines) == 80
+    assert {line["plan"]["kind"] for line in lines if line["quality_target"] == 0.5} == {"single"}
+    assert "agree" in {line["plan"]["kind"] for line in lines if line["quality_target"] == 0.9}
+    for line in lines:
+        assert line["core"] == line["plan"]["cores"][0]
+        assert ("else" in line["plan"]) == (line["plan"]["kind"] != "single")
+        assert 0 <= line["predicted_quality"] <= 1 and line["predicted_cost"] > 0
+        assert set(line["estimates"]) == {"a", "b", "dear"}
+    asked = summary(batch)["targets"][1]
+    assert sum(asked["per_plan"].values()) == sum(asked["per_core"].values()) == 40
+    assert 1.2 < asked["calls_per_query"] <= 3.0
+    few = assign_batch(answered(200), cores, queries(40), [0.9], plans="agree", max_calls=1.2)
+    assert summary(few)["targets"][0]["calls_per_query"] <= 1.2 + 1e-6
+
+
+def test_plans_ask_no_core_with_a_quota() -> None:
+    cores = [Core(name="a", price=Price(input=1)), Core(name="b", price=Price(input=1)), DEAR]
+    limited = [*cores[:2], DEAR.model_copy(update={"quota": 3})]
+    batch = assign_batch(answered(200), limited, queries(20), [1.0], plans="agree", max_calls=3.0)
+    for line in lines_of(batch):
+        plan = line["plan"]
+        assert plan["kind"] == "single" or "dear" not in (*plan["cores"], plan["else"])
+    assert summary(batch)["targets"][0]["per_core"]["dear"] <= 3
+    with pytest.raises(ConfigError, match="cores without a quota"):
+        assign_batch(answered(20), [limited[2], cores[0]], queries(2), [1.0], plans="check")

@@ -85,6 +85,7 @@ def planned_routings(
     queries: Sequence[Query],
     targets: Sequence[float],
     budgets: Sequence[float],
+    max_calls: float,
     seconds: dict[str, float],
     on_step: OnStep,
 ) -> tuple[PlannedRouting, ...]:
@@ -111,7 +112,12 @@ def planned_routings(
         )
         with timed(seconds, "solve"):
             routing = route_plans(
-                estimates, allowed=allowed, quota=quota, quality_target=target or 0.0, budget=budget
+                estimates,
+                allowed=allowed,
+                quota=quota,
+                quality_target=target or 0.0,
+                budget=budget,
+                max_calls=max_calls,
             )
         found.append(PlannedRouting(target, budget, estimates, routing))
     return tuple(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from eccos_aios.core import Core
 from eccos_aios.history import Outcome, Record
 from eccos_aios.plans.answers import FloatArray, PlanOutcomes, recorded_answers, replay_plans
 from eccos_aios.plans.plan import FIRST_STAGE, AnswerPlan
-from eccos_aios.plans.selection import PLANS, Mode, select_plans
+from eccos_aios.plans.selection import PLANS, Mode, select_plans, selection_optimism
 from eccos_aios.predict import (
     CallText,
     CoreExperience,
@@ -101,6 +101,9 @@ class PlanPredictor(Predictor):
         self.plans_ = tuple(
             select_plans(answers, categories, self.mode, allowed=self.allowed, count=self.count)
         )
+        self.optimism_ = selection_optimism(
+            answers, categories, self.mode, allowed=self.allowed, count=self.count
+        )
         staged = [plan for plan in self.plans_ if plan.kind != "single"]
         outcomes = replay_plans(answers, staged)
         self.predictor_ = self.predictor.fit(_extended(history, staged, outcomes.quality))
@@ -112,8 +115,13 @@ class PlanPredictor(Predictor):
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
-        """Estimates of cores and of plans by name, as the wrapped predictor gives them."""
-        return self.predictor_.predict(calls, cores)
+        """Estimates of cores and of plans by name; plans less what selection makes them look better."""
+        found = self.predictor_.predict(calls, cores)
+        own = {core.name for core in self.cores}
+        lucky = np.array([0.0 if name in own else self.optimism_ for name in cores])
+        if not lucky.any():
+            return found
+        return replace(found, quality=np.maximum(found.quality - lucky, 0.0))
 
     def experience(self, cores: Sequence[str]) -> CoreExperience | None:
         return self.predictor_.experience(cores)
@@ -133,7 +141,7 @@ class PlanPredictor(Predictor):
             The wrapped predictor returns estimates of another shape or out of range.
         """
         names = [plan.name for plan in self.plans_]
-        found, sound, fault = self.predictor_.predict(calls, names).checked(len(calls), names)
+        found, sound, fault = self.predict(calls, names).checked(len(calls), names)
         if not sound.all():
             raise ValueError(f"estimates of {type(self.predictor).__name__}: {fault}")
         own = len(self.cores)
