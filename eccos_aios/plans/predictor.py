@@ -41,6 +41,8 @@ class PlanEstimates:
         Expected cores that are asked, 1 to 3.
     reached : ndarray of shape (N, P)
         Probability that the last stage is reached; 0 for single cores.
+    use : ndarray of shape (N, P, M)
+        Expected calls at each core.
     cores : Estimates
         Of every single core, shape (N, M).
     """
@@ -51,6 +53,21 @@ class PlanEstimates:
     calls: FloatArray
     reached: FloatArray
     cores: Estimates
+
+    @property
+    def use(self) -> FloatArray:
+        position = {core: column for column, core in enumerate(self.core_names)}
+        use = np.zeros((*self.reached.shape, len(position)))
+        for number, plan in enumerate(self.plans):
+            use[:, number, [position[core] for core in plan.cores]] = 1.0
+            if plan.otherwise is not None:
+                use[:, number, position[plan.otherwise]] = self.reached[:, number]
+        return use
+
+    @property
+    def core_names(self) -> list[str]:
+        """The cores, in the order of the manifest."""
+        return [plan.first for plan in self.plans if plan.kind == "single"]
 
 
 class PlanPredictor(Predictor):
