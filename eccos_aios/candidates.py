@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eccos_aios.assign import AssignmentProblem
+from eccos_aios.assign import REACH_SLACK, AssignmentProblem
 from eccos_aios.core import Core
-from eccos_aios.predict import Estimates, prices_of
+from eccos_aios.predict import CoreExperience, Estimates, prices_of, prior_shift
 from eccos_aios.requirements import Requirements, allowed_cores
 
 FloatArray = NDArray[np.float64]
@@ -40,6 +40,7 @@ class Candidates:
         requirements: Sequence[Requirements],
         cores: Sequence[Core],
         prices: FloatArray | None = None,
+        experience: CoreExperience | None = None,
     ) -> Candidates:
         """Candidates by the estimates of stage 1.
 
@@ -53,9 +54,13 @@ class Candidates:
             In the order of the columns.
         prices : ndarray of shape (2, M), optional
             Default: `prices_of` the cores.
+        experience : CoreExperience, optional
+            Of the predictor with the cores, whose quality `prior_shift` then corrects where it is little.
         """
         cost = estimates.cost_at(prices_of(cores) if prices is None else prices)
-        return cls(estimates.quality, cost, allowed_cores(requirements, cores))
+        shift = None if experience is None else prior_shift(cores, experience)
+        quality = estimates.quality if shift is None else np.clip(estimates.quality + shift, 0.0, 1.0)
+        return cls(quality, cost, allowed_cores(requirements, cores))
 
     def take(self, rows: IntArray) -> Candidates:
         """The candidates of some of the calls."""
@@ -71,6 +76,7 @@ class Candidates:
         weight: FloatArray | None = None,
         seconds: FloatArray | None = None,
         price_per_second: float = 0.0,
+        reach_slack: float = REACH_SLACK,
     ) -> AssignmentProblem:
         """The problem that stage 2 solves; parameters as in `AssignmentProblem`.
 
@@ -91,4 +97,5 @@ class Candidates:
             budget=budget,
             seconds=seconds,
             price_per_second=price_per_second,
+            reach_slack=reach_slack,
         )

@@ -43,8 +43,8 @@ class EccosConfig(BaseModel):
     manifest : Path
         The core manifest; relative to the config's folder, or absolute.
     history : Path or None
-        Records of past calls. None: every core starts from the same prior. A ``.db`` is a store: outcomes of
-        calls are added to it, and it is made where it is absent. Any other file is only read.
+        Records of past calls. None: cores are chosen by what is believed of them. A ``.db`` is a store:
+        outcomes of calls are added to it, and it is made where it is absent. Any other file is only read.
     predictor : str
         ``hybrid``, ``retrieval`` (ECCOS-R), ``trained`` (ECCOS-T), the name of an entry point of
         ``eccos_aios.predictors``, ``module:Class``, or ``path/to/file.py:Class``, relative to the config's
@@ -64,6 +64,9 @@ class EccosConfig(BaseModel):
         Seconds that a call may wait for a cheaper core that is busy while another core is free.
     max_quality_wait_s : float
         Seconds that a call may wait for a core that is good enough while another core is free.
+    reach_slack : float
+        Quality, 0 to 1. Where the target is out of reach, the cheapest plan that is within this of the best
+        one is taken, rather than the best at any price.
     price_per_second : float
         US dollars added to a core's cost per second until its answer, when cores are compared. 0: a faster
         core is preferred only between equals.
@@ -119,6 +122,7 @@ class EccosConfig(BaseModel):
     mode: Literal["schedule", "shadow"] = "schedule"
     max_wait_s: Seconds = 1.0
     max_quality_wait_s: Seconds = 10.0
+    reach_slack: Unit = 0.01
     price_per_second: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.0
     max_age_s: Seconds = 60.0
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 3

@@ -11,12 +11,21 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from eccos_aios.bounded_yaml import load_yaml
 from eccos_aios.errors import ABSENT, ConfigError, from_validation
 
 DEFAULT_QUOTA = 4  # concurrent calls; safe for a core of unknown capacity
+PRIOR_RECORDS = 20  # weight of a stated quality
 TOKENS_PER_PRICE_UNIT = 1_000_000  # prices are US dollars per million tokens
 
 Ability = Literal["tools", "json", "vision", "audio", "files"]
@@ -50,6 +59,27 @@ class Price(BaseModel):
         return (self.input * input_tokens + self.output * output_tokens) / TOKENS_PER_PRICE_UNIT
 
 
+class QualityPrior(BaseModel):
+    """What a core's quality is believed to be before it has records.
+
+    Attributes
+    ----------
+    mean : float
+        Mean quality of its answers, 0 to 1.
+    records : int
+        Past calls that the belief weighs as much as.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean: Annotated[float, Field(strict=True, ge=0, le=1)]
+    records: Count = PRIOR_RECORDS
+
+
+def _read_quality(given: Any) -> Any:
+    return {"mean": given} if isinstance(given, int | float) and not isinstance(given, bool) else given
+
+
 class Core(BaseModel):
     """One LLM core: a model behind some backend, as AIOS's ``llms.models[]`` names it.
 
@@ -63,6 +93,9 @@ class Core(BaseModel):
         None: not given; `known_price` then looks in litellm's price map.
     context_window : int or None
         Tokens of input and answer together; a longer call is never sent there. None: unlimited.
+    quality : QualityPrior or None
+        Believed mean quality, for a core with few records or none: ``0.7``, or ``{mean: 0.7, records: 50}``.
+        None: a cautious guess by its price.
     supports : frozenset of {"tools", "json", "vision", "audio", "files"}
         Abilities that calls may require. Default: all, and message parts unknown to ECCOS too.
     base_url : str or None
@@ -77,6 +110,7 @@ class Core(BaseModel):
     quota: Count | None = None
     price: Price | None = None
     context_window: Count | None = None
+    quality: Annotated[QualityPrior, BeforeValidator(_read_quality)] | None = None
     supports: frozenset[Ability] = ABILITIES
     base_url: Annotated[str, AfterValidator(_is_address)] | None = None
     api_key_env: Annotated[str, Field(min_length=1)] | None = None

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from eccos_aios.core import Core
 from eccos_aios.history import Record
+from eccos_aios.plans import PlanEstimates, PlanPredictor, route_plans
+from eccos_aios.plans.answers import STAGES
 from eccos_aios.predict import CallText, HybridPredictor, NeighbourSearch, Predictor, query_text
 from eccos_aios.router import CoreEstimate, Router
 
@@ -21,6 +25,30 @@ class Neighbour:
     category: str | None
     similarity: float
     quality: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PlanEstimate:
+    """What is expected of one query under one plan.
+
+    Attributes
+    ----------
+    name : str
+    plan : dict
+        Ready for JSON, as in the lines of ``assign``.
+    words : str
+    quality, cost : float
+        0 to 1, and US dollars.
+    calls : float
+        Cores that are asked.
+    """
+
+    name: str
+    plan: dict[str, Any]
+    words: str
+    quality: float
+    cost: float
+    calls: float
 
 
 @dataclass(frozen=True)
@@ -39,6 +67,10 @@ class Explanation:
         is out of reach.
     estimates : tuple of CoreEstimate
     neighbours : tuple of Neighbour
+    plan : PlanEstimate or None
+        The chosen plan, and then `core` is the first that it asks; None without plans.
+    plans : tuple of PlanEstimate
+        The plans of several cores among which it was chosen.
     """
 
     query: str
@@ -48,6 +80,8 @@ class Explanation:
     quality_price: float | None
     estimates: tuple[CoreEstimate, ...]
     neighbours: tuple[Neighbour, ...]
+    plan: PlanEstimate | None = None
+    plans: tuple[PlanEstimate, ...] = ()
 
 
 def explain(
@@ -74,17 +108,19 @@ def explain(
         How many past calls are shown.
     predictor : Predictor, optional
         Fitted on `history`, in its order; neighbours are shown if it is a `NeighbourSearch`. Default: the
-        hybrid predictor, fitted here.
+        hybrid predictor, fitted here. With a `PlanPredictor` plans of several cores may answer, too; the
+        bound on calls holds for the mean of many and not for this one.
     """
     predictor = HybridPredictor().fit(history) if predictor is None else predictor
-    nearest = predictor.nearest if isinstance(predictor, NeighbourSearch) else _no_neighbours
+    searched = predictor.predictor_ if isinstance(predictor, PlanPredictor) else predictor
+    nearest = searched.nearest if isinstance(searched, NeighbourSearch) else _no_neighbours
     call = query_text(query, tools)
     routing = Router(cores, predictor).route(
         [call], quality_target=quality_target, quotas={core.name: 1 for core in cores}
     )
     routed, quality_price = routing[0], routing.quality_price
     rows = tuple(routed.estimates.values())
-    return Explanation(
+    found = Explanation(
         query=query,
         quality_target=quality_target,
         core=routed.core,
@@ -93,6 +129,57 @@ def explain(
         estimates=rows,
         neighbours=tuple(_neighbour(history[row], alike) for row, alike in nearest(call, neighbours)),
     )
+    if routed.core is None or not isinstance(predictor, PlanPredictor):
+        return found
+    return _with_plan(found, predictor, call)
+
+
+def _with_plan(single: Explanation, predictor: PlanPredictor, call: CallText) -> Explanation:
+    """The same with the plan that is chosen where plans of several cores may answer."""
+    estimates = predictor.estimate_plans([call])
+    may = {row.core for row in single.estimates if row.allowed}
+    allowed = np.array([[may.issuperset(plan.every_core) for plan in estimates.plans]])
+    routing = route_plans(
+        estimates, allowed=allowed, quality_target=single.quality_target, max_calls=float(STAGES)
+    )
+    every = [_plan_estimate(estimates, number) for number in range(len(estimates.plans))]
+    number = int(routing.assignment.core[0])
+    chosen, plan = every[number], estimates.plans[number]
+    several = tuple(
+        each for each, known in zip(every, estimates.plans, strict=True) if known.kind != "single"
+    )
+    if plan.kind == "single" and plan.first == single.core:
+        return replace(single, plan=chosen, plans=several)
+    price = routing.assignment.dual_prices.quality
+    return replace(
+        single,
+        core=plan.first,
+        why=_why_plan(chosen, single),
+        quality_price=price if math.isfinite(price) else None,
+        plan=chosen,
+        plans=several,
+    )
+
+
+def _plan_estimate(estimates: PlanEstimates, number: int) -> PlanEstimate:
+    plan = estimates.plans[number]
+    return PlanEstimate(
+        plan.name,
+        plan.to_dict(),
+        plan.in_words(float(estimates.reached[0, number])),
+        float(estimates.quality[0, number]),
+        float(estimates.cost[0, number]),
+        float(estimates.calls[0, number]),
+    )
+
+
+def _why_plan(plan: PlanEstimate, single: Explanation) -> str:
+    why = f"{plan.words}: expected to reach {plan.quality:.3f} for ${plan.cost:.6f}"
+    if plan.quality < single.quality_target:
+        why += f"; nothing reaches the target {single.quality_target:g}"
+    alone = next(row for row in single.estimates if row.core == single.core)
+    why += f". Alone, {alone.core} would be asked: {alone.quality:.3f} for ${alone.cost:.6f}"
+    return why + ". Among other calls the target holds for the mean, so there another plan may be taken."
 
 
 def _why(rows: Sequence[CoreEstimate], core: CoreEstimate, target: float) -> str:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from eccos_aios.assign import WAITS, Assignment, solve
+from eccos_aios.assign import REACH_SLACK, WAITS, Assignment, solve
 from eccos_aios.candidates import Candidates, FloatArray, IntArray
 from eccos_aios.core import Core, Manifest
-from eccos_aios.predict import CallText, Estimates, Predictor, call_text, query_text
+from eccos_aios.predict import CallText, CoreExperience, Estimates, Predictor, call_text, query_text
 from eccos_aios.requirements import Requirements, why_none
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class EstimatedBatch:
         The same with costs and limits.
     seconds : ndarray of shape (cores,) or None
         Expected seconds of an answer.
+    experience : CoreExperience or None
+        What the predictor knows of the cores; None where it does not say.
     """
 
     cores: tuple[Core, ...]
@@ -95,6 +97,7 @@ class EstimatedBatch:
     estimates: Estimates
     candidates: Candidates
     seconds: FloatArray | None = None
+    experience: CoreExperience | None = None
 
     def __len__(self) -> int:
         return len(self.requirements)
@@ -105,6 +108,7 @@ class EstimatedBatch:
         quality_target: float | None = None,
         budget: float | None = None,
         quotas: Mapping[str, int] | None = None,
+        reach_slack: float = REACH_SLACK,
     ) -> Routing:
         """Assign the batch; parameters and errors as in `Router.route`."""
         if (quality_target is None) == (budget is None):
@@ -115,13 +119,14 @@ class EstimatedBatch:
             quota=self._quota(quotas or {}),
             budget=budget,
             seconds=self.seconds,
+            reach_slack=reach_slack,
         )
         return Routing(self, quality_target, budget, solve(problem))
 
     def estimates_of(self, row: int) -> dict[str, CoreEstimate]:
         """One call's estimates by core."""
         columns = zip(
-            self.estimates.quality[row].tolist(),
+            self.candidates.quality[row].tolist(),
             self.candidates.cost[row].tolist(),
             self.estimates.input_tokens[row].tolist(),
             self.estimates.output_tokens[row].tolist(),
@@ -218,8 +223,23 @@ class Routing(Sequence[RoutedCall]):
 
     @property
     def met(self) -> bool:
-        """Whether the target is reached, or the budget held, and one call at least has a core."""
-        return self.assignment.met
+        """Whether the target is reached, or the budget held, and one call at least has a core.
+
+        A target is not reached on the mere belief in cores without records.
+        """
+        return self.assignment.met and (self.quality_target is None or not self.unrecorded)
+
+    @property
+    def unrecorded(self) -> list[str]:
+        """The cores that calls are routed to without a single recorded outcome."""
+        experience = self.batch.experience
+        if experience is None:
+            return []
+        used = np.bincount(
+            self.assignment.core[self.assignment.core != WAITS], minlength=len(self.batch.cores)
+        )
+        columns = np.flatnonzero((used > 0) & (experience.records == 0))
+        return [self.batch.cores[column].name for column in columns.tolist()]
 
     @property
     def quality_price(self) -> float:
@@ -345,6 +365,7 @@ class Router:
         quality_target: float | None = None,
         budget: float | None = None,
         quotas: Mapping[str, int] | None = None,
+        reach_slack: float = REACH_SLACK,
     ) -> Routing:
         """Route a batch at a quality target at least cost, or for a budget at the best quality.
 
@@ -359,6 +380,9 @@ class Router:
             US dollars that the batch may cost.
         quotas : mapping of str to int, optional
             By core, the calls that it may take, in place of its own quota.
+        reach_slack : float
+            Mean quality, 0 to 1. Where the target is out of reach, the cheapest routing that is within this
+            of the best one is taken.
 
         Raises
         ------
@@ -368,7 +392,9 @@ class Router:
         TypeError
             A call is of no known form.
         """
-        return self.estimate(calls).route(quality_target=quality_target, budget=budget, quotas=quotas)
+        return self.estimate(calls).route(
+            quality_target=quality_target, budget=budget, quotas=quotas, reach_slack=reach_slack
+        )
 
     def estimate(self, calls: Sequence[RouterCall]) -> EstimatedBatch:
         """Stage 1 and the hard limits of a batch, to route it more than once; `calls` as in `route`."""
@@ -380,8 +406,9 @@ class Router:
         estimates, sound, fault = predicted.checked(len(read), self._names)
         if not sound.all():
             raise ValueError(f"estimates of {type(self.predictor).__name__}: {fault}")
-        candidates = Candidates.of(estimates, requirements, self.cores)
-        return EstimatedBatch(self.cores, requirements, estimates, candidates, self._seconds)
+        experience = self.predictor.experience(self._names)
+        candidates = Candidates.of(estimates, requirements, self.cores, experience=experience)
+        return EstimatedBatch(self.cores, requirements, estimates, candidates, self._seconds, experience)
 
     def _checked_seconds(self, seconds: Mapping[str, float]) -> FloatArray:
         for name in self._names:

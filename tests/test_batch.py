@@ -18,7 +18,7 @@ from eccos_aios.assign import WAITS
 from eccos_aios.batch import Batch, Query, assign_batch, read_queries, summary, write_lines
 from eccos_aios.core import Core, Price, read_manifest
 from eccos_aios.errors import QueryError
-from eccos_aios.history import Record, read_history
+from eccos_aios.history import Outcome, Record, read_history
 from eccos_aios.predict import CallText, Estimates, Predictor, query_text
 from eccos_aios.schedule import Requirements
 
@@ -220,9 +220,10 @@ def test_a_query_that_names_only_strangers_is_bad_input() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_tiny_batch_works_with_the_default_predictor_and_no_history(count: int) -> None:
-    batch = assign_batch([], [CHEAP, DEAR], queries(count), [0.5])
-    assert chosen(batch) == ["cheap"] * count
+def test_without_a_history_a_batch_goes_to_the_dearest_core_and_no_target_counts_as_met(count: int) -> None:
+    batch = assign_batch([], [CHEAP, DEAR], queries(count), [0.2, 0.5])
+    assert chosen(batch, 1) == ["dear"] * count
+    assert [target["met"] for target in summary(batch)["targets"]] == [False, False]
     assert set(batch.seconds) == {"fit", "predict", "solve"}
 
 
@@ -333,7 +334,7 @@ def fold_of(
 
 # Data set, queries, parts that are asked in turn, targets. All 821 queries of tools12 are asked, each once:
 # fewer are too few to tell two cores apart.
-RECORDED = [("tools12", 821, (0, 1), (0.0, 0.86, 0.9)), ("qa9", 1600, (0,), (0.0, 0.6, 0.65))]
+RECORDED = [("tools12", 821, (0, 1), (0.0, 0.86, 0.88)), ("qa9", 1600, (0,), (0.0, 0.6, 0.65))]
 
 
 @pytest.fixture(scope="module", params=RECORDED, ids=[name for name, *_ in RECORDED])
@@ -392,3 +393,47 @@ def test_dual_prices_tell_what_more_would_be_worth() -> None:
     told = summary(routed(queries(10), [limited, DEAR], 0.5))["targets"][0]["dual_prices"]
     assert told["slot"]["cheap"] == pytest.approx(0.0009)
     assert told["slot"]["dear"] == pytest.approx(0.0)
+
+
+def answered(count: int) -> list[Record]:
+    """Two small cores that fail on different calls, and a dear one that does not."""
+    made = []
+    for number in range(count):
+        outputs = []
+        for name, wrong in (("a", number % 5 == 0), ("b", number % 5 == 1), ("dear", False)):
+            answer = f"no, says {name}" if wrong else "right"
+            outputs.append(
+                Outcome(model_name=name, correctness=not wrong, output_token_length=10, prediction=answer)
+            )
+        made.append(Record(query=f"question {number * 7919}", outputs=tuple(outputs)))
+    return made
+
+
+def test_a_planned_line_names_the_stages_and_their_first_core() -> None:
+    cores = [Core(name="a", price=Price(input=1)), Core(name="b", price=Price(input=1)), DEAR]
+    batch = assign_batch(answered(200), cores, queries(40), [0.5, 0.9], plans="agree", max_calls=3.0)
+    lines = lines_of(batch, with_estimates=True)
+    assert len(lines) == 80
+    assert {line["plan"]["kind"] for line in lines if line["quality_target"] == 0.5} == {"single"}
+    assert "agree" in {line["plan"]["kind"] for line in lines if line["quality_target"] == 0.9}
+    for line in lines:
+        assert line["core"] == line["plan"]["cores"][0]
+        assert ("else" in line["plan"]) == (line["plan"]["kind"] != "single")
+        assert 0 <= line["predicted_quality"] <= 1 and line["predicted_cost"] > 0
+        assert set(line["estimates"]) == {"a", "b", "dear"}
+    asked = summary(batch)["targets"][1]
+    assert sum(asked["per_plan"].values()) == sum(asked["per_core"].values()) == 40
+    assert 1.2 < asked["calls_per_query"] <= 3.0
+    few = assign_batch(answered(200), cores, queries(40), [0.9], plans="agree", max_calls=1.2)
+    assert summary(few)["targets"][0]["calls_per_query"] <= 1.2 + 1e-6
+
+
+def test_plans_hold_the_quotas_of_all_their_cores() -> None:
+    cores = [Core(name="a", price=Price(input=1)), Core(name="b", price=Price(input=1)), DEAR]
+    limited = [cores[0], cores[1].model_copy(update={"quota": 9}), DEAR.model_copy(update={"quota": 3})]
+    batch = assign_batch(answered(200), limited, queries(20), [1.0], plans="agree", max_calls=3.0)
+    routing = batch.planned[0]
+    use = routing.estimates.use[np.arange(20), routing.routing.assignment.core].sum(axis=0)
+    assert use[1] <= 9 + 1e-6
+    assert use[2] <= 3 + 1e-6
+    assert any(line["plan"]["kind"] == "agree" for line in lines_of(batch))

@@ -76,7 +76,7 @@ def test_a_byte_order_mark_does_no_harm(manifest_file: Path) -> None:
         ("{name: a, price: {inptu: 1}}", "cores[0].price.inptu: 1: unknown key; known are input, output"),
         (
             "{name: a, quotas: 1}",
-            "cores[0].quotas: 1: unknown key; known are name, quota, price, context_window, supports",
+            "cores[0].quotas: 1: unknown key; known are name, quota, price, context_window, quality, supports",
         ),
         (
             "{name: a, supports: [sound]}",

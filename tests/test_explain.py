@@ -5,6 +5,7 @@ from __future__ import annotations
 from eccos_aios.core import Core, Price
 from eccos_aios.explain import explain
 from eccos_aios.history import Outcome, Record
+from eccos_aios.plans import PlanPredictor
 
 CORES = (
     Core(name="cheap", price=Price(input=0.1, output=0.1)),
@@ -53,3 +54,32 @@ def test_an_empty_history_is_explained_too() -> None:
     assert told.core is not None
     assert told.neighbours == ()
     assert all(estimate.support == 0 for estimate in told.estimates)
+
+
+def test_a_plan_is_chosen_and_told_in_words() -> None:
+    small = [f"small {number}" for number in range(2)]
+    cores = (
+        *(Core(name=name, price=Price(input=0.1, output=0.1)) for name in small),
+        Core(name="dear", price=Price(input=10, output=10)),
+    )
+    records = []
+    for number in range(240):
+        wrong = {small[0]: number % 5 == 0, small[1]: number % 5 == 1, "dear": False}
+        outputs = tuple(
+            Outcome(
+                model_name=name,
+                correctness=not fails,
+                output_token_length=50,
+                prediction=f"no, says {name}" if fails else "right",
+            )
+            for name, fails in wrong.items()
+        )
+        records.append(Record(query=f"question {number * 7919}", outputs=outputs))
+    predictor = PlanPredictor(cores, "agree").fit(records)
+    explained = explain(records, cores, "question 4", quality_target=0.93, predictor=predictor)
+    assert explained.plan is not None
+    assert explained.plan.plan == {"kind": "agree", "cores": small, "else": "dear"}
+    assert explained.core == small[0]
+    assert "asks small 0 and small 1;" in explained.why
+    assert "Alone, dear would be asked" in explained.why
+    assert explained.plan in explained.plans

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from eccos_aios.assign.instance import seconds_weight
-from eccos_aios.assign.problem import TOLERANCE, BoolArray, FloatArray, IntArray
+from eccos_aios.assign.problem import REACH_SLACK, TOLERANCE, BoolArray, FloatArray, IntArray
 
 MOST_ASSIGNMENTS = 4096  # three calls over 16 cores; more of them take longer than the solver
 MOST_CALLS = 12  # one core has one assignment, of however many calls
@@ -21,8 +21,9 @@ def choose_cores(
     required: float,
     seconds: FloatArray,
     price_per_second: float = 0.0,
+    reach_slack: float = REACH_SLACK,
 ) -> tuple[list[int], bool] | None:
-    """The cheapest assignment that is good enough; where none is, the best.
+    """The cheapest assignment that is good enough; where none is, the cheapest that is nearly the best.
 
     The same as `solve`, exactly, without its checks and bounds: most rounds hold one call or two, and a
     tenth of a millisecond counts there.
@@ -37,6 +38,8 @@ def choose_cores(
     seconds : ndarray of shape (M,)
     price_per_second : float
         US dollars; at 0, seconds decide between cores that cost the same.
+    reach_slack : float
+        Mean quality that nearly the best may lack of the best.
 
     Returns
     -------
@@ -52,7 +55,11 @@ def choose_cores(
     possible = allowed & (quota > 0)
     if calls == 1:
         return _choose_core(
-            value[0].tolist(), quality[0].tolist(), possible[0].nonzero()[0].tolist(), required
+            value[0].tolist(),
+            quality[0].tolist(),
+            possible[0].nonzero()[0].tolist(),
+            required,
+            max(reach_slack, TOLERANCE),
         )
     each = _assignments(calls, cores)
     rows = np.arange(calls)[:, None]
@@ -66,13 +73,13 @@ def choose_cores(
     if not met:
         if not possible.any():
             return None
-        enough = possible & (gained >= gained[possible].max() - TOLERANCE)
+        enough = possible & (gained >= gained[possible].max() - max(calls * reach_slack, TOLERANCE))
     chosen = int(np.where(enough, total, np.inf).argmin())
     return each[:, chosen].tolist(), met
 
 
 def _choose_core(
-    value: list[float], quality: list[float], possible: list[int], required: float
+    value: list[float], quality: list[float], possible: list[int], required: float, slack: float
 ) -> tuple[list[int], bool] | None:
     """For one call, where lists are faster than arrays."""
     if not possible:
@@ -81,7 +88,7 @@ def _choose_core(
     met = bool(enough)
     if not met:
         most = max(quality[core] for core in possible)
-        enough = [core for core in possible if quality[core] >= most - TOLERANCE]
+        enough = [core for core in possible if quality[core] >= most - slack]
     return [min(enough, key=value.__getitem__)], met
 
 

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eccos_aios.config import default_of
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 WAITS = -1  # in `Assignment.core`: no core has a slot left for the call, or none may take it
+REACH_SLACK: float = default_of("reach_slack")
 TOLERANCE = 1e-9  # shortfall in mean quality up to which a target counts as met; share of a budget likewise
 
 
@@ -46,6 +49,9 @@ class AssignmentProblem:
         cores that cost the same. Under a budget they are ignored.
     price_per_second : float
         US dollars that a second of `seconds` counts for, at least 0.
+    reach_slack : float
+        Mean quality, 0 to 1. Where the target is out of reach, the cheapest assignment that is within this
+        of the best one is taken: the last hundredths of a point may cost ten times as much as all others.
 
     Raises
     ------
@@ -63,6 +69,7 @@ class AssignmentProblem:
     budget: float | None = None
     seconds: FloatArray | None = None
     price_per_second: float = 0.0
+    reach_slack: float = REACH_SLACK
 
     def __post_init__(self) -> None:
         cost = _floats("cost", self.cost, None)
@@ -76,6 +83,7 @@ class AssignmentProblem:
             "target": _scalar("target", self.target, 0.0, 1.0),
             "target_deficit": _scalar("target_deficit", self.target_deficit, None, None),
             "price_per_second": _scalar("price_per_second", self.price_per_second, 0.0, None),
+            "reach_slack": _scalar("reach_slack", self.reach_slack, 0.0, 1.0),
         }
         if self.allowed is not None:
             checked["allowed"] = _booleans("allowed", self.allowed, (calls, cores))
@@ -125,8 +133,8 @@ class Assignment:
         Proven: no assignment of the same calls that meets the target has a lower `objective`. Infinite
         where none meets it. Under a budget: none that holds it, so the bound says little there.
     met : bool
-        Whether `quality` reaches the target. Where it cannot be reached, the assignment is the one of
-        the best quality that can. False where no call is placed.
+        Whether `quality` reaches the target. Where it cannot be reached, the assignment is the cheapest
+        within `reach_slack` of the best quality that can. False where no call is placed.
         Under a budget: whether `cost` holds it; where it cannot be held, the assignment is the cheapest.
     objective : float
         `cost` and the price of the expected seconds, US dollars: the minimised sum.

@@ -75,16 +75,27 @@ def _solved(
     ties = _tie_break(problem, rows)
     if ties is not None:
         instance = replace(instance, value=instance.value + ties)
-    start = greedy(_score(instance), instance.quota)
     refined: Refinement | None = None
     try:
         refined = refine(instance, close)
+        if refined.bound == np.inf and problem.budget is None and problem.reach_slack:
+            instance, refined = _within_reach(problem, instance, refined, close)
     except FAILURES as error:
         log.warning("refinement failed (%s): the greedy assignment stands", type(error).__name__)
+    start = greedy(_score(instance), instance.quota)
     core[rows] = start if refined is None else _better(problem, instance, rows, start, refined.core)
     if refined is not None and ties is not None:
         refined = replace(refined, bound=refined.bound - float(ties.max(axis=1).sum()))
     return _described(problem, core, rows, refined)
+
+
+def _within_reach(
+    problem: AssignmentProblem, instance: Instance, most: Refinement, close: float
+) -> tuple[Instance, Refinement]:
+    """The cheapest within `reach_slack` of the most gain, as an instance of its own; without a bound."""
+    required = instance.gain_of(most.core) - problem.reach_slack * len(most.core)
+    reachable = replace(instance, required=required)
+    return reachable, replace(refine(reachable, close), bound=np.inf)
 
 
 def _seconds(problem: AssignmentProblem) -> FloatArray | None:

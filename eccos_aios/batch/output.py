@@ -20,9 +20,9 @@ def write_lines(batch: Batch, out: TextIO, *, with_estimates: bool = False) -> N
     With plans, ``plan`` holds the stages, ``core`` is the first of them, and the figures are the plan's.
     """
     names = [core.name for core in batch.cores]
-    estimates, costs = batch.estimated.estimates, batch.estimated.candidates.cost
+    estimates, candidates = batch.estimated.estimates, batch.estimated.candidates
     for row, query in enumerate(batch.queries):
-        quality, cost = estimates.quality[row].tolist(), costs[row].tolist()
+        quality, cost = candidates.quality[row].tolist(), candidates.cost[row].tolist()
         tokens = estimates.output_tokens[row].tolist()
         every = {
             name: {"quality": quality[column], "cost": cost[column], "output_tokens": tokens[column]}

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from eccos_aios.batch.planned import OnStep, PlannedRouting, planned_routings, timed, unlimited_cores
+from eccos_aios.batch.planned import OnStep, PlannedRouting, planned_routings, timed
 from eccos_aios.batch.queries import Query, read_queries
 from eccos_aios.core import Core, read_manifest
 from eccos_aios.errors import QueryError
 from eccos_aios.history import ReadReport, Record, read_history
-from eccos_aios.plans import Mode, PlanPredictor
+from eccos_aios.plans import MAX_CALLS_PER_QUERY, Mode, PlanPredictor
 from eccos_aios.predict import HybridPredictor, Predictor
 from eccos_aios.requirements import why_none
 from eccos_aios.router import EstimatedBatch, Router, Routing
@@ -65,11 +65,12 @@ def assign_files(
     budgets: Sequence[float] = (),
     predictor: Predictor | None = None,
     plans: Mode = "off",
+    max_calls: float = MAX_CALLS_PER_QUERY,
     skip_bad_records: bool = False,
     report: ReadReport | None = None,
     on_step: OnStep = lambda step: None,
 ) -> Batch:
-    """Read the files and route the batch; `predictor` and `plans` as in `assign_batch`.
+    """Read the files and route the batch; `predictor`, `plans` and `max_calls` as in `assign_batch`.
 
     Raises
     ------
@@ -80,8 +81,6 @@ def assign_files(
     with timed(seconds, "load"):
         on_step("reading the manifest and the queries")
         cores = read_manifest(manifest).cores
-        if plans != "off":
-            unlimited_cores(cores, str(manifest))
         batch = read_queries(queries)
         on_step("reading the history")
         records = read_history(history, skip_bad_records=skip_bad_records, report=report)
@@ -93,6 +92,7 @@ def assign_files(
         budgets=budgets,
         predictor=predictor,
         plans=plans,
+        max_calls=max_calls,
         seconds=seconds,
         on_step=on_step,
     )
@@ -107,6 +107,7 @@ def assign_batch(
     budgets: Sequence[float] = (),
     predictor: Predictor | None = None,
     plans: Mode = "off",
+    max_calls: float = MAX_CALLS_PER_QUERY,
     seconds: dict[str, float] | None = None,
     on_step: OnStep = lambda step: None,
 ) -> Batch:
@@ -125,6 +126,8 @@ def assign_batch(
     plans : str
         ``check`` or ``agree``: a query may be answered by a plan of several cores. Only of cores without a
         quota; the others take queries alone.
+    max_calls : float
+        With plans: mean expected cores asked per query, at most.
     seconds : dict, optional
         The time of each step is added here.
     on_step : callable
@@ -134,16 +137,13 @@ def assign_batch(
     ------
     QueryError
         A query names cores, and none of them is in the manifest.
-    ConfigError
-        Plans are wanted, and fewer than two cores have no quota.
     """
     seconds = {} if seconds is None else seconds
     _require_known_cores(queries, cores)
     predictor = HybridPredictor() if predictor is None else predictor
     planner = None
     if plans != "off":
-        allowed = [core.name for core in unlimited_cores(cores)]
-        planner = predictor = PlanPredictor(cores, plans, predictor, allowed=allowed)
+        planner = predictor = PlanPredictor(cores, plans, predictor)
     with timed(seconds, "fit"):
         on_step(f"learning from {len(history)} records")
         predictor.fit(history)
@@ -151,7 +151,7 @@ def assign_batch(
         on_step(f"estimating {len(queries)} queries")
         estimated = Router(cores, predictor).estimate([(query.text, query.requirements) for query in queries])
     if planner is not None:
-        planned = planned_routings(planner, estimated, queries, targets, budgets, seconds, on_step)
+        planned = planned_routings(planner, estimated, queries, targets, budgets, max_calls, seconds, on_step)
         return Batch(tuple(queries), estimated, (), planned, seconds)
     routings = []
     for target in targets:

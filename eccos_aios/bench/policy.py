@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +16,11 @@ from eccos_aios.candidates import Candidates
 
 SMART_THRESHOLD = 0.7  # AIOS's performance_requirement
 SMART_THRESHOLDS = (0.5, 0.6, SMART_THRESHOLD, 0.8, 0.9)
-DEFAULT_TARGETS = (0.3, 0.4, *(round(0.5 + 0.01 * step, 2) for step in range(51)))
+STEPS = 61  # quality targets of a curve, evenly between the least and the best promise
+NEAR_BEST = 0.01  # below the best promise: what the cheapest plan of the corner figure reaches
+UNREACHABLE = 1.0
+
+Purpose = Literal["curve", "reference", "unreachable", "near-best"]
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,14 @@ class Delivered:
         0 to 1, and US dollars.
     asked : ndarray
         Cores that were asked.
+    seconds : ndarray
+        Until the answer; NaN where a latency was not recorded, too.
     """
 
     quality: FloatArray
     cost: FloatArray
     asked: FloatArray
+    seconds: FloatArray
 
 
 class Policy(ABC):
@@ -73,30 +81,74 @@ class Policy(ABC):
         """
 
 
-class Eccos(Policy):
+class TargetPolicy(Policy):
+    """A policy that is asked for a mean quality, and has one level per quality target.
+
+    Parameters
+    ----------
+    targets : sequence of float, optional
+        Default: `STEPS` targets, evenly from the least promise to the best one of the calls at hand.
+    """
+
+    def __init__(self, targets: Sequence[float] | None = None) -> None:
+        self.targets = targets
+
+    @abstractmethod
+    def promise_range(self, learned: FoldEstimates, quota: IntArray) -> tuple[float, float]:
+        """Promised quality at least cost, and the best that is promised at any cost."""
+
+    @abstractmethod
+    def at(self, learned: FoldEstimates, quota: IntArray, targets: Sequence[float]) -> Iterator[Choice]:
+        """Assign the calls once for each target; parameters as in `choices`."""
+
+    def choices(self, learned: FoldEstimates, quota: IntArray) -> Iterator[Choice]:
+        targets = self.targets
+        if targets is None:
+            least, best = self.promise_range(learned, quota)
+            targets = np.linspace(least, max(least, best), STEPS).tolist()
+        yield from self.at(learned, quota, targets)
+
+
+class CandidatePolicy(TargetPolicy):
+    """The constrained assignment on some estimates."""
+
+    @abstractmethod
+    def candidates(self, learned: FoldEstimates) -> Candidates:
+        """Estimates and costs of the fold's calls."""
+
+    def promise_range(self, learned: FoldEstimates, quota: IntArray) -> tuple[float, float]:
+        candidates = self.candidates(learned)
+        cheapest = solve(candidates.problem(0.0, quota=quota))
+        limitless = float(candidates.cost.sum()) + 1.0
+        best = solve(candidates.problem(0.0, quota=quota, budget=limitless))
+        return cheapest.quality, best.quality
+
+    def at(self, learned: FoldEstimates, quota: IntArray, targets: Sequence[float]) -> Iterator[Choice]:
+        candidates = self.candidates(learned)
+        rows = np.arange(len(candidates.cost))
+        for target in targets:
+            core = solve(candidates.problem(target, quota=quota)).core
+            yield Choice(target, core, candidates.quality[rows, core], candidates.cost[rows, core])
+
+
+class Eccos(CandidatePolicy):
     """A predictor, then the constrained assignment; one choice a quality target."""
 
-    def __init__(self, kind: Kind, targets: Sequence[float]) -> None:
+    def __init__(self, kind: Kind, targets: Sequence[float] | None = None) -> None:
+        super().__init__(targets)
         self.kind = kind
-        self.targets = targets
 
-    def choices(self, learned: FoldEstimates, quota: IntArray) -> Iterator[Choice]:
+    def candidates(self, learned: FoldEstimates) -> Candidates:
         fold, estimates = learned.fold, learned.estimates(self.kind)
-        candidates = Candidates(estimates.quality, estimates.cost(fold.cores), fold.allowed)
-        yield from _assigned(candidates, quota, self.targets)
+        return Candidates(estimates.quality, estimates.cost(fold.cores), fold.allowed)
 
 
-class Oracle(Policy):
+class Oracle(CandidatePolicy):
     """The constrained assignment on the recorded outcomes: no policy can do better."""
 
-    def __init__(self, targets: Sequence[float]) -> None:
-        self.targets = targets
-
-    def choices(self, learned: FoldEstimates, quota: IntArray) -> Iterator[Choice]:
+    def candidates(self, learned: FoldEstimates) -> Candidates:
         fold = learned.fold
-        quality = np.where(fold.allowed, fold.truth.quality, 0.0)
-        candidates = Candidates(quality, fold.truth.cost, fold.allowed)
-        yield from _assigned(candidates, quota, self.targets)
+        return Candidates(np.where(fold.allowed, fold.truth.quality, 0.0), fold.truth.cost, fold.allowed)
 
 
 class RankingPolicy(Policy):
@@ -199,15 +251,8 @@ def in_turn(scores: FloatArray, quota: IntArray, allowed: BoolArray) -> IntArray
     return core
 
 
-def _assigned(candidates: Candidates, quota: IntArray, targets: Sequence[float]) -> Iterator[Choice]:
-    rows = np.arange(len(candidates.cost))
-    for target in targets:
-        core = solve(candidates.problem(target, quota=quota)).core
-        yield Choice(target, core, candidates.quality[rows, core], candidates.cost[rows, core])
-
-
-def policies(targets: Sequence[float] = DEFAULT_TARGETS) -> dict[str, Policy]:
-    """All policies by name."""
+def policies(targets: Sequence[float] | None = None) -> dict[str, Policy]:
+    """The policies of one core a call, by name; `targets` as in `TargetPolicy`."""
     return {
         "eccos": Eccos("chosen", targets),
         "eccos-r": Eccos("retrieval", targets),

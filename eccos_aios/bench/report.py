@@ -7,30 +7,49 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from eccos_aios.bench.figures import BASELINE, Sample, headlines, plan_headline, points
+from eccos_aios.bench.curves import curves_of
+from eccos_aios.bench.figures import (
+    BASELINE,
+    Bootstrap,
+    OverSplits,
+    Spread,
+    headlines,
+    plan_headline,
+    points,
+)
 from eccos_aios.bench.policy import SMART_THRESHOLD
-
-if TYPE_CHECKING:
-    from eccos_aios.bench.replay import Replay
+from eccos_aios.bench.replay import Replay
+from eccos_aios.bench.splits import SplitReplay
 
 RESULTS, COST_PLOT, PROMISE_PLOT = "results.json", "cost_quality.png", "reliability.png"
 
 
-def results_of(replay: Replay) -> dict[str, Any]:
-    """All figures of a replay, ready for JSON; None where a figure is undefined."""
-    sample = Sample(replay)
+def results_of(replay: Replay | SplitReplay) -> dict[str, Any]:
+    """All figures of a replay, ready for JSON; None where a figure is undefined.
+
+    Figures of splits are means over the splits with the corrected standard error.
+    """
+    spread: Spread
+    if isinstance(replay, SplitReplay):
+        curves = replay.curves
+        spread = OverSplits(replay.tested / replay.learned)
+        made = {"splits": len(curves.oracle), "records": replay.tested, "learned": replay.learned}
+    else:
+        curves, spread = curves_of(replay), Bootstrap()
+        made = {"folds": replay.folds, "records": replay.records, "learned": replay.learned}
+    names = [core.name for core in replay.cores]
+    plans = plan_headline(curves, spread)
     content = {
-        "records": replay.records,
-        "folds": replay.folds,
+        **made,
         "seed": replay.seed,
-        "cores": [core.name for core in replay.cores],
-        "best_single": replay.best_single,
-        "oracle": replay.oracle,
-        "headlines": [asdict(headline) for headline in headlines(sample)],
-        "plans": asdict(plans) if (plans := plan_headline(sample)) is not None else None,
-        "points": [asdict(point) for point in points(sample)],
+        "cores": names,
+        "best_single": float(spread.centre(curves.best_single)),
+        "oracle": float(spread.centre(curves.oracle)),
+        "headlines": [asdict(headline) for headline in headlines(curves, spread)],
+        "plans": None if plans is None else asdict(plans),
+        "points": [asdict(point) for point in points(curves, names, spread)],
     }
     finite: dict[str, Any] = _without_nan(content)
     return finite

@@ -13,6 +13,8 @@ from eccos_aios.cli.progress import show_progress
 from eccos_aios.errors import ABSENT, InputError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from eccos_aios.batch import Batch
     from eccos_aios.plans import Mode
     from eccos_aios.predict import PredictorSpec
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("--estimates", is_flag=True, help="Write every core's estimates with each line.")
 @options.plans(help="Let plans of several cores answer a query.")
+@options.max_calls()
 @options.predictor
 @options.skip_bad_records()
 @options.out(help="Output file: one line per query and target.")
@@ -46,6 +49,7 @@ def assign(
     budgets: tuple[float, ...],
     estimates: bool,
     plans: Mode,
+    max_calls: float,
     spec: PredictorSpec,
     skip_bad_records: bool,
     out: Path,
@@ -57,7 +61,8 @@ def assign(
     one is unlimited. Where every quota is taken, a query's core is null.
 
     With --plans, a line's plan names the cores to ask: check, a core and another where its answer fails its
-    checks; agree, two cores and a third where they disagree. Plans ask cores without a quota only.
+    checks; agree, two cores and a third where they disagree. A quota then limits how often a core is expected to
+    be asked.
 
     \b
     Examples:
@@ -84,6 +89,7 @@ def assign(
             budgets=budgets,
             predictor=spec.make(),
             plans=plans,
+            max_calls=max_calls,
             skip_bad_records=skip_bad_records,
             report=report,
             on_step=on_step,
@@ -129,7 +135,19 @@ def _print_routes(batch: Batch) -> None:
     for core in batch.cores:
         counts.add_row(core.name, *(str(target["per_core"][core.name]) for target in targets))
     steps = ", ".join(f"{step} {seconds:.2f} s" for step, seconds in batch.seconds.items())
-    print_tables(f"{len(batch.queries)} queries over {len(batch.cores)} cores", figures, counts, steps)
+    tables = [figures, counts, *([_plan_counts(targets)] if batch.planned else [])]
+    print_tables(f"{len(batch.queries)} queries over {len(batch.cores)} cores", *tables, steps)
+
+
+def _plan_counts(targets: list[dict[str, Any]]) -> Table:
+    """Queries by plan, and the mean number of cores that are expected to be asked."""
+    from eccos_aios.cli.table import figure, make_table
+
+    table = make_table("plan", *(f"at {_asked_for(target)}" for target in targets))
+    for name in dict.fromkeys(name for target in targets for name in target["per_plan"]):
+        table.add_row(name, *(str(target["per_plan"].get(name, 0)) for target in targets))
+    table.add_row("cores asked per query", *(figure(target["calls_per_query"], ".2f") for target in targets))
+    return table
 
 
 def _asked_for(target: dict[str, Any]) -> str:

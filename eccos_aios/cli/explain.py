@@ -15,8 +15,9 @@ from eccos_aios.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from eccos_aios.explain import Explanation, Neighbour
+    from eccos_aios.explain import Explanation, Neighbour, PlanEstimate
     from eccos_aios.history import Record
+    from eccos_aios.plans import Mode
     from eccos_aios.predict import Predictor, PredictorSpec
     from eccos_aios.router import CoreEstimate
 
@@ -32,6 +33,7 @@ GOOD = 0.5  # quality from which an answer counts as good in the table
 @click.option(
     "--neighbours", type=click.IntRange(min=0), default=5, show_default=True, help="Past calls to show."
 )
+@options.plans(help="Let plans of several cores answer the query.")
 @options.predictor
 @options.as_json()
 @click.argument("query")
@@ -40,6 +42,7 @@ def explain(
     cores: Path,
     quality_target: float,
     neighbours: int,
+    plans: Mode,
     spec: PredictorSpec,
     as_json: bool,
     query: str,
@@ -50,6 +53,7 @@ def explain(
     Examples:
       eccos-aios explain --history history.jsonl.gz --cores cores.yaml "What is 17 times 23?"
       eccos-aios explain --history history.jsonl.gz --cores cores.yaml --json "Who was Ada?"
+      eccos-aios explain --history history.jsonl.gz --cores cores.yaml --plans agree "What is 17 times 23?"
     """
     from eccos_aios.core import read_manifest
     from eccos_aios.explain import explain as explanation_of
@@ -57,7 +61,14 @@ def explain(
     if not query.strip():
         raise click.BadParameter("is empty: write the query", param_hint="QUERY")
     manifest = read_manifest(cores)
-    records, predictor = _fitted(history, spec)
+    if plans == "off":
+        records, predictor = _fitted(history, spec)
+    else:
+        from eccos_aios.history import read_history
+        from eccos_aios.plans import PlanPredictor
+
+        records = read_history(history)
+        predictor = PlanPredictor(manifest.cores, plans, spec.make()).fit(records)
     explanation = explanation_of(
         records,
         manifest.cores,
@@ -95,6 +106,8 @@ def _print(explanation: Explanation) -> None:
         point = explanation.quality_price / 100
         print_tables(f"One more point in a hundred of quality would cost ${point:.6f}.")
     print_tables(_estimates(explanation.estimates, explanation.core))
+    if explanation.plan is not None and explanation.plans:
+        print_tables(_plans(explanation.plans, explanation.plan.name))
     if explanation.neighbours:
         print_tables(_neighbours(explanation.neighbours, [row.core for row in explanation.estimates]))
 
@@ -114,6 +127,16 @@ def _estimates(rows: Sequence[CoreEstimate], chosen: str | None) -> Table:
             f"{row.output_tokens:.0f}",
             f"{row.support:.1f}",
         )
+    return table
+
+
+def _plans(rows: Sequence[PlanEstimate], chosen: str) -> Table:
+    from eccos_aios.cli.table import make_table
+
+    table = make_table("", "plan", "quality", "US dollars", "calls", left=("plan",))
+    for row in sorted(rows, key=lambda row: row.cost):
+        mark = "→" if row.name == chosen else ""
+        table.add_row(mark, row.words, f"{row.quality:.3f}", f"{row.cost:.6f}", f"{row.calls:.2f}")
     return table
 
 

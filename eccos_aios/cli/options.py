@@ -31,12 +31,14 @@ FILE = click.Path(path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 SHARE = Share()
 COUNT = click.IntRange(min=1)
+CALLS = click.FloatRange(min=1)
 
 _option = partial(click.option, show_default=True)
 _flag = partial(click.option, is_flag=True)
 _HISTORY = "Past outcomes: .json, .jsonl, .jsonl.gz or a store."
 _AIOS = "AIOS's checkout.  [default: $AIOS_HOME]"
 _TARGET = "Mean quality to reach, 0 to 1."
+_MAX_CALLS = "With plans: the most cores that a query asks, in the mean."
 _SEVERAL = f"{_TARGET} Repeatable."
 
 aios = partial(_option, "--aios", type=FILE, envvar="AIOS_HOME", required=True, help=_AIOS)
@@ -44,6 +46,7 @@ as_json = partial(_flag, "--json", "as_json", help="Print JSON, for machines.")
 callers = partial(_option, "--callers", type=COUNT, multiple=True, help="Concurrent agents; repeatable.")
 cores = partial(_option, "--cores", type=FILE, required=True, help="The core manifest (YAML).")
 history = partial(_option, "--history", type=FILE, required=True, help=_HISTORY)
+max_calls = partial(_option, "--max-calls-per-query", "max_calls", type=CALLS, default=1.5, help=_MAX_CALLS)
 out = partial(_option, "--out", type=FILE, required=True)
 out_folder = partial(_option, "--out", type=FOLDER)
 quality_target = partial(_option, "--quality-target", type=SHARE, default=0.8, help=_TARGET)

@@ -25,12 +25,12 @@ from eccos_aios.hooks.switch import CONFIG_IN_CHECKOUT, asks_for_router, asks_fo
 from eccos_aios.hooks.syscall import DEFAULT_ANSWER_TOKENS
 from eccos_aios.hooks.targets import ANY_NEED, TARGETS, WRITTEN_FOR
 from eccos_aios.http_client import HttpClient, NoResponseError, NotSentError
+from eccos_aios.predict.core_prior import NEWCOMER_RECORDS
 from eccos_aios.runtime.configuration import predictor_spec
 from eccos_aios.schedule.settings import load_passes
 
 REACH_TIMEOUT_S = 3.0  # seconds; a core that needs longer to list its models will not serve calls well either
 HTTP_ERROR = 400  # the first status that is an error
-FEW_RECORDS = 50  # below this many outcomes a core's estimates lean on the prior
 DEFAULT_OLLAMA = "http://localhost:11434"
 KEY_VARIABLES = {
     "openai": "OPENAI_API_KEY",
@@ -209,7 +209,7 @@ def _history(config: EccosConfig, manifest: Manifest, scheduling: bool) -> Itera
         yield Finding(
             "warn",
             "history",
-            "none: every core starts from the same prior",
+            "none: nothing is known of any core, so calls go by the manifest's quality or by price",
             "name one at scheduler.eccos.history: a .db is made at start and stores the outcomes of calls",
         )
         return
@@ -218,13 +218,23 @@ def _history(config: EccosConfig, manifest: Manifest, scheduling: bool) -> Itera
         return
     records = read_history(config.history)
     yield Finding("ok", "history", f"{len(records)} records in {config.history}")
-    for name, known in _outcomes(records, manifest).items():
-        if known < FEW_RECORDS:
+    counts = _outcomes(records, manifest)
+    unknown = [core.name for core in manifest.cores if not counts[core.name]]
+    if unknown:
+        yield Finding(
+            "warn",
+            "history",
+            f"no outcome of {', '.join(unknown)}: what is believed of them is the manifest's quality, or a "
+            "cautious guess by price, and no quality target counts as met there",
+            "record outcomes (eccos-aios collect), or state quality: in the manifest",
+        )
+    for name, known in counts.items():
+        if 0 < known < NEWCOMER_RECORDS:
             yield Finding(
                 "warn",
                 "history",
-                f"{known} outcomes of core {name!r}: its estimates lean on the prior",
-                f"record at least {FEW_RECORDS} outcomes of it",
+                f"{known} outcomes of core {name!r}: its estimates lean on what is believed of it",
+                f"record at least {NEWCOMER_RECORDS} outcomes of it",
             )
 
 

@@ -98,7 +98,9 @@ class EccosRouting:
         requirements = [Requirements.of(text, named) for text, named in zip(texts, allowed, strict=True)]
         # Not by Router: two of AIOS's models may have the same name.
         estimates = self._predictor.predict(texts, names)
-        candidates = Candidates.of(estimates, requirements, cores)
+        candidates = Candidates.of(
+            estimates, requirements, cores, experience=self._predictor.experience(names)
+        )
         assignment = solve(candidates.problem(self.quality_target))
         columns = [
             min(map(names.index, named)) if column == WAITS else column

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eccos_aios.plans.predictor import PlanPredictor as PlanPredictor
     from eccos_aios.plans.routing import MAX_CALLS_PER_QUERY as MAX_CALLS_PER_QUERY
     from eccos_aios.plans.routing import PlanRouting as PlanRouting
+    from eccos_aios.plans.routing import best_within as best_within
     from eccos_aios.plans.routing import route_plans as route_plans
     from eccos_aios.plans.selection import Mode as Mode
     from eccos_aios.plans.selection import candidate_plans as candidate_plans
@@ -29,7 +30,7 @@ else:
         {
             "answers": "PlanOutcomes RecordedAnswers recorded_answers replay_plans",
             "predictor": "PlanEstimates PlanPredictor",
-            "routing": "MAX_CALLS_PER_QUERY PlanRouting route_plans",
+            "routing": "MAX_CALLS_PER_QUERY PlanRouting best_within route_plans",
             "selection": "Mode candidate_plans default_plans select_plans",
         },
     )

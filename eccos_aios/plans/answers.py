@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eccos_aios.core import Core
 from eccos_aios.history import Record
-from eccos_aios.plans.plan import AnswerPlan, Kind
+from eccos_aios.plans.plan import FIRST_STAGE, AnswerPlan, Kind
 from eccos_aios.plans.progress import PlanProgress
 from eccos_aios.predict import prices_of, record_text
 from eccos_aios.verify import AnswerCheck, CallHistory, Check, call_history, check_record
@@ -35,6 +35,8 @@ class RecordedAnswers:
     cores : tuple of str
     quality, cost : ndarray
         0 to 1, and US dollars; NaN where no outcome is recorded.
+    seconds : ndarray
+        Recorded latency; NaN where there is none.
     passes : ndarray of bool
     key : ndarray of int
         Equal within a row for answers that agree; `NO_KEY` for those that agree with none.
@@ -45,13 +47,14 @@ class RecordedAnswers:
     cores: tuple[str, ...]
     quality: FloatArray
     cost: FloatArray
+    seconds: FloatArray
     passes: BoolArray
     key: IntArray
     known: BoolArray
 
     def take(self, rows: IntArray) -> RecordedAnswers:
         """The answers of some of the records."""
-        arrays = (self.quality, self.cost, self.passes, self.key, self.known)
+        arrays = (self.quality, self.cost, self.seconds, self.passes, self.key, self.known)
         return RecordedAnswers(self.cores, *(array[rows] for array in arrays))  # type: ignore[arg-type]
 
     @property
@@ -75,12 +78,15 @@ class PlanOutcomes:
         1 where the last stage was reached, 0 where not, and 0 for a single core.
     calls : ndarray
         Cores that were asked.
+    seconds : ndarray
+        Until the answer was given, the cores of one stage side by side; NaN where a latency is unknown.
     """
 
     quality: FloatArray
     cost: FloatArray
     last: FloatArray
     calls: FloatArray
+    seconds: FloatArray
 
 
 def recorded_answers(
@@ -106,7 +112,7 @@ def recorded_answers(
     calls = call_history(history) if calls is None else calls
     position = {core.name: column for column, core in enumerate(cores)}
     shape = len(history), len(cores)
-    quality, cost = np.full(shape, np.nan), np.full(shape, np.nan)
+    quality, cost, seconds = (np.full(shape, np.nan) for _ in range(3))
     passes, known = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
     key = np.full(shape, NO_KEY, dtype=np.int64)
     price_in, price_out = prices_of(cores) / 1e6
@@ -119,6 +125,8 @@ def recorded_answers(
             if column is None:
                 continue
             quality[row, column] = outcome.graded_quality
+            if outcome.latency_s is not None:
+                seconds[row, column] = outcome.latency_s
             sent, written = outcome.input_token_length, outcome.output_token_length
             if sent is None:
                 own = record_text(record).input_tokens if own is None else own
@@ -130,13 +138,13 @@ def recorded_answers(
                 known[row, column], passes[row, column] = True, check.passes
                 if check.key is not None:
                     key[row, column] = numbers.setdefault(check.key, len(numbers))
-    return RecordedAnswers(tuple(position), quality, cost, passes, key, known)
+    return RecordedAnswers(tuple(position), quality, cost, seconds, passes, key, known)
 
 
 def replay_plans(answers: RecordedAnswers, plans: Sequence[AnswerPlan]) -> PlanOutcomes:
     """What plans would have given on recorded answers, by the rules of `PlanProgress`."""
     shape = len(answers.quality), len(plans)
-    outcomes = PlanOutcomes(*(np.full(shape, np.nan) for _ in range(4)))
+    outcomes = PlanOutcomes(*(np.full(shape, np.nan) for _ in range(5)))
     position = {name: column for column, name in enumerate(answers.cores)}
     for kind in dict.fromkeys(plan.kind for plan in plans):
         chosen = np.array([number for number, plan in enumerate(plans) if plan.kind == kind])
@@ -165,11 +173,16 @@ def _replay_kind(
     cost = sum(asked[case, stage] * answers.cost[:, columns[:, stage]] for stage in range(columns.shape[1]))
     calls = asked[case].sum(axis=-1)
     last = asked[case, columns.shape[1] - 1] if kind != "single" else np.zeros(case.shape)
+    first = FIRST_STAGE[kind]
+    seconds = answers.seconds[:, columns[:, :first]].max(axis=2)
+    if kind != "single":
+        seconds = seconds + np.where(last > 0, answers.seconds[:, columns[:, -1]], 0.0)
     for array, values in (
         (outcomes.quality, quality),
         (outcomes.cost, cost),
         (outcomes.last, last),
         (outcomes.calls, calls),
+        (outcomes.seconds, seconds),
     ):
         array[:, chosen] = np.where(known, values, np.nan)
 

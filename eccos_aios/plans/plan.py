@@ -81,6 +81,20 @@ class AnswerPlan:
             return self.cores[0]
         return f"{self.kind}:{'+'.join(self.cores)}>{self.otherwise}"
 
+    def in_words(self, reached: float) -> str:
+        """What the plan does, for people.
+
+        Parameters
+        ----------
+        reached : float
+            Probability that the last stage is reached.
+        """
+        first = " and ".join(self.cores)
+        if self.kind == "single":
+            return f"asks {first}"
+        fault = "of such answers fail their checks" if self.kind == "check" else "of such answers disagree"
+        return f"asks {first}; {100 * reached:.0f} % {fault}, then {self.otherwise}"
+
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON: ``{"kind", "cores", "else"}``; no ``else`` for one core."""
         written: dict[str, Any] = {"kind": self.kind, "cores": list(self.cores)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,8 +11,17 @@ from eccos_aios.core import Core
 from eccos_aios.history import Outcome, Record
 from eccos_aios.plans.answers import FloatArray, PlanOutcomes, recorded_answers, replay_plans
 from eccos_aios.plans.plan import FIRST_STAGE, AnswerPlan
-from eccos_aios.plans.selection import PLANS, Mode, select_plans
-from eccos_aios.predict import CallText, Estimates, HybridPredictor, Predictor, TrainedPredictor, prices_of
+from eccos_aios.plans.selection import PLANS, Mode, select_plans, selection_optimism
+from eccos_aios.predict import (
+    CallText,
+    CoreExperience,
+    Estimates,
+    HybridPredictor,
+    Predictor,
+    TrainedPredictor,
+    prices_of,
+    prior_shift,
+)
 from eccos_aios.verify import CallHistory, Check, call_history
 
 REACHED = "reached:"  # before a plan's name: the column of the probability that its last stage is reached
@@ -32,6 +41,8 @@ class PlanEstimates:
         Expected cores that are asked, 1 to 3.
     reached : ndarray of shape (N, P)
         Probability that the last stage is reached; 0 for single cores.
+    use : ndarray of shape (N, P, M)
+        Expected calls at each core.
     cores : Estimates
         Of every single core, shape (N, M).
     """
@@ -42,6 +53,21 @@ class PlanEstimates:
     calls: FloatArray
     reached: FloatArray
     cores: Estimates
+
+    @property
+    def use(self) -> FloatArray:
+        position = {core: column for column, core in enumerate(self.core_names)}
+        use = np.zeros((*self.reached.shape, len(position)))
+        for number, plan in enumerate(self.plans):
+            use[:, number, [position[core] for core in plan.cores]] = 1.0
+            if plan.otherwise is not None:
+                use[:, number, position[plan.otherwise]] = self.reached[:, number]
+        return use
+
+    @property
+    def core_names(self) -> list[str]:
+        """The cores, in the order of the manifest."""
+        return [plan.first for plan in self.plans if plan.kind == "single"]
 
 
 class PlanPredictor(Predictor):
@@ -92,6 +118,9 @@ class PlanPredictor(Predictor):
         self.plans_ = tuple(
             select_plans(answers, categories, self.mode, allowed=self.allowed, count=self.count)
         )
+        self.optimism_ = selection_optimism(
+            answers, categories, self.mode, allowed=self.allowed, count=self.count
+        )
         staged = [plan for plan in self.plans_ if plan.kind != "single"]
         outcomes = replay_plans(answers, staged)
         self.predictor_ = self.predictor.fit(_extended(history, staged, outcomes.quality))
@@ -103,8 +132,16 @@ class PlanPredictor(Predictor):
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
-        """Estimates of cores and of plans by name, as the wrapped predictor gives them."""
-        return self.predictor_.predict(calls, cores)
+        """Estimates of cores and of plans by name; plans less what selection makes them look better."""
+        found = self.predictor_.predict(calls, cores)
+        own = {core.name for core in self.cores}
+        lucky = np.array([0.0 if name in own else self.optimism_ for name in cores])
+        if not lucky.any():
+            return found
+        return replace(found, quality=np.maximum(found.quality - lucky, 0.0))
+
+    def experience(self, cores: Sequence[str]) -> CoreExperience | None:
+        return self.predictor_.experience(cores)
 
     def estimate_plans(self, calls: Sequence[CallText], prices: FloatArray | None = None) -> PlanEstimates:
         """Estimate every call under every plan.
@@ -121,7 +158,7 @@ class PlanPredictor(Predictor):
             The wrapped predictor returns estimates of another shape or out of range.
         """
         names = [plan.name for plan in self.plans_]
-        found, sound, fault = self.predictor_.predict(calls, names).checked(len(calls), names)
+        found, sound, fault = self.predict(calls, names).checked(len(calls), names)
         if not sound.all():
             raise ValueError(f"estimates of {type(self.predictor).__name__}: {fault}")
         own = len(self.cores)
@@ -131,10 +168,16 @@ class PlanPredictor(Predictor):
             found.output_tokens[:, :own],
             found.support[:, :own],
         )
+        quality = found.quality
+        experience = self.experience([core.name for core in self.cores])
+        shift = None if experience is None else prior_shift(self.cores, experience)
+        if shift is not None:
+            quality = quality.copy()
+            quality[:, :own] = np.clip(quality[:, :own] + shift, 0.0, 1.0)
         core_cost = cores.cost_at(prices_of(self.cores) if prices is None else prices)
         reached = self._reached(calls)
         cost, asked = self._stage_sums(core_cost, reached)
-        return PlanEstimates(self.plans_, found.quality, cost, asked, reached, cores)
+        return PlanEstimates(self.plans_, quality, cost, asked, reached, cores)
 
     def _reached(self, calls: Sequence[CallText]) -> FloatArray:
         """Probability that the last stage is reached, shape (calls, plans); 0 for single cores."""

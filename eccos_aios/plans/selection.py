@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from eccos_aios.plans.answers import FloatArray, IntArray, RecordedAnswers, replay_plans
+from eccos_aios.plans.answers import FloatArray, IntArray, PlanOutcomes, RecordedAnswers, replay_plans
 from eccos_aios.plans.plan import AnswerPlan
 
 Mode = Literal["off", "check", "agree"]
@@ -21,6 +21,7 @@ CATEGORY_PRIOR_STRENGTH = 20.0  # records at which a category's own mean weighs 
 PRICES = 16  # of quality, between the cheapest plan's and the best one's
 SHORTLIST = 25  # plans by mean at each price that selection looks at
 LEAST_GAIN = 1e-5
+PARTS = 5  # of the records, each left out once to measure the luck in a selection
 
 
 def candidate_plans(cores: Sequence[str], mode: Mode) -> list[AnswerPlan]:
@@ -75,15 +76,62 @@ def select_plans(
         return singles
     if answers.comparable_records < LEAST_RECORDS:
         return singles + default_plans(answers, mode, cores)
+    every, outcomes = _replayed(answers, mode, cores)
+    rows = np.arange(len(categories))
+    return singles + [every[number] for number in _selected(outcomes, categories, rows, len(singles), count)]
+
+
+def selection_optimism(
+    answers: RecordedAnswers,
+    categories: Sequence[str | None],
+    mode: Mode,
+    *,
+    allowed: Sequence[str] | None = None,
+    count: int = PLANS,
+) -> float:
+    """How far the mean quality of selected plans lies above what they give on other records.
+
+    The best of many noisy means is partly luck. Selection is repeated without each fifth of the records;
+    there the selected plans' mean is compared with that on the other four, relative to the single cores,
+    which nobody selected. Parameters as in `select_plans`; 0 where too few records are known.
+    """
+    cores = list(answers.cores if allowed is None else allowed)
+    if mode == "off" or len(cores) < 2 or answers.comparable_records < LEAST_RECORDS:
+        return 0.0
+    _, outcomes = _replayed(answers, mode, cores)
+    singles = len(answers.cores)
+    part = np.random.default_rng(0).permutation(len(categories)) % PARTS
+    excess = []
+    for number in range(PARTS):
+        rest, own = np.flatnonzero(part != number), np.flatnonzero(part == number)
+        selected = _selected(outcomes, categories, rest, singles, count)
+        over = _mean_known(outcomes.quality[rest]) - _mean_known(outcomes.quality[own])
+        if selected and not np.isnan(over[selected]).all():
+            excess.append(float(np.nanmean(over[selected]) - np.nanmean(over[:singles])))
+    # with all records there is less luck than with four fifths of them
+    return max((1.0 - 1.0 / PARTS) * float(np.mean(excess)), 0.0) if excess else 0.0
+
+
+def _replayed(
+    answers: RecordedAnswers, mode: Mode, cores: Sequence[str]
+) -> tuple[list[AnswerPlan], PlanOutcomes]:
+    """The single cores and every other candidate, and their outcomes."""
     staged = candidate_plans(cores, mode)[len(cores) :]
-    outcomes = replay_plans(answers, [*singles, *staged])
-    seen = (~np.isnan(outcomes.quality)).sum(axis=0)
-    enough = np.flatnonzero((np.arange(len(seen)) < len(singles)) | (seen >= LEAST_RECORDS))
-    quality = _category_means(outcomes.quality[:, enough], categories)
-    cost = _category_means(outcomes.cost[:, enough], categories)
-    picked = _forward(quality, cost, len(singles), count)
-    every = [*singles, *staged]
-    return singles + [every[int(enough[number])] for number in picked]
+    every = [*candidate_plans(answers.cores, "off"), *staged]
+    return every, replay_plans(answers, every)
+
+
+def _selected(
+    outcomes: PlanOutcomes, categories: Sequence[str | None], rows: IntArray, singles: int, count: int
+) -> list[int]:
+    """Columns of the plans that some records select, besides the single cores."""
+    quality, cost = outcomes.quality[rows], outcomes.cost[rows]
+    seen = (~np.isnan(quality)).sum(axis=0)
+    least = LEAST_RECORDS * len(rows) / max(len(categories), 1)
+    enough = np.flatnonzero((np.arange(len(seen)) < singles) | (seen >= least))
+    labels = [categories[row] for row in rows]
+    quality, cost = (_category_means(array[:, enough], labels) for array in (quality, cost))
+    return [int(enough[number]) for number in _forward(quality, cost, singles, count)]
 
 
 def default_plans(answers: RecordedAnswers, mode: Mode, cores: Sequence[str]) -> list[AnswerPlan]:
@@ -142,10 +190,15 @@ def _value(
     return np.asarray(worth / (0.05 * price + scale), dtype=np.float64)
 
 
-def _means(values: FloatArray) -> FloatArray:
+def _mean_known(values: FloatArray) -> FloatArray:
+    """Mean of each column; NaN where none is known."""
     known = ~np.isnan(values)
-    total = np.where(known, values, 0.0).sum(axis=0)
-    return np.asarray(total / np.maximum(known.sum(axis=0), 1), dtype=np.float64)
+    total, count = np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+
+
+def _means(values: FloatArray) -> FloatArray:
+    return np.nan_to_num(_mean_known(values))
 
 
 def _category_means(values: FloatArray, categories: Sequence[str | None]) -> FloatArray:

@@ -21,6 +21,8 @@ from eccos_aios.predict.tokens import use_tokenizer as use_tokenizer
 
 # FAISS, SciPy and scikit-learn take a second to import; reading a call's text needs none of them.
 if TYPE_CHECKING:
+    from eccos_aios.predict.core_prior import CoreExperience as CoreExperience
+    from eccos_aios.predict.core_prior import prior_shift as prior_shift
     from eccos_aios.predict.drift import Drift as Drift
     from eccos_aios.predict.embedders.base import Embedder as Embedder
     from eccos_aios.predict.embedders.hashed import HashedEmbedder as HashedEmbedder
@@ -47,6 +49,7 @@ else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
+            "core_prior": "CoreExperience prior_shift",
             "drift": "Drift",
             "embedders.base": "Embedder",
             "embedders.hashed": "HashedEmbedder",

@@ -12,6 +12,7 @@ from eccos_aios.predict.estimates import Estimates
 from eccos_aios.predict.text import CallText
 
 if TYPE_CHECKING:
+    from eccos_aios.predict.core_prior import CoreExperience
     from eccos_aios.predict.embedders.base import Embedder, Vectors
 
 PredictorT = TypeVar("PredictorT", bound="Predictor")
@@ -44,6 +45,14 @@ class Predictor(ABC):
         Estimates
             Arrays of shape (N, M).
         """
+
+    def experience(self, cores: Sequence[str]) -> CoreExperience | None:
+        """What the fit knows of each core on the whole.
+
+        It lets a stated or cautious prior stand in for a core with few records, see `prior_shift`.
+        None, the default: the estimates are taken as they are.
+        """
+        return None
 
 
 class EmbeddingPredictor(Predictor):

@@ -91,10 +91,12 @@ class CorePriors:
 
     Attributes
     ----------
-    quality, output_tokens, input_ratio : ndarray of shape (cores + 1,)
-        `input_ratio` is tokens as the core counts them over tokens as the call counts them.
+    records, quality, output_tokens, input_ratio : ndarray of shape (cores + 1,)
+        `records` is the number of outcomes; `input_ratio` is tokens as the core counts them over tokens as
+        the call counts them.
     """
 
+    records: FloatArray
     quality: FloatArray
     output_tokens: FloatArray
     input_ratio: FloatArray
@@ -107,7 +109,9 @@ def core_priors(outcomes: Outcomes) -> CorePriors:
     input_total = np.nansum(outcomes.input_tokens, axis=0)
     strength = TOKEN_PRIOR_STRENGTH * max(float(own.mean()), 1.0) if len(own) else 1.0
     ratio = (input_total + strength) / (counted.sum(axis=0) + strength)
+    records = np.append((~np.isnan(outcomes.quality)).sum(axis=0), 0).astype(np.float64)
     return CorePriors(
+        records=records,
         quality=_shrunk_means(outcomes.quality, UNKNOWN_QUALITY, PRIOR_STRENGTH),
         output_tokens=_shrunk_means(outcomes.output_tokens, UNKNOWN_OUTPUT_TOKENS, TOKEN_PRIOR_STRENGTH),
         input_ratio=np.append(ratio, 1.0),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from eccos_aios.history import Record
 from eccos_aios.predict.base import EmbeddingPredictor
 from eccos_aios.predict.blas import one_blas_thread
+from eccos_aios.predict.core_prior import CoreExperience
 from eccos_aios.predict.dataset import core_positions, outcomes_of, sample_of
 from eccos_aios.predict.embedders.base import Embedder, Vectors
 from eccos_aios.predict.estimates import Estimates, FloatArray
@@ -21,6 +22,7 @@ from eccos_aios.predict.trained import TrainedPredictor
 from eccos_aios.predict.winners_curse import fit_calibration
 
 WEIGHT_PRIOR_STRENGTH = 2.0  # squared differences between the two; about 200 records' worth
+REPEAT_PRIOR_STRENGTH = 8.0  # past calls that are the same, at which they weigh as much as all else
 SHIFT_PRIOR_STRENGTH = 50.0  # records at which half of a core's mean left-out error is corrected
 
 
@@ -31,6 +33,9 @@ class HybridPredictor(EmbeddingPredictor):
     weight ``w_j = Σ (r - t)(y - t) / (Σ (r - t)² + prior strength)``, clipped to 0..1, and shift
     ``s_j = Σ (y - t - w_j (r - t)) / (n_j + prior strength)``; with few records both stay near 0. Then the
     estimates are calibrated for the choice among them, see `winners_curse`.
+
+    Weights and calibration are learned on calls whose query was left out, so they hold for new queries. Where
+    the very same call was made before, its outcomes count besides, with ``n / (n + prior strength)``.
 
     Support comes from retrieval, tokens from the trained heads. Of a long history, heads and weights are
     learned on a sample (`sample_of`), while retrieval searches all of it.
@@ -67,6 +72,9 @@ class HybridPredictor(EmbeddingPredictor):
         self.calibration_ = fit_calibration(np.clip(quality, 0.0, 1.0), outcomes.quality, means)
         return self
 
+    def experience(self, cores: Sequence[str]) -> CoreExperience:
+        return CoreExperience.of(self.trained.priors_, self.cores_, cores)
+
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         return self.predict_embedded(calls, embed_calls(calls, self.embedder_), cores)
 
@@ -74,15 +82,18 @@ class HybridPredictor(EmbeddingPredictor):
         self, calls: Sequence[CallText], vectors: Vectors, cores: Sequence[str]
     ) -> Estimates:
         trained, input_tokens, output_tokens = self.trained.estimate(calls, vectors)
-        retrieved, support = self.retrieval.quality_and_support(vectors)
+        retrieved = self.retrieval.retrieve(vectors)
         columns = _columns(self.cores_, tuple(cores))
-        quality = trained + self.weight_ * (retrieved - trained) + self.shift_
-        quality = np.minimum(np.maximum(quality, 0.0), 1.0)
+        quality = trained + self.weight_ * (retrieved.quality - trained) + self.shift_
+        quality = self._calibrated(np.minimum(np.maximum(quality, 0.0), 1.0))
+        if retrieved.repeats is not None and retrieved.repeated_quality is not None:
+            share = retrieved.repeats / (retrieved.repeats + REPEAT_PRIOR_STRENGTH)
+            quality = quality + share * (retrieved.repeated_quality - quality)
         return Estimates(
-            quality=self._calibrated(quality).take(columns, axis=1),
+            quality=quality.take(columns, axis=1),
             input_tokens=input_tokens.take(columns, axis=1),
             output_tokens=output_tokens.take(columns, axis=1),
-            support=support.take(columns, axis=1),
+            support=retrieved.support.take(columns, axis=1),
         )
 
     def _calibrated(self, quality: FloatArray) -> FloatArray:

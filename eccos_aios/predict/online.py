@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,6 +12,7 @@ import numpy as np
 
 from eccos_aios.history import Change, Record
 from eccos_aios.predict.base import EmbeddingPredictor, OnlinePredictor, Predictor
+from eccos_aios.predict.core_prior import CoreExperience
 from eccos_aios.predict.dataset import core_positions, outcomes_of
 from eccos_aios.predict.drift import Drift, DriftDetector
 from eccos_aios.predict.estimates import Estimates, FloatArray
@@ -34,6 +36,8 @@ class _Learned:
         Column of each core in the arrays.
     lost, won : ndarray of shape (cores,)
         Changes of the cores, see `DriftDetector.change`.
+    outcomes : dict of str to int
+        Outcomes since the fit, by core.
     """
 
     fitted: EmbeddingPredictor
@@ -41,6 +45,7 @@ class _Learned:
     column: dict[str, int]
     lost: FloatArray
     won: FloatArray
+    outcomes: dict[str, int]
 
 
 class ResidualOnlinePredictor(OnlinePredictor):
@@ -109,6 +114,14 @@ class ResidualOnlinePredictor(OnlinePredictor):
         quality[:, shared] = np.clip(moved + residual[:, columns], 0.0, 1.0)
         return replace(estimates, quality=quality)
 
+    def experience(self, cores: Sequence[str]) -> CoreExperience | None:
+        learned = self._learned
+        fitted = learned.fitted.experience(cores)
+        if fitted is None:
+            return None
+        since = np.array([learned.outcomes.get(core, 0) for core in cores], dtype=np.float64)
+        return CoreExperience(fitted.records + since, fitted.quality)
+
     def learn(self, records: Sequence[Record]) -> list[Drift]:
         if not records:
             return []
@@ -150,6 +163,7 @@ class _SinceFit:
         self._outcomes: dict[str, RecentOutcomes] = {}
         self._numbers: dict[str, int] = {}  # by id, the oldest first
         self._column: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
         self.calls = 0
 
     @property
@@ -169,7 +183,7 @@ class _SinceFit:
         change = np.array([detectors[name].change for name in self._column]).reshape(-1, 2)
         lost, won = change[:, 0], change[:, 1]
         residuals = self._memory.residuals(lost, won)
-        return _Learned(self._fitted, residuals, dict(self._column), lost, won)
+        return _Learned(self._fitted, residuals, dict(self._column), lost, won, dict(self._counts))
 
     def learn(self, records: Sequence[Record]) -> None:
         """Learn records; after an exception the same records may be learned again."""
@@ -194,6 +208,8 @@ class _SinceFit:
         # from here on all records have their numbers, so that a repetition corrects them
         self._memory, self._column, self.calls = memory, column, self.calls + len(new)
         self._remember(records, numbers)
+        known = ~np.isnan(quality[new])
+        self._counts.update(dict(zip(names, known.sum(axis=0).tolist(), strict=True)))
         for row, place in np.argwhere(~np.isnan(quality)).tolist():
             self._outcomes[names[place]].put(
                 numbers[row], float(predicted[row, place]), float(quality[row, place]), records[row].id

@@ -33,7 +33,7 @@ from eccos_aios.predict.predictor_file import Reader, Writer
 from eccos_aios.predict.serialization import can_be_saved, class_name, persistence_of
 from eccos_aios.predict.spec import PredictorSpec
 
-FORMAT = 5  # of the file; another is not read
+FORMAT = 6  # of the file; another is not read
 SUFFIX = ".predictor.npz"
 MIN_COVERED = 0.8  # of a store's records; a cache that was fitted on less is fitted again
 # Maximum size of a cache: landmarks and terms take up to some tens of megabytes. A record, which takes at

@@ -8,6 +8,7 @@ from itertools import islice
 
 from eccos_aios.history import Record
 from eccos_aios.predict.base import EmbeddingPredictor, OnlinePredictor, Predictor
+from eccos_aios.predict.core_prior import CoreExperience
 from eccos_aios.predict.drift import Drift
 from eccos_aios.predict.estimates import Estimates
 from eccos_aios.predict.online import REMEMBERED_CALLS, ResidualOnlinePredictor
@@ -54,6 +55,9 @@ class RefittedPredictor(OnlinePredictor):
     @property
     def learns_online(self) -> bool:
         return False
+
+    def experience(self, cores: Sequence[str]) -> CoreExperience | None:
+        return self.fitted.experience(cores)
 
     def fit(self, history: Sequence[Record]) -> RefittedPredictor:
         self.rebase(self.fitted.fit(history), ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import compress, islice
 from typing import Any
 
@@ -14,6 +15,7 @@ from eccos_aios.history import Record
 from eccos_aios.predict.approximate import EXACT_UP_TO, ApproximateIndex
 from eccos_aios.predict.base import EmbeddingPredictor
 from eccos_aios.predict.blas import FEW_ROWS, one_blas_thread
+from eccos_aios.predict.core_prior import CoreExperience
 from eccos_aios.predict.dataset import (
     Outcomes,
     core_positions,
@@ -24,15 +26,37 @@ from eccos_aios.predict.dataset import (
     query_key,
     sample_of,
 )
-from eccos_aios.predict.embedders.base import Embedder, Vectors
+from eccos_aios.predict.embedders.base import Embedder, NoEmbedder, Vectors
+from eccos_aios.predict.embedders.hashed import HashedEmbedder
 from eccos_aios.predict.estimates import Estimates, FloatArray
 from eccos_aios.predict.features import embed_calls, fitted_embedder, guarded
 from eccos_aios.predict.text import CallText, record_text
 
+# embeddings that are alike for calls that are not
+COARSE = (HashedEmbedder, NoEmbedder)
+SAME_CALL = 0.999  # cosine similarity from which two calls are the same
 CHUNK = 8_192  # records embedded, or searched during a fit, at once
 MIN_SEEN = 1e-300  # of a weight; avoids the warning of a division by zero
 LONGEST = 60_000.0  # times a core's mean output; half precision ends there
 Cells = NDArray[Any]  # (records, cores), NaN if unknown
+
+
+@dataclass(frozen=True, eq=False)
+class Retrieved:
+    """What retrieval says of N calls; arrays of shape (N, known cores + 1), the last for an unknown core.
+
+    Attributes
+    ----------
+    quality, support : ndarray
+        As in `Estimates`, but the quality is not clipped.
+    repeats, repeated_quality : ndarray or None
+        Number of past calls that are the same, and the mean quality there. None where no call has any.
+    """
+
+    quality: FloatArray
+    support: FloatArray
+    repeats: FloatArray | None = None
+    repeated_quality: FloatArray | None = None
 
 
 class RetrievalPredictor(EmbeddingPredictor):
@@ -139,6 +163,9 @@ class RetrievalPredictor(EmbeddingPredictor):
             self._index = self.approximate_
         self._searched = self._index.ntotal
 
+    def experience(self, cores: Sequence[str]) -> CoreExperience:
+        return CoreExperience.of(self.priors_, self.cores_, cores)
+
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         return self.predict_embedded(calls, embed_calls(calls, self.embedder_), cores)
 
@@ -157,11 +184,28 @@ class RetrievalPredictor(EmbeddingPredictor):
             support=support[:, columns],
         )
 
-    def quality_and_support(self, vectors: Vectors) -> tuple[FloatArray, FloatArray]:
-        """Quality and support of embedded calls, both of shape (calls, known cores + 1)."""
+    def retrieve(self, vectors: Vectors) -> Retrieved:
+        """What similar past calls say of embedded calls."""
         weights, found = self._neighbours(vectors)
         deviation, support = _local_means(self.deviation_, weights, found, self.prior_strength, 0.0)
-        return self.priors_.quality + deviation, support
+        return Retrieved(self.priors_.quality + deviation, support, *self._repeated(weights, found))
+
+    def _repeated(
+        self, weights: FloatArray, found: NDArray[np.int64]
+    ) -> tuple[FloatArray, FloatArray] | tuple[None, None]:
+        """Past calls that are the same, and their mean quality; None where no call has any."""
+        if isinstance(self.embedder_, COARSE) or not self.sharpness or not weights.size:
+            return None, None
+        same = weights >= SAME_CALL**self.sharpness
+        if not same.any():
+            return None, None
+        values = self.deviation_.take(found, axis=0)
+        known = ~np.isnan(values) & same[:, :, None]
+        count = known.sum(axis=1)
+        total = np.where(known, values, 0.0).sum(axis=1, dtype=np.float64)
+        quality = self.priors_.quality[:-1] + total / np.maximum(count, 1)
+        unknown = np.zeros((len(weights), 1))
+        return np.hstack([count, unknown]), np.hstack([quality, unknown])
 
     def left_out_quality(self, outcomes: Outcomes, vectors: Vectors) -> FloatArray:
         """The estimate for each record of the history from the others, shape (records, cores).

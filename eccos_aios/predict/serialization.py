@@ -291,6 +291,7 @@ FEATURES = f"2*width+{SHAPES}"
 
 FORMS: dict[type, Form] = {
     CorePriors: {
+        "records": _array("cores+1", of="f8", least=0),
         "quality": _array("cores+1", of="f8", least=0, most=1),
         "output_tokens": _array("cores+1", of="f8", least=0),
         "input_ratio": _array("cores+1", of="f8", least=0),

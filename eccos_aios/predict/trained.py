@@ -11,6 +11,7 @@ from eccos_aios.history import Record
 from eccos_aios.predict.base import EmbeddingPredictor
 from eccos_aios.predict.blas import one_blas_thread, product
 from eccos_aios.predict.category import CategoryHead, category_labels, category_means
+from eccos_aios.predict.core_prior import CoreExperience
 from eccos_aios.predict.dataset import (
     Outcomes,
     core_positions,
@@ -88,6 +89,9 @@ class TrainedPredictor(EmbeddingPredictor):
         self._fit_lengths(outcomes, heads, features)
         self.restore()
         return self
+
+    def experience(self, cores: Sequence[str]) -> CoreExperience:
+        return CoreExperience.of(self.priors_, self.cores_, cores)
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         return self.predict_embedded(calls, embed_calls(calls, self.embedder_), cores)

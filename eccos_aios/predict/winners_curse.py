@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 
 from eccos_aios.predict.estimates import FloatArray
 
-PRIOR_STRENGTH = 200.0  # records at which the slopes weigh as much as their defaults
 DEFAULT_DIFFICULTY = 1.0
 DEFAULT_SPECIFIC = 0.5
+SLOPE_SD = 0.1  # how far the slopes lie from their defaults over histories
 MAX_SLOPE = 1.2  # left-out predictions are a little too cautious, never much
 DEFAULT_ADVANTAGE = 0.7
 ADVANTAGE_SD = 0.2  # how far the factor lies from its default over histories
+LEAST_ERROR = 0.5  # of a slope from one record: a few records that agree prove little
+MIN_ERROR = 1e-3  # of the factor, where outcomes are all alike
 MIN_ADVANTAGE = 0.25  # the optimiser must still see the order of the cores
 CORE_SETS = 24  # random sets of cores, besides the set of all
 
@@ -78,16 +80,15 @@ def fit_calibration(left_out: FloatArray, outcome: FloatArray, means: FloatArray
         NaN where unknown; such cells say nothing.
     means : ndarray of shape (cores,)
     """
-    records, cores = left_out.shape
     known = ~np.isnan(outcome)
-    if records == 0 or cores == 0:
+    if not left_out.size:
         return Calibration()
     difficulty, specific = _parts(left_out, means)
     error_free = np.where(known, outcome, left_out) - means
     common = error_free.mean(axis=1, keepdims=True)
     fitted = Calibration(
-        _slope(difficulty, common, records, DEFAULT_DIFFICULTY),
-        _slope(specific, error_free - common, records, DEFAULT_SPECIFIC),
+        _slope(difficulty, common, DEFAULT_DIFFICULTY),
+        _slope(specific, error_free - common, DEFAULT_SPECIFIC),
         advantage=1.0,
     )
     advantage = _fit_advantage(fitted.apply(left_out, means), outcome, means)
@@ -101,12 +102,25 @@ def _parts(quality: FloatArray, means: FloatArray) -> tuple[FloatArray, FloatArr
     return common, deviation - common
 
 
-def _slope(predicted: FloatArray, delivered: FloatArray, records: int, default: float) -> float:
-    """Least squares through the origin, shrunk towards the default by the number of records."""
+def _slope(predicted: FloatArray, delivered: FloatArray, default: float) -> float:
+    """Posterior mean of the least-squares slope through the origin; both of shape (records, any).
+
+    Its standard error counts a record, whose cores err alike, as one observation.
+    """
     spread = float((predicted**2).sum())
-    slope = float((predicted * delivered).sum()) / spread if spread > 0 else default
-    shrunk = (records * slope + PRIOR_STRENGTH * default) / (records + PRIOR_STRENGTH)
-    return float(np.clip(shrunk, 0.0, MAX_SLOPE))
+    if spread <= 0:
+        return default
+    slope = float((predicted * delivered).sum()) / spread
+    per_record = ((delivered - slope * predicted) * predicted).sum(axis=1)
+    error = float(np.sqrt((per_record**2).sum())) / spread
+    error = max(error, LEAST_ERROR / float(np.sqrt(len(predicted))))
+    return float(np.clip(_posterior_mean(slope, error, default, SLOPE_SD), 0.0, MAX_SLOPE))
+
+
+def _posterior_mean(estimate: float, error: float, default: float, spread: float) -> float:
+    """Of a normal prior around the default and a normal error; both as standard deviations."""
+    precision, prior = 1.0 / max(error, MIN_ERROR) ** 2, 1.0 / spread**2
+    return (precision * estimate + prior * default) / (precision + prior)
 
 
 def _fit_advantage(left_out: FloatArray, outcome: FloatArray, means: FloatArray) -> float:
@@ -123,14 +137,12 @@ def _fit_advantage(left_out: FloatArray, outcome: FloatArray, means: FloatArray)
     if len(ahead) < 2:
         return DEFAULT_ADVANTAGE
     error = float((delivered - factor * ahead).std()) / np.sqrt(len(ahead)) / max(float(ahead.mean()), 1e-9)
-    precision = 1.0 / max(error, 1e-3) ** 2
-    prior = 1.0 / ADVANTAGE_SD**2
-    posterior = (precision * factor + prior * DEFAULT_ADVANTAGE) / (precision + prior)
+    posterior = _posterior_mean(factor, error, DEFAULT_ADVANTAGE, ADVANTAGE_SD)
     return float(np.clip(posterior, MIN_ADVANTAGE, 1.0))
 
 
 def _core_sets(cores: int) -> list[NDArray[np.int64]]:
-    """The set of all cores, first, repeated to weigh a fifth of the whole, and random sets of at least two."""
+    """The set of all cores first, repeated to weigh a fifth of the whole; random sets of at least two."""
     if cores < 2:
         return []
     random = np.random.default_rng(0)

@@ -11,7 +11,7 @@ from eccos_aios.core import Core
 from eccos_aios.history import HistoryStore
 from eccos_aios.history.schema import is_store
 from eccos_aios.plugins import Where
-from eccos_aios.predict import PredictorSpec, online_predictor
+from eccos_aios.predict import Predictor, PredictorSpec, online_predictor, prior_shift
 from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.runtime.outcome_log import open_store
 from eccos_aios.schedule import SchedulerSettings
@@ -65,7 +65,30 @@ def prepare(
         The history cannot be read, or its store cannot be opened.
     """
     learner = learner or make_learner(config)
+    _warn_of_unrecorded(cores, learner.predictor, config)
     return ServiceConfiguration(tuple(cores), SchedulerSettings.of(config), learner, open_store(config))
+
+
+def _warn_of_unrecorded(cores: Sequence[Core], predictor: Predictor, config: EccosConfig) -> None:
+    """One line for all cores without a record, with what is believed of them instead."""
+    experience = predictor.experience([core.name for core in cores])
+    if experience is None or experience.records.all() or len(cores) < 2:
+        return
+    shift = prior_shift(cores, experience)
+    quality = experience.quality if shift is None else experience.quality + shift
+    believed = [
+        f"{core.name} {mean:.2f} ({'stated' if core.quality else 'guessed by its price'})"
+        for core, records, mean in zip(cores, experience.records.tolist(), quality.tolist(), strict=True)
+        if not records
+    ]
+    logger.warning(
+        "no records of %d of %d cores; their mean quality is believed to be: %s. Record outcomes (eccos-aios "
+        "collect, history import), or state quality: in %s; until then no quality target counts as met there",
+        len(believed),
+        len(cores),
+        ", ".join(believed),
+        config.manifest,
+    )
 
 
 def predictor_spec(config: EccosConfig, file: str = "") -> PredictorSpec:
@@ -86,12 +109,12 @@ def make_learner(config: EccosConfig) -> Learner:
     """
     spec, history = predictor_spec(config), config.history
     if history is None:
-        logger.warning("no %s.history: every core starts from the same prior", SECTION)
+        logger.warning("no %s.history: nothing is learned, and cores are chosen by what is believed", SECTION)
         return Learner(online_predictor(spec.make().fit([])), spec=spec)
     if not is_store(history):
         logger.info("%s is only read: this kernel's outcomes are not stored; use a .db store", history)
     elif not history.exists():
-        logger.info("%s does not exist yet: every core starts from the same prior", history)
+        logger.info("%s does not exist yet: it is made, and outcomes are stored there", history)
         return Learner(online_predictor(spec.make().fit([])), history, spec=spec)
     else:
         logger.info("learning from %s; the fitted predictor is saved beside it for the next start", history)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eccos_aios.assign import REACH_SLACK
 from eccos_aios.schedule.call import Call
 
 IntArray = NDArray[np.int64]
@@ -47,11 +48,14 @@ class Target:
         Called with a number of calls: the points of quality that they owe beyond that; see `QualityDebt`.
     price_per_second : float
         US dollars that a second of waiting and answering counts as.
+    reach_slack : float
+        As in `EccosConfig`.
     """
 
     quality: float
     owed: Callable[[int], float]
     price_per_second: float = 0.0
+    reach_slack: float = REACH_SLACK
 
     def of(self, call: Call) -> float:
         """The target of one call."""

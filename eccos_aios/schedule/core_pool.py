@@ -142,7 +142,9 @@ class CorePool:
         """
         cores, columns = self.cores, self.columns
         requirements = [call.requirements for call in calls]
-        candidates = Candidates.of(estimates, requirements, cores, self.prices)
+        candidates = Candidates.of(
+            estimates, requirements, cores, self.prices, self.predictor.experience(self.names)
+        )
         cost, allowed = candidates.cost, candidates.allowed
         choices = allowed.sum(axis=1).tolist()
         for position, call in enumerate(calls):
@@ -158,7 +160,7 @@ class CorePool:
                 prices = discounted(prices, last)
             call.row = EstimateRow(
                 self,
-                estimates.quality[position],
+                candidates.quality[position],
                 prices,
                 permitted,
                 estimates.support[position],

@@ -18,6 +18,7 @@ from eccos_aios.schedule.round_batch import RoundBatch
 CLOSE_ENOUGH = 1e-3
 SAME_COST = 1e-6  # relative: costs closer than that are the same
 OVERDUE = "waited long enough"
+OUT_OF_REACH = "the target is out of reach: the cheapest that is nearly the best"
 
 
 def optimise(batch: RoundBatch, plan: Plan) -> Plan:
@@ -33,13 +34,17 @@ def optimise(batch: RoundBatch, plan: Plan) -> Plan:
     if chosen is not None and not chosen[1] and further:
         chosen = _choose_few(batch, capacity.later)
     if chosen is not None:
-        return Plan(np.array(chosen[0], dtype=np.int64))
+        return _optimum(np.array(chosen[0], dtype=np.int64), met=chosen[1])
     problem = _problem(batch, capacity.soon)
     found = solve_if_reachable(problem, CLOSE_ENOUGH) if further else solve(problem, CLOSE_ENOUGH)
     if found is None or (further and not found.met):
         found = solve(_problem(batch, capacity.later), CLOSE_ENOUGH)
     columns = np.where(found.core == WAITS, WAITS, found.core % len(capacity.free))
-    return Plan(columns, fell_back=found.fell_back)
+    return _optimum(columns, met=found.met, fell_back=found.fell_back)
+
+
+def _optimum(columns: IntArray, *, met: bool, fell_back: bool = False) -> Plan:
+    return Plan(columns, {} if met else dict.fromkeys(range(len(columns)), OUT_OF_REACH), fell_back)
 
 
 def use_idle_slots(batch: RoundBatch, plan: Plan) -> Plan:
@@ -114,6 +119,7 @@ def _choose_few(batch: RoundBatch, ahead: IntArray) -> tuple[list[int], bool] | 
         batch.mean_target * calls + target.owed(calls),
         _seconds(batch),
         target.price_per_second,
+        target.reach_slack,
     )
 
 
@@ -137,6 +143,7 @@ def _problem(batch: RoundBatch, ahead: IntArray) -> AssignmentProblem:
         weight=batch.weights,
         seconds=seconds,
         price_per_second=price,
+        reach_slack=target.reach_slack,
     )
 
 

@@ -87,7 +87,7 @@ class RoundPipeline:
         if not pending or not free:
             return Dispatch([], {})
         front = pending[: CALLS_PER_SLOT * free + SPARE_CALLS]
-        target = Target(settings.quality_target, owed, settings.price_per_second)
+        target = Target(settings.quality_target, owed, settings.price_per_second, settings.reach_slack)
         batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names)
         return dispatch_of(batch, self._plan(batch, settings))
 

@@ -34,6 +34,7 @@ class SchedulerSettings:
     quality_target: float = default_of("quality_target")
     max_wait_s: float = default_of("max_wait_s")
     max_quality_wait_s: float = default_of("max_quality_wait_s")
+    reach_slack: float = default_of("reach_slack")
     price_per_second: float = default_of("price_per_second")
     batch_window_s: float = default_of("gather_ms") / 1000
     call_timeout_s: float = default_of("call_timeout_s")

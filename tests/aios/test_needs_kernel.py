@@ -41,7 +41,8 @@ def test_calls_go_where_they_fit_and_the_start_names_what_an_operator_should_men
             assert kernel.query("word " * 2500, max_new_tokens=2000)["error"] is None
             assert kernel.query("", **user([picture]))["error"] is None
             text, status = kernel.text, kernel.request("/eccos/status")
-        assert (small.requests, large.requests, unpriced.requests, twin.requests) == (1, 3, 0, 0)
+        # an unknown price counts as the dearest, so these two cost the same
+        assert (small.requests, large.requests + unpriced.requests, twin.requests) == (1, 3, 0)
         assert {core["state"] for core in status["cores"].values()} == {"ok"}
         assert "core 'unpriced' has no price" in text
         assert f"core 'small' at {twin.base_url} never serves" in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,9 +19,10 @@ from eccos_aios.assign import WAITS, AssignmentProblem, choose_cores, solve, sol
     st.integers(1, 6),
     st.sampled_from([2, 5, 10**6]),
     st.sampled_from([0.0, 0.3]),
+    st.sampled_from([0.0, 0.01, 0.2]),
 )
 def test_a_few_calls_go_where_the_optimum_sends_them(
-    seed: int, calls: int, cores: int, levels: int, price: float
+    seed: int, calls: int, cores: int, levels: int, price: float, slack: float
 ) -> None:
     rng = np.random.default_rng(seed)
     shape = (calls, cores)
@@ -32,12 +35,20 @@ def test_a_few_calls_go_where_the_optimum_sends_them(
         target_deficit=float(rng.integers(-1, 2)) / 10,
         seconds=rng.integers(1, 4, cores).astype(float),
         price_per_second=price,
+        reach_slack=slack,
     )
     assert problem.allowed is not None
     assert problem.seconds is not None
     required = calls * problem.target + problem.target_deficit
     chosen = choose_cores(
-        problem.cost, problem.quality, problem.allowed, problem.quota, required, problem.seconds, price
+        problem.cost,
+        problem.quality,
+        problem.allowed,
+        problem.quota,
+        required,
+        problem.seconds,
+        price,
+        slack,
     )
     found = solve(problem)
     if chosen is None:
@@ -49,8 +60,19 @@ def test_a_few_calls_go_where_the_optimum_sends_them(
     assert (np.bincount(columns, minlength=cores) <= problem.quota).all()
     assert met == found.met
     quality, cost = problem.quality[rows, columns], problem.cost[rows, columns]
-    assert quality.sum() >= min(required, found.quality * calls) - 1e-8
+    most = solve(replace(problem, target=1.0, target_deficit=float(calls), reach_slack=0.0)).quality
+    assert quality.sum() >= min(required, (most - slack) * calls) - 1e-8
     assert cost.sum() + price * problem.seconds[columns].sum() <= found.objective * (1 + 1e-5) + 1e-5
+
+
+def test_an_unreachable_target_does_not_buy_the_last_hundredths() -> None:
+    cost, quality = np.array([[1.0, 20.0, 2.0]]), np.array([[0.7, 0.9, 0.895]])
+    problem = AssignmentProblem(cost, quality, [1, 1, 1], target=0.95)
+    assert solve(problem).core.tolist() == [2]
+    assert not solve(problem).met
+    assert solve(replace(problem, reach_slack=0.0)).core.tolist() == [1]
+    allowed, quota = np.ones((1, 3), dtype=bool), np.ones(3, dtype=np.int64)
+    assert choose_cores(cost, quality, allowed, quota, 0.95, np.ones(3)) == ([2], False)
 
 
 def test_of_cores_that_cost_the_same_the_sooner_is_chosen() -> None:

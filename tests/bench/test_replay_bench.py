@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eccos_aios.bench import replay_history, results_of, write_report
-from eccos_aios.bench.figures import RESAMPLES, Sample, cost_at_quality, quality_at_cost
+from eccos_aios.bench.curves import RESAMPLES, cost_at_quality, curves_of, means, quality_at_cost
 from eccos_aios.bench.fold import fold_numbers, recorded_truth
 from eccos_aios.bench.policy import in_turn
 from eccos_aios.cli.main import main
@@ -109,10 +109,14 @@ def test_same_seed_same_replay() -> None:
 
 def test_intervals_hold_the_value_and_are_paired() -> None:
     replay = replay_history(history(), CORES, 3, ["best-single", "first"], quotas=(False,))
-    sample = Sample(replay)
-    means = sample.means([replay.outcomes[0].quality, replay.outcomes[0].quality - 0.25])
-    assert means.shape == (RESAMPLES + 1, 2)
-    assert means[:, 0] - means[:, 1] == pytest.approx(np.full(RESAMPLES + 1, 0.25))
+    curve = curves_of(replay).find("best-single")
+    assert curve is not None
+    assert curve.quality.shape == (RESAMPLES + 1, 1)
+    weights = np.array([[1.0, 1.0], [2.0, 0.0]])
+    assert means(weights, [np.array([0.2, np.nan]), np.array([1.0, 0.0])]).tolist() == [
+        [0.2, 0.5],
+        [0.2, 1.0],
+    ]
     points = results_of(replay)["points"]
     for point in points:
         assert point["quality"]["low"] <= point["quality"]["value"] <= point["quality"]["high"]

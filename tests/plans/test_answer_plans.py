@@ -185,5 +185,5 @@ def test_a_plan_of_an_unknown_core_is_refused() -> None:
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(parts: Iterable[object]) -> None:
-    with pytest.raises(ValueError, match="kind|cores"):
+    with pytest.raises(ValueError, match=r"kind|cores"):
         AnswerPlan(*parts)  # type: ignore[arg-type]
