@@ -62,7 +62,11 @@ class EccosConfig(BaseModel):
     quality_target : float
         Mean quality that the scheduled calls must reach, 0 to 1.
     max_wait_s : float
-        Seconds that a call may wait for a cheaper core that is busy while another core is free.
+        Seconds that a call may wait for a cheaper core that is busy while another core is free, at most.
+    max_wait_share : float
+        The same as a share of the service time at the free core: the expected wait for the cheaper core
+        and the service there may take 1 + `max_wait_share` times as long. 0: no call waits for a cheaper
+        core that is not faster.
     max_quality_wait_s : float
         Seconds that a call may wait for a core that is good enough while another core is free.
     price_per_second : float
@@ -119,6 +123,7 @@ class EccosConfig(BaseModel):
     embedder_options: dict[str, Any] = Field(default_factory=dict)
     mode: Literal["schedule", "shadow"] = "schedule"
     max_wait_s: Seconds = 1.0
+    max_wait_share: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.25
     max_quality_wait_s: Seconds = 10.0
     price_per_second: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.0
     max_age_s: Seconds = 60.0

@@ -21,6 +21,9 @@ from eccos_aios.schedule.slots import CoreSlots, SlotAvailability
 
 PRIOR_QUALITY = 0.5  # of every core when the predictor failed: none is preferred for its quality
 PRIOR_OUTPUT_TOKENS = 256.0
+SHORTEST_SERVICE_S = 1e-3  # seconds; lower bound of the service time of a core that answers from a cache
+MOST_TURNS = 100  # how often a plan counts one slot, at most
+ROUNDING = 1e-9
 FIRST_GUESS_S = 1.0  # seconds; the cores' service time before the first answer of any
 
 
@@ -95,13 +98,16 @@ class CorePool:
         measured = [core.service_s for core in cores if core.service_s is not None]
         # An untried core is taken to be as fast as the others; otherwise it might never be tried.
         guess_s = sum(measured) / len(measured) if measured else FIRST_GUESS_S
-        service_s = [guess_s if core.service_s is None else core.service_s for core in cores]
-        soon, later = (
-            [core.freed_within(wait_s, each_s) for core, each_s in zip(cores, service_s, strict=True)]
-            for wait_s in waiting.limits_s
-        )
-        free, soon, later = np.array([[core.free for core in cores], soon, later], dtype=np.int64)
-        return Capacity(free, soon, later, np.array(service_s))
+        seconds = np.array([guess_s if core.service_s is None else core.service_s for core in cores])
+        free, slots = np.array([[core.free for core in cores], [core.slots for core in cores]])
+        turn_s = np.full(len(cores), np.inf)
+        np.divide(np.maximum(seconds, SHORTEST_SERVICE_S), slots, out=turn_s, where=slots > 0)
+        later = _turns_within(waiting.for_quality_s, turn_s, slots)
+        if not measured:  # a guess is no reason to wait for a cheaper core
+            turn_s = np.full(len(cores), np.inf)
+        # The slowest free core allows the longest wait; `passes.use_idle_slots` heeds those that a call has.
+        limit_s = waiting.for_price_until_s(seconds[free > 0].max(initial=0.0), seconds)
+        return Capacity(free, _turns_within(limit_s, turn_s, slots), later, seconds, turn_s)
 
     def predict(self, calls: Sequence[Call]) -> Estimates:
         """Stage 1 on a batch of calls."""
@@ -164,6 +170,14 @@ class CorePool:
                 estimates.support[position],
                 has_choice=call.pinned is None and choices[position] > 1,
             )
+
+
+def _turns_within(
+    limit_s: float | NDArray[np.float64], turn_s: NDArray[np.float64], slots: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Slots that come free within so many seconds, repeats counted."""
+    turns: NDArray[np.int64] = np.clip(limit_s / turn_s + ROUNDING, 0, MOST_TURNS * slots).astype(np.int64)
+    return turns
 
 
 def _untried(

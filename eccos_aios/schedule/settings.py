@@ -33,6 +33,7 @@ class SchedulerSettings:
 
     quality_target: float = default_of("quality_target")
     max_wait_s: float = default_of("max_wait_s")
+    max_wait_share: float = default_of("max_wait_share")
     max_quality_wait_s: float = default_of("max_quality_wait_s")
     price_per_second: float = default_of("price_per_second")
     batch_window_s: float = default_of("gather_ms") / 1000
@@ -73,7 +74,7 @@ class SchedulerSettings:
     @property
     def waiting(self) -> WaitLimits:
         """How long a call may wait for a busy core."""
-        return WaitLimits(self.max_wait_s, self.max_quality_wait_s)
+        return WaitLimits(self.max_wait_s, self.max_quality_wait_s, self.max_wait_share)
 
 
 def load_passes(config: EccosConfig, file: str = "") -> tuple[Pass, ...]:
