@@ -13,6 +13,7 @@ from eccos_aios.plugins import absolute_file
 
 Unit = Annotated[float, Field(strict=True, ge=0, le=1)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Span = Literal["hour", "day", "month"]
 
 SECTION = "scheduler.eccos"
 CONFIG_IN_CHECKOUT = Path("aios") / "config" / "config.yaml"
@@ -34,6 +35,27 @@ class AgentConfig(BaseModel):
 
     weight: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
     quality_target: Unit | None = None
+
+
+class BudgetConfig(BaseModel):
+    """What calls may cost in a period.
+
+    Attributes
+    ----------
+    usd : float
+        US dollars.
+    per : {"hour", "day", "month"}
+        Of the calendar, in UTC.
+    when_exhausted : {"cheapest", "error"}
+        What happens to calls once the money is spent: the cheapest core that may take them, whatever it
+        costs, or an error that says when the next period begins.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    usd: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+    per: Span
+    when_exhausted: Literal["cheapest", "error"] = "cheapest"
 
 
 class EccosConfig(BaseModel):
@@ -86,6 +108,10 @@ class EccosConfig(BaseModel):
         the config's folder; see ``eccos_aios/schedule/README.md``.
     agents : dict of str to AgentConfig
         Shares and targets of agents, by name.
+    budget : BudgetConfig or None
+        What all calls together may cost. It precedes the quality target.
+    agent_budgets : dict of str to BudgetConfig
+        What the calls of an agent may cost, by name, in addition.
     token : SecretStr or None
         Required from every client of the ``/eccos`` endpoints. None: they answer this machine's programs
         only.
@@ -132,6 +158,8 @@ class EccosConfig(BaseModel):
     exploration: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.0
     passes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     agents: dict[str, AgentConfig] = Field(default_factory=dict)
+    budget: BudgetConfig | None = None
+    agent_budgets: dict[str, BudgetConfig] = Field(default_factory=dict)
     token: Annotated[SecretStr, Field(min_length=8)] | None = None
     store_text: Annotated[bool, Field(strict=True)] = True
     log_text: Annotated[bool, Field(strict=True)] = False

@@ -38,16 +38,31 @@ def _is_address(url: str) -> str:
 
 
 class Price(BaseModel):
-    """US dollars per million tokens."""
+    """US dollars per million tokens.
+
+    Attributes
+    ----------
+    input, output : float
+    cached_input : float or None
+        Of input tokens that the provider reads from its cache, as they begin the conversation that the core
+        served last. None: not given, they count as `input`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: Dollars = 0.0
     output: Dollars = 0.0
+    cached_input: Dollars | None = None
 
-    def usd(self, input_tokens: float, output_tokens: float) -> float:
-        """The price of that many tokens, in US dollars."""
-        return (self.input * input_tokens + self.output * output_tokens) / TOKENS_PER_PRICE_UNIT
+    @property
+    def saved(self) -> float:
+        """US dollars that a million input tokens from the cache cost less."""
+        return 0.0 if self.cached_input is None else self.input - self.cached_input
+
+    def usd(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
+        """The price of that many tokens, in US dollars; `cached_tokens` are some of `input_tokens`."""
+        full = self.input * input_tokens + self.output * output_tokens
+        return (full - self.saved * min(cached_tokens, input_tokens)) / TOKENS_PER_PRICE_UNIT
 
 
 class Core(BaseModel):

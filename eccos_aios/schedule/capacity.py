@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,15 +53,19 @@ class Target:
         Called with a number of calls: the points of quality that they owe beyond that; see `QualityDebt`.
     price_per_second : float
         US dollars that a second of waiting and answering counts as.
+    affordable : mapping of Call to float
+        The mean quality that a budget buys, of calls whose target it lowers.
     """
 
     quality: float
     owed: Callable[[int], float]
     price_per_second: float = 0.0
+    affordable: Mapping[Call, float] = field(default_factory=dict)
 
     def of(self, call: Call) -> float:
         """The target of one call."""
-        return self.quality if call.quality_target is None else call.quality_target
+        own = self.quality if call.quality_target is None else call.quality_target
+        return min(own, max(0.0, self.affordable[call])) if call in self.affordable else own
 
 
 @dataclass(frozen=True)

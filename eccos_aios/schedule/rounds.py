@@ -9,6 +9,7 @@ from functools import partial
 from eccos_aios.errors import NoCoreError
 from eccos_aios.requirements import why_none
 from eccos_aios.schedule.attempts import Attempts
+from eccos_aios.schedule.budget import BudgetLimit
 from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.decision_log import LOG_LINE, Decision, decision_of
@@ -136,12 +137,18 @@ class Rounds:
             state.starved = False
             state.end_backoffs(started_s)
             pool, settings, owed = state.pool, state.settings, state.debt.owed
+            limits = self._limits if state.budgets else None
             self._front = front = self._first(pool, started_s)
+            unpaid = {call: state.budgets.refusal(call.agent) for call in front} if limits else {}
+        for call, refusal in unpaid.items():
+            if refusal is not None:
+                state.finish(call, CallResult(call.core, error=refusal, failed=True, causes=call.causes))
+        front = [call for call in front if unpaid.get(call) is None]
         if not front:
             return
         refused = self._estimate(pool, front)
         pending = [call for call in front if call not in refused and call.row is not None]
-        plan = self._pipeline.plan(pool, settings, pending, owed, self._clock.now_s())
+        plan = self._pipeline.plan(pool, settings, pending, owed, self._clock.now_s(), limits)
         with state.changed:
             for call in pending:
                 if call in state.queue:
@@ -220,9 +227,15 @@ class Rounds:
         state.decision_log.add(decision)
         if settings.affinity != "off":
             state.affinity.served(call.conversation, decision.core)
-        target = settings.quality_target if call.quality_target is None else call.quality_target
-        state.debt.sent(target, decision.predicted_quality)
+        own = settings.quality_target if call.quality_target is None else call.quality_target
+        state.debt.sent(own if placement.target is None else placement.target, decision.predicted_quality)
+        state.budgets.sent(call, decision.core, placement.column, own)
         return decision
+
+    def _limits(self, calls: tuple[Call, ...]) -> tuple[BudgetLimit, ...]:
+        """What budgets allow each call now."""
+        with self._state.changed:
+            return self._state.budgets.limits(calls)
 
 
 def _is_served(pool: CorePool, free: Set[str]) -> Callable[[Call], bool]:

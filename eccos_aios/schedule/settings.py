@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
-from eccos_aios.config import SECTION, EccosConfig, default_of
+from eccos_aios.config import SECTION, BudgetConfig, EccosConfig, default_of
 from eccos_aios.plugins import load_function
 from eccos_aios.schedule.capacity import WaitLimits
 from eccos_aios.schedule.retry import RetryPolicy
@@ -45,6 +45,8 @@ class SchedulerSettings:
     max_age_s: float = default_of("max_age_s")
     agent_weights: Mapping[str, float] = field(default_factory=dict)
     agent_targets: Mapping[str, float] = field(default_factory=dict)
+    budget: BudgetConfig | None = None
+    agent_budgets: Mapping[str, BudgetConfig] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     affinity: Literal["off", "prefer", "strict"] = default_of("affinity")
     exploration: float = default_of("exploration")

@@ -14,9 +14,11 @@ import numpy as np
 from fake_clock import FakeClock
 from numpy.typing import NDArray
 
+from eccos_aios.config import BudgetConfig
 from eccos_aios.core import Core, Price
 from eccos_aios.predict import CallText, Estimates
 from eccos_aios.requirements import Requirements
+from eccos_aios.schedule.budgets import Budgets
 from eccos_aios.schedule.call import Call
 from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.outcome_kinds import ANSWERED
@@ -46,6 +48,7 @@ class LoopResult:
     busy_s: float = 0.0
     cost_usd: float = 0.0
     quality: float = 0.0
+    finished: list[tuple[float, float, float]] = field(default_factory=list)  # moment, US dollars, quality
     served: dict[str, int] = field(default_factory=dict)
     most_at_once: dict[str, int] = field(default_factory=dict)
 
@@ -95,6 +98,7 @@ def run_loop(
     warm_up_s: float = 5.0,
     think_s: float = 0.0,
     seed: int = 0,
+    budget: BudgetConfig | None = None,
 ) -> LoopResult:
     """Run the loop.
 
@@ -104,6 +108,8 @@ def run_loop(
         Asked in random order.
     think_s : float
         Mean seconds, exponentially distributed, from a caller's answer to its next call.
+    budget : BudgetConfig, optional
+        Its first period begins with the run, warm-up included.
     """
     rng, clock = np.random.default_rng(seed), FakeClock(0.0)
     known = [
@@ -113,6 +119,7 @@ def run_loop(
     failures: list[int] = []
     pipeline, debt = RoundPipeline(failures.append), QualityDebt()
     queue: list[Call] = []
+    budgets = Budgets(budget, wall_s=clock.now_s)
     result = LoopResult(seconds, sum(core.quota for core in cores), served={core.name: 0 for core in cores})
     in_flight = {core.name: 0 for core in cores}
     ends_s = warm_up_s + seconds
@@ -138,7 +145,7 @@ def run_loop(
                     heapq.heappush(events, (now_s + pause_s, next(order), -1, None, 0.0))
                     continue
             queue.append(_ask(rng, len(quality), now_s))
-        for call in _round(pool, pipeline, debt, settings, queue, now_s):
+        for call in _round(pool, pipeline, debt, budgets, settings, queue, now_s):
             column = pool.columns[call.core or ""]
             name, service_s = cores[column].name, cores[column].service_s(rng)
             in_flight[name] += 1
@@ -159,6 +166,7 @@ def _round(
     pool: CorePool,
     pipeline: RoundPipeline,
     debt: QualityDebt,
+    budgets: Budgets,
     settings: SchedulerSettings,
     queue: list[Call],
     now_s: float,
@@ -170,11 +178,14 @@ def _round(
     if new:
         pool.attach_estimates(new, pipeline.estimate(pool, new))
     sent = []
-    for placement in pipeline.plan(pool, settings, front, debt.owed, now_s).placements:
+    limits = budgets.limits if budgets else None
+    for placement in pipeline.plan(pool, settings, front, debt.owed, now_s, limits).placements:
         call, slots = placement.call, pool.slots[placement.column]
         assert slots.acquire() is not None
         assert call.row is not None
-        debt.sent(settings.quality_target, float(call.row.quality[placement.column]))
+        assert placement.target is not None
+        debt.sent(placement.target, float(call.row.quality[placement.column]))
+        budgets.sent(call, slots.core.name, placement.column, settings.quality_target)
         call.core = slots.core.name
         sent.append(call)
     gone = set(sent)
@@ -187,4 +198,5 @@ def _count(result: LoopResult, call: Call, column: int, name: str, now_s: float)
     result.latencies_s.append(now_s - call.arrived_s)
     result.cost_usd += float(call.row.cost[column])
     result.quality += float(call.row.quality[column])
+    result.finished.append((now_s, float(call.row.cost[column]), float(call.row.quality[column])))
     result.served[name] += 1
