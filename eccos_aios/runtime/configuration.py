@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from eccos_aios.config import SECTION, EccosConfig
 from eccos_aios.core import Core
@@ -12,6 +13,7 @@ from eccos_aios.history import HistoryStore
 from eccos_aios.history.schema import is_store
 from eccos_aios.plugins import Where
 from eccos_aios.predict import PredictorSpec, online_predictor
+from eccos_aios.runtime.budget_file import budget_path
 from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.runtime.outcome_log import open_store
 from eccos_aios.schedule import SchedulerSettings
@@ -31,12 +33,15 @@ class ServiceConfiguration:
         Holds the predictor, fitted.
     store : HistoryStore or None
         Where outcomes are written; None: nowhere. The service that gets the configuration owns it.
+    budgets : Path or None
+        Where it is kept what is spent of the budgets; None: there are none.
     """
 
     cores: tuple[Core, ...]
     settings: SchedulerSettings
     learner: Learner
     store: HistoryStore | None = None
+    budgets: Path | None = None
 
     def discard(self) -> None:
         """Release what no service has taken over."""
@@ -65,7 +70,8 @@ def prepare(
         The history cannot be read, or its store cannot be opened.
     """
     learner = learner or make_learner(config)
-    return ServiceConfiguration(tuple(cores), SchedulerSettings.of(config), learner, open_store(config))
+    settings = SchedulerSettings.of(config)
+    return ServiceConfiguration(tuple(cores), settings, learner, open_store(config), budget_path(config))
 
 
 def predictor_spec(config: EccosConfig, file: str = "") -> PredictorSpec:

@@ -204,7 +204,7 @@ class Budget:
 
     def state(self) -> dict[str, Any]:
         """What must survive a restart, as JSON."""
-        return {"per": self.config.per, "begin": self.begin, "spent": self.spent}
+        return {"per": self.config.per, "begin": self.begin, "spent": round(self.spent, 12)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what was spent of the same period; anything else is ignored."""

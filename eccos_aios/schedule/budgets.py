@@ -159,7 +159,13 @@ def limited(batch: RoundBatch, limits: tuple[BudgetLimit, ...]) -> RoundBatch:
     given = batch.candidates
     price = np.array([limit.price for limit in limits])
     allowed = within(given.quality, given.cost, given.allowed, price)
-    most = {call: limit.quality for call, limit in zip(batch.calls, limits, strict=True) if limit.binds}
+    # Where only the cheapest is left, nothing that it delivers beyond a target pays for other calls.
+    exhausted = np.where(allowed, given.quality, 0.0).max(axis=1).tolist()
+    most = {
+        call: limit.quality if np.isfinite(limit.price) else reached
+        for call, limit, reached in zip(batch.calls, limits, exhausted, strict=True)
+        if limit.binds
+    }
     target = replace(batch.target, affordable=most)
     return replace(batch, candidates=Candidates(given.quality, given.cost, allowed), target=target)
 
