@@ -11,7 +11,15 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from eccos_aios.bounded_yaml import load_yaml
 from eccos_aios.errors import ABSENT, ConfigError, from_validation
@@ -53,6 +61,12 @@ class Price(BaseModel):
     input: Dollars = 0.0
     output: Dollars = 0.0
     cached_input: Dollars | None = None
+
+    @model_validator(mode="after")
+    def _cache_is_no_dearer(self) -> Price:
+        if self.cached_input is not None and self.cached_input > self.input:
+            raise ValueError(f"cached_input: {self.cached_input:g}: must be at most input: {self.input:g}")
+        return self
 
     @property
     def saved(self) -> float:

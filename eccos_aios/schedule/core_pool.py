@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from eccos_aios.candidates import Candidates
 from eccos_aios.clock import MONOTONIC_CLOCK, Clock
-from eccos_aios.core import Core
+from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Core
 from eccos_aios.predict import Estimates, Predictor, prices_of
 from eccos_aios.requirements import allowed_cores
-from eccos_aios.schedule.affinity import discounted
+from eccos_aios.schedule.affinity import CACHED_S, PREFIX_DISCOUNT, Prefix, less
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.capacity import Capacity, WaitLimits
 from eccos_aios.schedule.slots import CoreSlots, SlotAvailability
@@ -67,6 +67,20 @@ class CorePool:
     def prices(self) -> NDArray[np.float64]:
         """As `prices_of` returns them; litellm's price map is read once per configuration."""
         return prices_of(self.cores)
+
+    @cached_property
+    def _caches(self) -> tuple[float, ...]:
+        """US dollars that an input token from each core's cache costs less; 0 where that is not known."""
+        prices = [core.price for core in self.cores]
+        return tuple(0.0 if price is None else price.saved / TOKENS_PER_PRICE_UNIT for price in prices)
+
+    @property
+    def priced_caches(self) -> bool:
+        """Whether it matters for costs which core has read a conversation."""
+        return any(self._caches)
+
+    def _cached_tokens(self, prefix: Prefix) -> float:
+        return prefix.tokens if self.clock.now_s() - prefix.read_s <= CACHED_S else 0.0
 
     def successor(self, cores: Sequence[Core], predictor: Predictor) -> CorePool:
         """A pool of other cores; those that stay keep their slots, and so their calls in flight."""
@@ -128,7 +142,7 @@ class CorePool:
         self,
         calls: Sequence[Call],
         estimates: Estimates,
-        last_cores: Mapping[Call, str | None] | None = None,
+        prefixes: Mapping[Call, Prefix | None] | None = None,
         affinity: str = "off",
         down: Collection[str] = (),
     ) -> None:
@@ -139,8 +153,8 @@ class CorePool:
         calls : sequence of Call
         estimates : Estimates
             Arrays of shape (calls, cores).
-        last_cores : mapping of Call to str, optional
-            The core that last served each call's conversation.
+        prefixes : mapping of Call to Prefix, optional
+            The core that last served each call's conversation, and what it has read of it.
         affinity : {"off", "prefer", "strict"}
             Whether that core is preferred or required.
         down : collection of str
@@ -154,14 +168,17 @@ class CorePool:
         for position, call in enumerate(calls):
             permitted, prices = _untried(allowed[position], call, columns, down), cost[position]
             pinned = columns.get(call.pinned or "")
-            last_core = (last_cores or {}).get(call) or ""
-            last = None if last_core in down else columns.get(last_core)
+            prefix = (prefixes or {}).get(call)
+            last = None if prefix is None or prefix.core in down else columns.get(prefix.core)
+            if prefix is not None and last is not None and self._caches[last]:
+                read = min(estimates.input_tokens[position, last], self._cached_tokens(prefix))
+                prices = less(prices, last, read * self._caches[last])
             if pinned is not None:
                 permitted = _only(pinned, len(cores))
             elif last is not None and permitted[last] and affinity == "strict":
                 permitted = _only(last, len(cores))
-            elif last is not None and affinity == "prefer":
-                prices = discounted(prices, last)
+            elif last is not None and affinity == "prefer" and not self._caches[last]:
+                prices = less(prices, last, PREFIX_DISCOUNT * prices[last])
             call.row = EstimateRow(
                 self,
                 estimates.quality[position],

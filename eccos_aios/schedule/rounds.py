@@ -167,11 +167,11 @@ class Rounds:
         estimates = self._pipeline.estimate(pool, calls)
         state = self._state
         with state.changed:
-            last_cores = {call: state.affinity.core_of(call.conversation) for call in calls}
+            prefixes = {call: state.affinity.prefix_of(call.conversation) for call in calls}
             affinity = state.settings.affinity
             down = pool.down(self._clock.now_s() + state.settings.unavailable_after_s)
         try:
-            pool.attach_estimates(calls, estimates, last_cores, affinity, down)
+            pool.attach_estimates(calls, estimates, prefixes, affinity, down)
         except BaseException as error:  # noqa: BLE001 - a call's requirements may hold anything
             return self._estimate_one_by_one(pool, calls, error)
         refused = {call for call in calls if call.row is not None and not call.row.allowed.any()}
@@ -225,8 +225,10 @@ class Rounds:
         decision = decision_of(placement, pool.names, decision_ms, waited_s, settings.log_text)
         state.metrics.add_decision(decision)
         state.decision_log.add(decision)
-        if settings.affinity != "off":
-            state.affinity.served(call.conversation, decision.core)
+        if settings.affinity != "off" or pool.priced_caches:
+            state.affinity.served(
+                call.conversation, decision.core, call.text.input_tokens, self._clock.now_s()
+            )
         own = settings.quality_target if call.quality_target is None else call.quality_target
         state.debt.sent(own if placement.target is None else placement.target, decision.predicted_quality)
         state.budgets.sent(call, decision.core, placement.column, own)

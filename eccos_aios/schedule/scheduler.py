@@ -207,11 +207,12 @@ class Scheduler:
         with self._state.changed:
             return self._state.pending
 
-    def remember(self, conversation: Conversation, core: str) -> None:
-        """Note which core holds a conversation, where affinity is on."""
-        with self._state.changed:
-            if self._state.settings.affinity != "off":
-                self._state.affinity.served(conversation, core)
+    def remember(self, conversation: Conversation, core: str, tokens: float = 0.0) -> None:
+        """Note which core holds a conversation, where that matters; `tokens`: how many it has read of it."""
+        state = self._state
+        with state.changed:
+            if state.settings.affinity != "off" or state.pool.priced_caches:
+                state.affinity.served(conversation, core, tokens, self._clock.now_s())
 
     def budget_state(self) -> dict[str, Any]:
         """What is spent of the budgets, as JSON, for `restore_budgets`; empty without budgets."""
