@@ -18,7 +18,7 @@ from eccos_aios.predict.features import embed_calls, fitted_embedder, guarded
 from eccos_aios.predict.retrieval import RetrievalPredictor
 from eccos_aios.predict.text import CallText
 from eccos_aios.predict.trained import TrainedPredictor
-from eccos_aios.predict.winners_curse import Calibration, fit_calibration
+from eccos_aios.predict.winners_curse import fit_calibration
 
 WEIGHT_PRIOR_STRENGTH = 2.0  # squared differences between the two; about 200 records' worth
 SHIFT_PRIOR_STRENGTH = 50.0  # records at which half of a core's mean left-out error is corrected
