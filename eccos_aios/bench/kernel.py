@@ -215,7 +215,8 @@ def _section(scheduler: str, quality_target: float, options: Mapping[str, Any]) 
 
 
 def _manifest(quota: int, pair: Sequence[PairCore]) -> str:
-    cores = [core.model_dump(include={"name", "quota", "price"}) for core in manifest_cores(quota, pair)]
+    fields = {"name", "quota", "price"}
+    cores = [core.model_dump(include=fields, exclude_none=True) for core in manifest_cores(quota, pair)]
     return str(yaml.safe_dump({"cores": cores}))
 
 

@@ -27,6 +27,7 @@ LEAST_HORIZON_S = 1.0
 REPRICED_S = 1.0  # seconds until the price is set anew, at the earliest, and
 REPRICED_SHARE = 1e-3  # the share of the period
 STEPS = 40  # of the bisection: the price is found within a factor of 1e-9 of the largest
+CLOCK_STEP_S = 60.0  # seconds that the system's clock may be set back without a new period
 SAME_COST = 1e-6  # relative: costs closer than that are the same
 BILL_WEIGHT = 0.02  # of the newest bill in the running ratio of bills to estimates
 BILL_RATIOS = (0.2, 5.0)  # bounds of that ratio
@@ -151,11 +152,15 @@ class Budget:
         return BudgetExhaustedError(f"payment required: {self.name} of {money} is spent until {until}")
 
     def turn(self, now: float) -> None:
-        """Begin the period that this moment lies in; does nothing in the same period, or an earlier one."""
-        if now < self.end:
+        """Begin the period that this moment lies in, if it is another one.
+
+        A clock that was set back does not refill the budget.
+        """
+        if self.begin - CLOCK_STEP_S <= now < self.end:
             return
+        if now >= self.end:
+            self.spent = 0.0
         self.begin, self.end = period_of(self.config.per, now)
-        self.spent = 0.0
         self._priced_at = float("-inf")
 
     def sent(self, quality: FloatArray, cost: FloatArray, usd: float, target: float, now: float) -> None:

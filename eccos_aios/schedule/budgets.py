@@ -75,7 +75,12 @@ class Budgets:
     def limits(self, calls: tuple[Call, ...]) -> tuple[BudgetLimit, ...]:
         """What each call may cost now; of several budgets the tightest."""
         now = self._wall_s()
-        priced = {agent: budget.priced(now) for agent, budget in self._budgets.items()}
+        asked = {call.agent for call in calls}
+        priced = {
+            agent: budget.priced(now)
+            for agent, budget in self._budgets.items()
+            if agent is None or agent in asked
+        }
         everybody = priced.get(None, UNLIMITED)
         return tuple(_tighter(everybody, priced.get(call.agent, UNLIMITED)) for call in calls)
 
@@ -103,7 +108,9 @@ class Budgets:
             self._estimates.popitem(last=False)
 
     def returned(self, call: Call, core: Core, usage: Usage | None, *, free: bool) -> None:
-        """Count what an attempt cost, now that it is over.
+        """Count what an attempt cost, now that it is over; to be called once.
+
+        An attempt that was not counted before, as a further stage of a call, counts with its bill.
 
         Parameters
         ----------
@@ -114,10 +121,10 @@ class Budgets:
         free : bool
             Whether an attempt without known usage cost nothing, as providers do not bill errors.
         """
-        counted = self._estimates.pop((call.number, core.name), None)
-        if counted is None:
+        if not self._budgets:
             return
-        estimate, sent_at, budgets = counted
+        counted = self._estimates.pop((call.number, core.name), None)
+        estimate, sent_at, budgets = counted or (0.0, self._wall_s(), self._of(call.agent))
         price = core.known_price
         if usage is not None and price is not None:
             usd = price.usd(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
@@ -184,9 +191,12 @@ def _affordable(batch: RoundBatch, allowed: BoolArray, price: FloatArray) -> Pla
 
 def explained(plan: Plan, limits: tuple[BudgetLimit, ...]) -> Plan:
     """The plan with the budget as the reason of the calls that it binds."""
+    rows: dict[str, dict[int, int]] = {}
     for row, limit in enumerate(limits):
         if limit.binds and plan.reasons.get(row, PLANNED) == PLANNED:
-            plan = plan.moved({row: int(plan.columns[row])}, limit.reason)
+            rows.setdefault(limit.reason, {})[row] = int(plan.columns[row])
+    for reason, unmoved in rows.items():
+        plan = plan.moved(unmoved, reason)
     return plan
 
 

@@ -168,6 +168,16 @@ def test_a_restart_does_not_refill_it_but_a_new_period_does() -> None:
     assert tomorrow.left == 5.0
 
 
+def test_a_clock_that_is_set_back_refills_nothing() -> None:
+    budget = Budget(BudgetConfig(usd=5.0, per="hour"), "the budget", 10 * HOUR_S)
+    budget.sent(np.array([0.9]), np.array([2.0]), 2.0, 0.8, 10 * HOUR_S)
+    budget.turn(10 * HOUR_S - 1)
+    budget.turn(5 * HOUR_S)
+    assert (budget.left, budget.end) == (3.0, 6 * HOUR_S)
+    budget.turn(6 * HOUR_S)
+    assert budget.left == 5.0
+
+
 # Budgets of all calls and of agents
 
 
@@ -187,7 +197,6 @@ def test_the_bill_replaces_the_estimate() -> None:
         before, call = budget["spent"], call_of()
         budgets.sent(call, "dear", 0, 0.8)
         budgets.returned(call, core, usage, free=free)
-        budgets.returned(call, core, usage, free=free)  # once only
         budget = budgets.status()["budget"]
         return round(float(budget["spent"] - before), 6)
 
@@ -196,6 +205,10 @@ def test_the_bill_replaces_the_estimate() -> None:
     assert spent_after(Usage(million // 2, million // 4, cached_tokens=million // 4), free=False) == 1.75
     assert spent_after(None, free=True) == 0.0
     assert spent_after(None, free=False) == 1.0
+    before: Any = budgets.status()["budget"]
+    budgets.returned(call_of(), core, Usage(million, 0), free=False)  # a call's further stage, not estimated
+    after: Any = budgets.status()["budget"]
+    assert after["spent"] - before["spent"] == 2.0
 
 
 def test_an_agent_that_has_spent_its_money_gets_an_error_and_the_others_do_not() -> None:
