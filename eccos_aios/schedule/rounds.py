@@ -234,18 +234,9 @@ class Rounds:
     def _send_beside(self, call: Call, pool: CorePool, column: int) -> None:
         """Send a call to its plan's second core at the same time; if that fails, the plan asks it later."""
         try:
-            if self._attempts.send_beside(call, pool.slots[column]):
-                with self._state.changed:
-                    self._count_money(call, pool, column)
+            self._attempts.send_beside(call, pool.slots[column])
         except BaseException as error:
             logger.error("a call could not be sent to core %r, too", pool.names[column], exc_info=error)
-
-    def _count_money(self, call: Call, pool: CorePool, column: int) -> None:
-        """Count an attempt towards the budgets; the lock is held."""
-        state = self._state
-        own = state.settings.quality_target if call.quality_target is None else call.quality_target
-        if call.row is not None and call.row.pool is pool:
-            state.budgets.sent(call, pool.names[column], column, own)
 
     def _decide(
         self, pool: CorePool, settings: SchedulerSettings, placement: Placement, decision_ms: float
@@ -255,7 +246,6 @@ class Rounds:
         if call.in_stages and call.stages is not None and call.stages.begun:
             known = state.decision_log.decision(call.number)
             if known is not None:
-                self._count_money(call, pool, placement.column)
                 known.stages = [stage.to_dict() for stage in call.stages.ended]
                 return known
         waited_s = self._clock.now_s() - call.arrived_s
