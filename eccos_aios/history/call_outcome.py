@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from eccos_aios.history.record import AnswerKey, Embed, Embedding, Outcome, Record, Seconds, Tokens, Unit, text_hash
+from eccos_aios.history.record import (
+    AnswerKey,
+    Embed,
+    Embedding,
+    Outcome,
+    Record,
+    Seconds,
+    Tokens,
+    Unit,
+    text_hash,
+)
 
 
 def _writable(text: Any) -> Any:

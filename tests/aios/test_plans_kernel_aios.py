@@ -108,7 +108,7 @@ def test_every_agent_gets_one_answer_and_the_decision_shows_the_stages(aios: Any
     staged = [decision for decision in decisions if decision["plan"]["kind"] == "agree"]
     assert staged
     for decision in staged:
-        assert [stage["core"] for stage in decision["stages"]][0] in decision["plan"]["cores"]
+        assert next(stage["core"] for stage in decision["stages"]) in decision["plan"]["cores"]
         assert all(stage["passes"] and stage["cost"] and stage["seconds"] for stage in decision["stages"])
         assert decision["core"] in {stage["core"] for stage in decision["stages"]}
     assert totals["completed"] == CALLS
