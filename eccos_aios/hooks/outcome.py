@@ -116,7 +116,7 @@ def outcome_of(call: Call, result: CallResult, core: Core, finished_s: float) ->
     usage = answer.usage
     input_tokens = usage.input_tokens if usage else math.ceil(call.text.input_tokens)
     output_tokens = usage.output_tokens if usage else None if result.failed else _counted(answer.response)
-    # a plan's stages were checked when they came; the answer of a single core is checked here, after it is given
+    # stages were checked when they came; a single core's answer is checked here, after it is given
     check = None
     if not result.failed and not result.stages and call.question is not None:
         check = checked(call, answer)

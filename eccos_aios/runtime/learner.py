@@ -245,7 +245,7 @@ class Learner:
             self._refits += 1
         planner = self.planner
         if planner is not None:
-            planner.fit(path)
+            planner.fit(path, anew=True)
 
 
 def learner_of(history: Path, spec: PredictorSpec | None = None) -> Learner:

@@ -1,4 +1,4 @@
-"""Planner: the plans of several cores that a history's recorded answers teach, fitted beside the predictor."""
+"""Planner: the plans of several cores that a history teaches, fitted beside the predictor."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from eccos_aios.history.schema import is_store
 from eccos_aios.plans import PlanEstimates, PlanPredictor
 from eccos_aios.predict import CallText, PredictorSpec
 from eccos_aios.predict.dataset import sample_of
+from eccos_aios.runtime.plan_cache import PlanCache
 from eccos_aios.verify.recorded import has_answers
 
 logger = logging.getLogger(__name__)
@@ -49,8 +50,14 @@ class Planner:
         self.spec = spec
         self._fitted: PlanPredictor | None = None  # replaced as a whole
 
-    def fit(self, history: Path) -> None:
-        """Learn plans from a history; nothing changes where it cannot be read or holds no answers.
+    def fit(self, history: Path, *, anew: bool = False) -> None:
+        """Learn plans from a history, or load those that are cached beside it; none where it holds no answers.
+
+        Parameters
+        ----------
+        history : Path
+        anew : bool
+            Whether to fit whatever the cache holds.
 
         Raises
         ------
@@ -60,17 +67,15 @@ class Planner:
         if self.mode == "off" or len(self.cores) < 2 or not _holds_answers(history):
             return
         began_s = time.perf_counter()
-        if is_store(history):
-            with HistoryStore(history, read_only=True) as store:
-                records: Sequence[Record] = sample_of(store.records_until(store.mark()))
-        else:
-            records = sample_of(read_history(history))
-        fitted = PlanPredictor(self.cores, self.mode, self.spec.make()).fit(records)
+        unfitted = PlanPredictor(self.cores, self.mode, self.spec.make())
+        cache = PlanCache(history, self.spec, unfitted)
+        fitted = None if anew else cache.found()
+        if fitted is None:
+            fitted = _fit(unfitted, history, cache)
         staged = [plan.name for plan in fitted.plans_ if plan.kind != "single"]
-        if staged:
-            self._fitted = fitted
-            seconds = time.perf_counter() - began_s
-            logger.info("plans fitted in %.1f s: %s", seconds, ", ".join(staged))
+        self._fitted = fitted if staged else None
+        seconds = time.perf_counter() - began_s
+        logger.info("plans of several cores, after %.1f s: %s", seconds, ", ".join(staged) or "none")
 
     @property
     def has_plans(self) -> bool:
@@ -86,6 +91,20 @@ class Planner:
         """Estimates under every plan; None where only plans of one core are known."""
         fitted = self._fitted
         return None if fitted is None else fitted.estimate_plans(calls)
+
+
+def _fit(unfitted: PlanPredictor, history: Path, cache: PlanCache) -> PlanPredictor:
+    if not is_store(history):
+        records: Sequence[Record] = read_history(history)
+        fitted = unfitted.fit(sample_of(records))
+        cache.save(fitted, None, len(records))
+        return fitted
+    with HistoryStore(history, read_only=True) as store:
+        mark = store.mark()
+        records = store.records_until(mark)
+        fitted = unfitted.fit(sample_of(records))
+    cache.save(fitted, mark, len(records))
+    return fitted
 
 
 def _holds_answers(history: Path) -> bool:
