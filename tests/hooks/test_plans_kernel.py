@@ -164,6 +164,16 @@ def test_without_plans_every_call_has_one_core(
     assert sum(core.requests for core in cores) == 6
 
 
+def test_calls_that_may_be_suspended_have_one_core(cores: list[SandboxCore], config: EccosConfig) -> None:
+    with kernel_of(cores, config) as kernel:
+        kernel.llm.use_context_manager = True  # type: ignore[attr-defined]
+        ask(kernel, CITIES[:4])
+        scheduler: Any = kernel.scheduler
+        decisions = scheduler.service.scheduler.decisions()
+    assert [decision.plan["kind"] for decision in decisions] == ["single"] * 4
+    assert sum(core.requests for core in cores) == 4
+
+
 def test_every_stage_is_in_the_store_and_a_grade_goes_to_the_answer_that_was_given(
     cores: list[SandboxCore], config: EccosConfig, tmp_path: Path
 ) -> None:
