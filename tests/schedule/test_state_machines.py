@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -401,8 +402,15 @@ class PlannedCallsMachine(RuleBasedStateMachine):
         for _, result in self.answers.results:
             if any(stage.check is not None for stage in result.stages):
                 assert not result.failed
-        status: Any = self.scheduler.status()
-        assert all(core["in_flight"] == 0 for core in status["cores"].values())
+        # a stop does not wait for the threads whose calls it has answered
+        ends_s = time.monotonic() + 10.0
+        while any(core["in_flight"] for core in self.statuses()) and time.monotonic() < ends_s:
+            time.sleep(0.001)
+        assert [core["in_flight"] for core in self.statuses()] == [0, 0, 0]
+
+    def statuses(self) -> list[Any]:
+        cores: Any = self.scheduler.status()["cores"]
+        return list(cores.values())
 
 
 @pytest.mark.parametrize(
