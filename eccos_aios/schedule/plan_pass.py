@@ -40,8 +40,9 @@ def optimise_plans(batch: RoundBatch, plans: PlanOptions) -> Plan | None:
     options = _options(batch, plans)
     if not options.allowed[:, batch.cores :].any():
         return None
-    if len(batch) == 1:
-        return _choose_one(batch, plans, options)
+    few = _choose_few(batch, plans, options)
+    if few is not None or len(batch) == 1:
+        return few
     capacity = batch.capacity
     found = _search(batch, options, capacity.free + capacity.soon)
     if not found[0].met and (capacity.later > capacity.soon).any():
@@ -66,26 +67,36 @@ def _options(batch: RoundBatch, plans: PlanOptions) -> _Options:
     )
 
 
-def _choose_one(batch: RoundBatch, plans: PlanOptions, options: _Options) -> Plan | None:
-    """For one call every option is compared."""
-    capacity, target = batch.capacity, batch.target
+def _choose_few(batch: RoundBatch, plans: PlanOptions, options: _Options) -> Plan | None:
+    """For one call, or a few, every choice is compared; None: there are too many, or slots are short."""
+    capacity, target, calls = batch.capacity, batch.target, len(batch)
+    if calls > 1 and target.price_per_second:
+        return None
     chosen = None
     for ahead in (capacity.soon, capacity.later):
+        quota = capacity.free + ahead
         chosen = choose_cores(
             options.cost,
             options.quality,
             options.allowed,
-            (capacity.free + ahead)[options.first],
-            batch.mean_target + target.owed(1),
-            options.seconds[0],
+            quota[options.first],
+            batch.mean_target * calls + target.owed(calls),
+            options.seconds.mean(axis=0),
             target.price_per_second,
         )
-        if chosen is not None and chosen[1]:
+        if chosen is None or chosen[1]:
             break
     if chosen is None:
         return None
-    choice = np.array([chosen[0]], dtype=np.int64)
-    return _plan(plans, batch.cores, options.first[choice[0]], choice, fell_back=False)
+    choice = np.array(chosen[0], dtype=np.int64)
+    columns = options.first[choice]
+    extra = options.extra[np.arange(calls), choice].sum()
+    # options that begin at one core share its slots
+    if calls > 1 and (
+        extra > batch.spare_calls or (np.bincount(columns, minlength=batch.cores) > quota).any()
+    ):
+        return None
+    return _plan(plans, batch.cores, columns, choice[:, None], fell_back=False)
 
 
 def _search(batch: RoundBatch, options: _Options, quota: IntArray) -> tuple[Assignment, IntArray]:

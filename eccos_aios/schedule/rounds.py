@@ -296,7 +296,7 @@ def _may_be_staged(call: Call) -> bool:
 
 
 def _needs_more(call: Call, settings: SchedulerSettings, owed: float) -> bool:
-    """Whether a call's cheapest core is not good enough; where it is, no plan that asks more can be better."""
+    """Whether a call's cheapest core is not good enough; if it is, no plan that asks more is better."""
     row = call.row
     if row is None or not row.allowed.any():
         return False
