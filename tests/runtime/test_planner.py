@@ -14,6 +14,8 @@ from eccos_aios.core import Core, Price
 from eccos_aios.history import HistoryStore, Outcome, Record
 from eccos_aios.plans import PlanPredictor
 from eccos_aios.predict import PredictorSpec, record_text
+from eccos_aios.predict.persistence import fit_store
+from eccos_aios.runtime.learner import learner_of
 from eccos_aios.runtime.planner import Planner
 
 CORES = [
@@ -122,3 +124,14 @@ def test_no_plans_where_they_are_off_or_one_core_is_there(tmp_path: Path, fits: 
     alone.fit(history)
     assert not alone.has_plans
     assert fits == []
+
+
+def test_a_learner_that_fits_again_fits_its_plans_again(tmp_path: Path, fits: list[int]) -> None:
+    history = written(tmp_path / "history.db", records())
+    learner = learner_of(history, SPEC)
+    learner.planner = planner(history)
+    with HistoryStore(history) as store:
+        store.extend(Record(query=f"more {n}", outputs=records()[n].outputs) for n in range(5))
+    learner._adopt(history, fit_store(history, SPEC))
+    assert fits == [RECORDS, RECORDS + 5]
+    assert learner.planner.has_plans
