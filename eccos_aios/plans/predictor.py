@@ -25,6 +25,7 @@ from eccos_aios.predict import (
 from eccos_aios.verify import CallHistory, Check, call_history
 
 REACHED = "reached:"  # before a plan's name: the column of the probability that its last stage is reached
+MIDDLE = "middle:"  # likewise, the stage between the first and the last
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,10 @@ class PlanEstimates:
     quality, cost : ndarray of shape (N, P)
         0 to 1, and US dollars of all stages that are expected to be reached.
     calls : ndarray of shape (N, P)
-        Expected cores that are asked, 1 to 3.
-    reached : ndarray of shape (N, P)
-        Probability that the last stage is reached; 0 for single cores.
+        Expected cores that are asked, 1 to 4.
+    reached, middle : ndarray of shape (N, P)
+        Probability that the last stage is reached, and the one between the first and the last; 0 where there
+        is none.
     cores : Estimates
         Of every single core, shape (N, M).
     """
@@ -50,6 +52,7 @@ class PlanEstimates:
     cost: FloatArray
     calls: FloatArray
     reached: FloatArray
+    middle: FloatArray
     cores: Estimates
 
 
@@ -111,7 +114,10 @@ class PlanPredictor(Predictor):
         self.reached_: Predictor | None = None
         if staged and not np.isnan(outcomes.last).all():
             # its estimates are calibrated; the hybrid's are corrected for a choice that none makes here
-            self.reached_ = TrainedPredictor().fit(_replaced(history, staged, outcomes.last))
+            columns = _stage_columns(staged, outcomes)
+            self.reached_ = TrainedPredictor().fit(
+                _replaced(history, list(columns), np.stack([*columns.values()], axis=1))
+            )
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
@@ -158,33 +164,63 @@ class PlanPredictor(Predictor):
             quality = quality.copy()
             quality[:, :own] = np.clip(quality[:, :own] + shift, 0.0, 1.0)
         core_cost = cores.cost_at(prices_of(self.cores) if prices is None else prices)
-        reached = self._reached(calls)
-        cost, asked = self._stage_sums(core_cost, reached)
-        return PlanEstimates(self.plans_, quality, cost, asked, reached, cores)
+        reached, middle = self._reached(calls)
+        cost, asked = self._stage_sums(core_cost, reached, middle)
+        return PlanEstimates(self.plans_, quality, cost, asked, reached, middle, cores)
 
-    def _reached(self, calls: Sequence[CallText]) -> FloatArray:
-        """Probability that the last stage is reached, shape (calls, plans); 0 for single cores."""
-        reached = np.zeros((len(calls), len(self.plans_)))
-        staged = [number for number, plan in enumerate(self.plans_) if plan.kind != "single"]
-        if not staged:
-            return reached
+    def _reached(self, calls: Sequence[CallText]) -> tuple[FloatArray, FloatArray]:
+        """Probability that the last and the middle stage is reached, each of shape (calls, plans)."""
+        reached, middle = (np.zeros((len(calls), len(self.plans_))) for _ in range(2))
+        columns = {
+            name: (array, number)
+            for number, plan in enumerate(self.plans_)
+            for name, array in _stage_names(plan, reached, middle)
+        }
+        if not columns:
+            return reached, middle
+        names = list(columns)
         if self.reached_ is None:
-            reached[:, staged] = self.reached_prior_
-            return reached
-        names = [REACHED + self.plans_[number].name for number in staged]
-        reached[:, staged] = np.clip(self.reached_.predict(calls, names).quality, 0.0, 1.0)
-        return reached
+            found = np.full((len(calls), len(names)), self.reached_prior_)
+        else:
+            found = np.clip(self.reached_.predict(calls, names).quality, 0.0, 1.0)
+        for place, (array, number) in enumerate(columns.values()):
+            array[:, number] = found[:, place]
+        return np.minimum(reached, np.where(middle > 0, middle, 1.0)), middle
 
-    def _stage_sums(self, core_cost: FloatArray, reached: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _stage_sums(
+        self, core_cost: FloatArray, reached: FloatArray, middle: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         """Expected US dollars and expected number of cores asked, both of shape (calls, plans)."""
         position = {core.name: column for column, core in enumerate(self.cores)}
         cost, asked = np.empty(reached.shape), np.empty(reached.shape)
         for number, plan in enumerate(self.plans_):
-            first = core_cost[:, [position[core] for core in plan.cores]].sum(axis=1)
-            last = 0.0 if plan.otherwise is None else core_cost[:, position[plan.otherwise]]
-            cost[:, number] = first + reached[:, number] * last
-            asked[:, number] = FIRST_STAGE[plan.kind] + reached[:, number]
+            first = FIRST_STAGE[plan.kind]
+            columns = [position[core] for core in plan.every_core]
+            cost[:, number] = core_cost[:, columns[:first]].sum(axis=1)
+            stages = ([middle] if len(columns) > first + 1 else []) + (
+                [reached] if len(columns) > first else []
+            )
+            for column, stage in zip(columns[first:], stages, strict=True):
+                cost[:, number] += stage[:, number] * core_cost[:, column]
+            asked[:, number] = first + middle[:, number] + reached[:, number]
         return cost, asked
+
+
+def _stage_names(plan: AnswerPlan, reached: FloatArray, middle: FloatArray) -> list[tuple[str, FloatArray]]:
+    """The columns of a plan's later stages, each with the one of two arrays that it belongs to."""
+    names = [] if plan.otherwise is None else [(REACHED + plan.name, reached)]
+    if len(plan.every_core) > FIRST_STAGE[plan.kind] + 1:
+        names.append((MIDDLE + plan.name, middle))
+    return names
+
+
+def _stage_columns(plans: Sequence[AnswerPlan], outcomes: PlanOutcomes) -> dict[str, FloatArray]:
+    """Whether each later stage of each plan was reached, shape (records,)."""
+    return {
+        name: array[:, number]
+        for number, plan in enumerate(plans)
+        for name, array in _stage_names(plan, outcomes.last, outcomes.middle)
+    }
 
 
 def _reached_prior(outcomes: PlanOutcomes) -> float:
@@ -197,23 +233,24 @@ def _extended(history: Sequence[Record], plans: Sequence[AnswerPlan], quality: F
     """The records with an outcome under each plan's name, where it is known."""
     if not plans:
         return list(history)
+    names = [plan.name for plan in plans]
     return [
-        record.model_copy(update={"outputs": (*record.outputs, *_outcomes(plans, values, ""))})
+        record.model_copy(update={"outputs": (*record.outputs, *_outcomes(names, values))})
         for record, values in zip(history, quality, strict=True)
     ]
 
 
-def _replaced(history: Sequence[Record], plans: Sequence[AnswerPlan], last: FloatArray) -> list[Record]:
-    """The records with nothing but whether each plan's last stage was reached."""
+def _replaced(history: Sequence[Record], names: Sequence[str], values: FloatArray) -> list[Record]:
+    """The records with nothing but outcomes of the names, where they are known."""
     return [
-        record.model_copy(update={"outputs": _outcomes(plans, values, REACHED)})
-        for record, values in zip(history, last, strict=True)
+        record.model_copy(update={"outputs": _outcomes(names, row)})
+        for record, row in zip(history, values, strict=True)
     ]
 
 
-def _outcomes(plans: Sequence[AnswerPlan], values: FloatArray, prefix: str) -> tuple[Outcome, ...]:
+def _outcomes(names: Sequence[str], values: FloatArray) -> tuple[Outcome, ...]:
     return tuple(
-        Outcome(model_name=prefix + plan.name, quality=min(max(value, 0.0), 1.0))
-        for plan, value in zip(plans, values.tolist(), strict=True)
+        Outcome(model_name=name, quality=min(max(value, 0.0), 1.0))
+        for name, value in zip(names, values.tolist(), strict=True)
         if value == value  # not NaN
     )

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from eccos_aios.plans.answers import FloatArray, IntArray, PlanOutcomes, RecordedAnswers, replay_plans
+from eccos_aios.plans.answers import FloatArray, IntArray, RecordedAnswers, replay_plans
 from eccos_aios.plans.plan import AnswerPlan
 
 Mode = Literal["off", "check", "agree"]
@@ -76,9 +76,7 @@ def select_plans(
         return singles
     if answers.comparable_records < LEAST_RECORDS:
         return singles + default_plans(answers, mode, cores)
-    every, outcomes = _replayed(answers, mode, cores)
-    rows = np.arange(len(categories))
-    return singles + [every[number] for number in _selected(outcomes, categories, rows, len(singles), count)]
+    return [*singles, *_selected(answers, categories, mode, cores, count, LEAST_RECORDS)]
 
 
 def selection_optimism(
@@ -98,40 +96,66 @@ def selection_optimism(
     cores = list(answers.cores if allowed is None else allowed)
     if mode == "off" or len(cores) < 2 or answers.comparable_records < LEAST_RECORDS:
         return 0.0
-    _, outcomes = _replayed(answers, mode, cores)
-    singles = len(answers.cores)
+    singles = candidate_plans(answers.cores, "off")
     part = np.random.default_rng(0).permutation(len(categories)) % PARTS
     excess = []
     for number in range(PARTS):
         rest, own = np.flatnonzero(part != number), np.flatnonzero(part == number)
-        selected = _selected(outcomes, categories, rest, singles, count)
-        over = _mean_known(outcomes.quality[rest]) - _mean_known(outcomes.quality[own])
-        if selected and not np.isnan(over[selected]).all():
-            excess.append(float(np.nanmean(over[selected]) - np.nanmean(over[:singles])))
+        known, labels = answers.take(rest), [categories[row] for row in rest]
+        selected = _selected(known, labels, mode, cores, count, LEAST_RECORDS * (1 - 1 / PARTS))
+        there, here = (
+            _mean_known(replay_plans(each, [*singles, *selected]).quality)
+            for each in (known, answers.take(own))
+        )
+        over = there - here
+        if selected and not np.isnan(over[len(singles) :]).all():
+            excess.append(float(np.nanmean(over[len(singles) :]) - np.nanmean(over[: len(singles)])))
     # with all records there is less luck than with four fifths of them
     return max((1.0 - 1.0 / PARTS) * float(np.mean(excess)), 0.0) if excess else 0.0
 
 
-def _replayed(
-    answers: RecordedAnswers, mode: Mode, cores: Sequence[str]
-) -> tuple[list[AnswerPlan], PlanOutcomes]:
-    """The single cores and every other candidate, and their outcomes."""
-    staged = candidate_plans(cores, mode)[len(cores) :]
-    every = [*candidate_plans(answers.cores, "off"), *staged]
-    return every, replay_plans(answers, every)
-
-
 def _selected(
-    outcomes: PlanOutcomes, categories: Sequence[str | None], rows: IntArray, singles: int, count: int
-) -> list[int]:
-    """Columns of the plans that some records select, besides the single cores."""
-    quality, cost = outcomes.quality[rows], outcomes.cost[rows]
-    seen = (~np.isnan(quality)).sum(axis=0)
-    least = LEAST_RECORDS * len(rows) / max(len(categories), 1)
-    enough = np.flatnonzero((np.arange(len(seen)) < singles) | (seen >= least))
-    labels = [categories[row] for row in rows]
-    quality, cost = (_category_means(array[:, enough], labels) for array in (quality, cost))
-    return [int(enough[number]) for number in _forward(quality, cost, singles, count)]
+    answers: RecordedAnswers,
+    categories: Sequence[str | None],
+    mode: Mode,
+    cores: Sequence[str],
+    count: int,
+    least: float,
+) -> list[AnswerPlan]:
+    """The plans of several cores that some records select; `least` records must know a plan's outcome.
+
+    In two rounds: all plans of up to three cores are too many when each has every fourth core as well, so
+    only the selected ones are extended by a fourth.
+    """
+    singles = candidate_plans(answers.cores, "off")
+    staged = candidate_plans(cores, mode)[len(cores) :]
+    picked = _picked(answers, categories, singles, staged, count, least)
+    longer = [
+        AnswerPlan.agree(*plan.every_core, last)
+        for plan in picked
+        if plan.kind == "agree"
+        for last in cores
+        if last not in plan.every_core
+    ]
+    return _picked(answers, categories, singles, [*picked, *longer], count, least) if longer else picked
+
+
+def _picked(
+    answers: RecordedAnswers,
+    categories: Sequence[str | None],
+    singles: Sequence[AnswerPlan],
+    staged: Sequence[AnswerPlan],
+    count: int,
+    least: float,
+) -> list[AnswerPlan]:
+    every = [*singles, *staged]
+    outcomes = replay_plans(answers, every)
+    seen = (~np.isnan(outcomes.quality)).sum(axis=0)
+    enough = np.flatnonzero((np.arange(len(seen)) < len(singles)) | (seen >= least))
+    quality, cost = (
+        _category_means(array[:, enough], categories) for array in (outcomes.quality, outcomes.cost)
+    )
+    return [every[int(enough[number])] for number in _forward(quality, cost, len(singles), count)]
 
 
 def default_plans(answers: RecordedAnswers, mode: Mode, cores: Sequence[str]) -> list[AnswerPlan]:
