@@ -2,6 +2,7 @@
 
 from eccos_aios.assign.exhaustive import choose_cores
 from eccos_aios.assign.problem import REACH_SLACK, WAITS, Assignment, AssignmentProblem, DualPrices
+from eccos_aios.assign.resources import ResourceProblem, solve_resources
 from eccos_aios.assign.solver import solve, solve_if_reachable
 
 __all__ = [
@@ -10,7 +11,9 @@ __all__ = [
     "Assignment",
     "AssignmentProblem",
     "DualPrices",
+    "ResourceProblem",
     "choose_cores",
     "solve",
     "solve_if_reachable",
+    "solve_resources",
 ]

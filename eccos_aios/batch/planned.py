@@ -11,8 +11,6 @@ import numpy as np
 
 from eccos_aios.assign import WAITS
 from eccos_aios.batch.queries import Query
-from eccos_aios.core import Core
-from eccos_aios.errors import ConfigError
 from eccos_aios.plans import AnswerPlan, PlanEstimates, PlanPredictor, PlanRouting, route_plans
 from eccos_aios.router import EstimatedBatch
 
@@ -56,29 +54,6 @@ class PlannedRouting:
         return {plan.name: n for plan, n in zip(self.estimates.plans, count, strict=True) if n}
 
 
-def unlimited_cores(cores: Sequence[Core], source: str = "") -> list[Core]:
-    """The cores that a plan may ask: those without a quota.
-
-    A plan uses its last core with some probability only, and the batch's quotas count queries, so a core
-    with a quota takes queries alone.
-
-    Raises
-    ------
-    ConfigError
-        There are fewer than two.
-    """
-    unlimited = [core for core in cores if core.quota is None]
-    if len(unlimited) < 2:
-        limited = [core.name for core in cores if core.quota is not None]
-        raise ConfigError(
-            source,
-            "cores.quota",
-            limited,
-            f"plans ask only cores without a quota, and need two; there are {len(unlimited)}",
-        )
-    return unlimited
-
-
 def planned_routings(
     planner: PlanPredictor,
     estimated: EstimatedBatch,
@@ -97,10 +72,10 @@ def planned_routings(
     columns = [[position[core] for core in plan.every_core] for plan in estimates.plans]
     may = estimated.candidates.allowed
     allowed = np.stack([may[:, each].all(axis=1) for each in columns], axis=1)
-    quota = np.full(len(columns), len(queries), dtype=np.int64)
-    for column, core in enumerate(estimated.cores):
-        if core.quota is not None:
-            quota[column] = min(core.quota, len(queries))
+    limited = any(core.quota is not None for core in estimated.cores)
+    most = len(queries)  # no core is asked more often by a plan
+    quotas = [most if core.quota is None else min(core.quota, most) for core in estimated.cores]
+    quota = np.array(quotas, dtype=np.int64) if limited else None
     asked: list[tuple[float | None, float | None]] = [
         *((target, None) for target in targets),
         *((None, budget) for budget in budgets),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eccos_aios.batch.planned import OnStep, PlannedRouting, planned_routings, timed, unlimited_cores
+from eccos_aios.batch.planned import OnStep, PlannedRouting, planned_routings, timed
 from eccos_aios.batch.queries import Query, read_queries
 from eccos_aios.core import Core, read_manifest
 from eccos_aios.errors import QueryError
@@ -81,8 +81,6 @@ def assign_files(
     with timed(seconds, "load"):
         on_step("reading the manifest and the queries")
         cores = read_manifest(manifest).cores
-        if plans != "off":
-            unlimited_cores(cores, str(manifest))
         batch = read_queries(queries)
         on_step("reading the history")
         records = read_history(history, skip_bad_records=skip_bad_records, report=report)
@@ -139,16 +137,13 @@ def assign_batch(
     ------
     QueryError
         A query names cores, and none of them is in the manifest.
-    ConfigError
-        Plans are wanted, and fewer than two cores have no quota.
     """
     seconds = {} if seconds is None else seconds
     _require_known_cores(queries, cores)
     predictor = HybridPredictor() if predictor is None else predictor
     planner = None
     if plans != "off":
-        allowed = [core.name for core in unlimited_cores(cores)]
-        planner = predictor = PlanPredictor(cores, plans, predictor, allowed=allowed)
+        planner = predictor = PlanPredictor(cores, plans, predictor)
     with timed(seconds, "fit"):
         on_step(f"learning from {len(history)} records")
         predictor.fit(history)

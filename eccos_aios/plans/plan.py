@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Kind = Literal["single", "check", "agree"]
+Stage = Literal["first", "middle", "last"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FIRST_STAGE: dict[Kind, int] = {"single": 1, "check": 1, "agree": 2}  # cores of the first stage
 MOST_CORES: dict[Kind, int] = {"single": 1, "check": 1, "agree": 3}  # before the last stage
@@ -133,6 +134,14 @@ class AnswerPlan:
         if not found:
             raise ValueError(f"plan: {name!r}: must be a core, check:A>B, agree:A+B>C, or agree:A+B+C>D")
         raise ValueError(f"plan: {name!r}: can be read in {len(found)} ways; the known cores must be given")
+
+
+def stages_of(plan: AnswerPlan) -> list[Stage]:
+    """The stage in which each of a plan's cores is asked, in the order of `every_core`."""
+    first = FIRST_STAGE[plan.kind]
+    later: list[Stage] = ["middle", "last"]
+    start: list[Stage] = ["first"] * first
+    return [*start, *later[len(later) - len(plan.every_core) + first :]]
 
 
 def _readings(name: str, cores: Collection[str]) -> Iterator[AnswerPlan]:

@@ -10,7 +10,7 @@ import numpy as np
 from eccos_aios.core import Core
 from eccos_aios.history import Outcome, Record
 from eccos_aios.plans.answers import FloatArray, PlanOutcomes, recorded_answers, replay_plans
-from eccos_aios.plans.plan import FIRST_STAGE, AnswerPlan
+from eccos_aios.plans.plan import AnswerPlan, stages_of
 from eccos_aios.plans.selection import PLANS, Mode, select_plans, selection_optimism
 from eccos_aios.predict import (
     CallText,
@@ -43,6 +43,8 @@ class PlanEstimates:
     reached, middle : ndarray of shape (N, P)
         Probability that the last stage is reached, and the one between the first and the last; 0 where there
         is none.
+    use : ndarray of shape (N, P, M)
+        Expected calls at each core.
     cores : Estimates
         Of every single core, shape (N, M).
     """
@@ -54,6 +56,21 @@ class PlanEstimates:
     reached: FloatArray
     middle: FloatArray
     cores: Estimates
+
+    @property
+    def use(self) -> FloatArray:
+        position = {core: column for column, core in enumerate(self.core_names)}
+        use = np.zeros((*self.reached.shape, len(position)))
+        for number, plan in enumerate(self.plans):
+            for core, stage in zip(plan.every_core, stages_of(plan), strict=True):
+                share = _shares(self.middle[:, number], self.reached[:, number])
+                use[:, number, position[core]] = share[stage]
+        return use
+
+    @property
+    def core_names(self) -> list[str]:
+        """The cores, in the order of the manifest."""
+        return [plan.first for plan in self.plans if plan.kind == "single"]
 
 
 class PlanPredictor(Predictor):
@@ -192,26 +209,24 @@ class PlanPredictor(Predictor):
     ) -> tuple[FloatArray, FloatArray]:
         """Expected US dollars and expected number of cores asked, both of shape (calls, plans)."""
         position = {core.name: column for column, core in enumerate(self.cores)}
-        cost, asked = np.empty(reached.shape), np.empty(reached.shape)
+        cost, asked = np.zeros(reached.shape), np.zeros(reached.shape)
         for number, plan in enumerate(self.plans_):
-            first = FIRST_STAGE[plan.kind]
-            columns = [position[core] for core in plan.every_core]
-            cost[:, number] = core_cost[:, columns[:first]].sum(axis=1)
-            stages = ([middle] if len(columns) > first + 1 else []) + (
-                [reached] if len(columns) > first else []
-            )
-            for column, stage in zip(columns[first:], stages, strict=True):
-                cost[:, number] += stage[:, number] * core_cost[:, column]
-            asked[:, number] = first + middle[:, number] + reached[:, number]
+            share = _shares(middle[:, number], reached[:, number])
+            for core, stage in zip(plan.every_core, stages_of(plan), strict=True):
+                cost[:, number] += share[stage] * core_cost[:, position[core]]
+                asked[:, number] += share[stage]
         return cost, asked
+
+
+def _shares(middle: FloatArray, reached: FloatArray) -> dict[str, FloatArray]:
+    """By stage, how often it is reached, shape (calls,)."""
+    return {"first": np.ones(len(middle)), "middle": middle, "last": reached}
 
 
 def _stage_names(plan: AnswerPlan, reached: FloatArray, middle: FloatArray) -> list[tuple[str, FloatArray]]:
     """The columns of a plan's later stages, each with the one of two arrays that it belongs to."""
-    names = [] if plan.otherwise is None else [(REACHED + plan.name, reached)]
-    if len(plan.every_core) > FIRST_STAGE[plan.kind] + 1:
-        names.append((MIDDLE + plan.name, middle))
-    return names
+    columns = {"middle": (MIDDLE + plan.name, middle), "last": (REACHED + plan.name, reached)}
+    return [columns[stage] for stage in stages_of(plan) if stage != "first"]
 
 
 def _stage_columns(plans: Sequence[AnswerPlan], outcomes: PlanOutcomes) -> dict[str, FloatArray]:

@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eccos_aios.assign import REACH_SLACK, WAITS, Assignment, AssignmentProblem, solve
+from eccos_aios.assign import (
+    REACH_SLACK,
+    WAITS,
+    Assignment,
+    AssignmentProblem,
+    ResourceProblem,
+    solve,
+    solve_resources,
+)
 from eccos_aios.plans.answers import STAGES, BoolArray, FloatArray, IntArray
 from eccos_aios.plans.predictor import PlanEstimates
 
@@ -51,8 +59,8 @@ def route_plans(
     ----------
     estimates : PlanEstimates
     allowed : ndarray of bool of shape (calls, plans)
-    quota : ndarray of int of shape (plans,), optional
-        Calls that each plan may take. Default: all.
+    quota : ndarray of int of shape (cores,), optional
+        Calls that each core may be asked, as the mean expects it. Default: all.
     quality_target : float
         Mean quality of the assigned calls, 0 to 1.
     budget : float, optional
@@ -67,14 +75,17 @@ def route_plans(
     """
     if not max_calls >= 1:
         raise ValueError(f"max_calls_per_query: {max_calls!r}: must be at least 1")
-    problem = _problem(estimates, allowed, quota, quality_target, budget)
+    problem = _problem(estimates, allowed, quality_target, budget)
     free = solve(problem)
     best = _routing(estimates, free, free)
-    if _keeps(best, max_calls):
+    is_within = quota is None or bool((_use_of(estimates, free.core) <= quota + TOLERANCE).all())
+    if is_within and _keeps(best, max_calls):
         return best
+    if quota is not None:
+        return _routing(estimates, _within_quotas(estimates, problem, quota, max_calls), None)
     if budget is not None:
         return _under_budget(estimates, problem, free, max_calls)
-    within = best_within(estimates, allowed=allowed, quota=quota, max_calls=max_calls)
+    within = best_within(estimates, allowed=allowed, max_calls=max_calls)
     reached = within.assignment.quality
     target = quality_target if quality_target <= reached else max(reached - REACH_SLACK, 0.0)
     extra = estimates.calls - 1.0
@@ -95,27 +106,51 @@ def best_within(
     estimates: PlanEstimates,
     *,
     allowed: BoolArray,
-    quota: IntArray | None = None,
     max_calls: float = MAX_CALLS_PER_QUERY,
 ) -> PlanRouting:
     """The plans of the best quality, whatever they cost, within the bound on calls; parameters as above."""
     bound = max_calls * len(estimates.calls)
-    solved = solve(replace(_problem(estimates, allowed, quota, 0.0, bound), cost=estimates.calls))
+    solved = solve(replace(_problem(estimates, allowed, 0.0, bound), cost=estimates.calls))
     return _routing(estimates, solved, replace(solved, lower_bound=0.0))
 
 
 def _problem(
-    estimates: PlanEstimates, allowed: BoolArray, quota: IntArray | None, target: float, budget: float | None
+    estimates: PlanEstimates, allowed: BoolArray, target: float, budget: float | None
 ) -> AssignmentProblem:
     rows, plans = estimates.quality.shape
     return AssignmentProblem(
         cost=estimates.cost,
         quality=estimates.quality,
-        quota=np.full(plans, rows, dtype=np.int64) if quota is None else quota,
+        quota=np.full(plans, rows, dtype=np.int64),
         target=target,
         allowed=allowed,
         budget=budget,
     )
+
+
+def _within_quotas(
+    estimates: PlanEstimates, problem: AssignmentProblem, quota: IntArray, max_calls: float
+) -> Assignment:
+    """The columns under the cores' quotas and the bound on calls, which is one resource more."""
+    assert problem.allowed is not None
+    use = np.concatenate([estimates.use, (estimates.calls - max_calls)[:, :, None]], axis=2)
+    return solve_resources(
+        ResourceProblem(
+            cost=problem.cost,
+            quality=problem.quality,
+            use=use,
+            limit=np.append(quota.astype(np.float64), 0.0),
+            target=problem.target,
+            allowed=problem.allowed,
+            budget=problem.budget,
+        )
+    )
+
+
+def _use_of(estimates: PlanEstimates, column: IntArray) -> FloatArray:
+    """Expected calls at each core, shape (cores,)."""
+    rows = np.flatnonzero(column != WAITS)
+    return np.asarray(estimates.use[rows, column[rows]].sum(axis=0), dtype=np.float64)
 
 
 def _under_budget(
@@ -164,14 +199,16 @@ def _keeps(routing: PlanRouting, max_calls: float) -> bool:
     return bool(np.isnan(routing.calls) or routing.calls <= max_calls + TOLERANCE)
 
 
-def _routing(estimates: PlanEstimates, solved: Assignment, free: Assignment) -> PlanRouting:
+def _routing(estimates: PlanEstimates, solved: Assignment, free: Assignment | None) -> PlanRouting:
     rows = np.flatnonzero(solved.core != WAITS)
     columns = solved.core[rows]
     cost = float(_at(estimates.cost, rows, columns).sum())
     calls = float(_at(estimates.calls, rows, columns).mean()) if len(rows) else float("nan")
     quality = float(_at(estimates.quality, rows, columns).mean()) if len(rows) else float("nan")
     # what is proven without the price and with every plan holds with them all the more
-    bound = free.lower_bound if np.isinf(free.lower_bound) else min(free.lower_bound, cost)
+    bound = solved.lower_bound if free is None else free.lower_bound
+    if np.isfinite(bound):
+        bound = min(bound, cost)
     return PlanRouting(replace(solved, cost=cost, objective=cost, quality=quality, lower_bound=bound), calls)
 
 
