@@ -152,11 +152,14 @@ def cost_at_quality(quality: FloatArray, cost: FloatArray, wanted: float) -> flo
 
 
 def quality_at_cost(quality: FloatArray, cost: FloatArray, spent: float) -> float:
-    """Best quality on a policy's curve for at most a cost; NaN where everything costs more."""
-    order = np.lexsort((-quality, cost))
+    """Quality on a policy's curve at a cost, its last beyond its end; NaN where everything costs more.
+
+    The curve is read as it is, although less money may have bought more: nobody knows that beforehand.
+    """
+    order = np.lexsort((quality, cost))
     if spent < cost[order[0]]:
         return float("nan")
-    return float(np.interp(spent, cost[order], np.maximum.accumulate(quality[order])))
+    return float(np.interp(spent, cost[order], quality[order]))
 
 
 def along(
