@@ -121,7 +121,8 @@ class AnswerPlan:
         name : str
             As `name` gives it.
         cores : collection of str, optional
-            The known cores. They decide where a core's own name holds ``+``, ``>`` or ``:``.
+            The known cores. They decide where a core's own name holds ``+``, ``>`` or ``:``; without them it
+            is taken to hold none, if it can.
 
         Raises
         ------
@@ -129,6 +130,9 @@ class AnswerPlan:
             It is no plan's name, names an unknown core, or can be read in two ways.
         """
         found = list(dict.fromkeys(_readings(name, cores)))
+        if len(found) > 1 and not cores:
+            plain = [plan for plan in found if not any(set(core) & set("+>:") for core in plan.every_core)]
+            found = plain or found
         if len(found) == 1:
             return found[0]
         if not found:
