@@ -90,16 +90,23 @@ def route_plans(
     target = quality_target if quality_target <= reached else max(reached - REACH_SLACK, 0.0)
     extra = estimates.calls - 1.0
 
+    bounds = [free.lower_bound]
+
     def priced(price: float) -> Assignment:
-        return solve(replace(problem, cost=estimates.cost + price * extra, target=target))
+        solved = solve(replace(problem, cost=estimates.cost + price * extra, target=target))
+        placed = int((solved.core != WAITS).sum())
+        # whoever keeps the bound on calls pays at most this for them
+        bounds.append(solved.lower_bound - price * (max_calls - 1.0) * placed)
+        return solved
 
     dearest = float(estimates.cost.max()) or 1.0
     cheapest = float(estimates.cost.mean(axis=0).min()) or dearest
     found = _least_price(estimates, priced, free, (cheapest, dearest), max_calls, target)
     if found is None or found.assignment.cost > within.assignment.cost:
-        found = replace(within, assignment=replace(within.assignment, lower_bound=free.lower_bound))
-    met = found.assignment.quality >= quality_target - TOLERANCE
-    return replace(found, assignment=replace(found.assignment, met=met and free.met))
+        found = within
+    met = free.met and found.assignment.quality >= quality_target - TOLERANCE
+    bound = min(max(bounds), found.assignment.cost) if met else np.inf
+    return replace(found, assignment=replace(found.assignment, met=met, lower_bound=bound))
 
 
 def best_within(

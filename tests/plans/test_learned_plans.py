@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eccos_aios.assign import WAITS
+from eccos_aios.assign import WAITS, ResourceProblem, solve_resources
 from eccos_aios.core import Core, Price
 from eccos_aios.history import Outcome, Record
 from eccos_aios.plans import (
@@ -196,6 +196,13 @@ def test_the_bound_on_calls_is_kept_and_met_tells_the_truth(seed: int, limit: fl
         assert found.quality == pytest.approx(quality[rows, found.core].mean())
         assert found.cost == pytest.approx(cost[rows, found.core].sum())
         assert found.lower_bound <= found.cost * (1 + 1e-9) or not found.met
+        exact = solve_resources(
+            ResourceProblem(
+                cost, quality, calls[:, :, None], np.array([limit * 40]), target, allowed, budget=budget
+            )
+        )
+        if budget is None and found.met and (exact.core != WAITS).all():
+            assert found.lower_bound <= exact.cost * (1 + 1e-6)
         if budget is None and found.met:
             assert found.quality >= target - 1e-6
 
