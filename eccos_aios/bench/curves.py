@@ -152,9 +152,17 @@ def cost_at_quality(quality: FloatArray, cost: FloatArray, wanted: float) -> flo
 
 
 def quality_at_cost(quality: FloatArray, cost: FloatArray, spent: float) -> float:
-    """Quality on a policy's curve at a cost, its last beyond its end; NaN where everything costs more.
+    """Best quality on a policy's curve for at most a cost; NaN where everything costs more."""
+    order = np.lexsort((-quality, cost))
+    if spent < cost[order[0]]:
+        return float("nan")
+    return float(np.interp(spent, cost[order], np.maximum.accumulate(quality[order])))
 
-    The curve is read as it is, although less money may have bought more: nobody knows that beforehand.
+
+def quality_if_spent(quality: FloatArray, cost: FloatArray, spent: float) -> float:
+    """Quality where a policy spends just that much, its last beyond its end; NaN where everything costs more.
+
+    Less money may have bought more, but nobody knows that beforehand.
     """
     order = np.lexsort((quality, cost))
     if spent < cost[order[0]]:
@@ -165,5 +173,5 @@ def quality_at_cost(quality: FloatArray, cost: FloatArray, spent: float) -> floa
 def along(
     read: Callable[[FloatArray, FloatArray, float], float], curve: Curve, given: FloatArray
 ) -> FloatArray:
-    """`cost_at_quality` or `quality_at_cost` in every draw, shape (draws,)."""
+    """One of the three above in every draw, shape (draws,)."""
     return np.array([read(*row) for row in zip(curve.quality, curve.cost, given, strict=True)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eccos_aios.bench.curves import Curve, Curves, along, cost_at_quality, quality_at_cost
+from eccos_aios.bench.curves import Curve, Curves, along, cost_at_quality, quality_at_cost, quality_if_spent
 from eccos_aios.bench.fold import FloatArray
 from eccos_aios.bench.plan_policy import PLAN_POLICY, UNBOUNDED_PLAN_POLICY
 from eccos_aios.bench.policy import SMART_THRESHOLD, SMART_THRESHOLDS
@@ -188,7 +188,9 @@ class PlanHeadline:
     Attributes
     ----------
     quality_gain : Figure
-        Quality at the best single core's cost, less routing's there; 0.01 is a point.
+        Best quality for at most the best single core's cost, less routing's; 0.01 is a point.
+    quality_gain_spent : Figure
+        The same where both spend just that much.
     cost_share : Figure
         Cost of routing's best quality in the same draw, divided by what routing pays for it; undefined where
         plans do not reach it.
@@ -202,6 +204,7 @@ class PlanHeadline:
 
     policy: str
     quality_gain: Figure
+    quality_gain_spent: Figure
     cost_share: Figure
     gap_closed: Figure
     routing_gap_closed: Figure
@@ -263,7 +266,10 @@ def _plan_headline(
     policy: str, plans: Curve, routing: Curve, single: Curve, oracle: Curve, spread: Spread
 ) -> PlanHeadline:
     single_quality, single_cost = single.quality[:, 0], single.cost[:, 0]
-    gain = along(quality_at_cost, plans, single_cost) - along(quality_at_cost, routing, single_cost)
+    gain, spent = (
+        along(read, plans, single_cost) - along(read, routing, single_cost)
+        for read in (quality_at_cost, quality_if_spent)
+    )
     best, top = (_best_level(curve, spread) for curve in (plans, routing))
     every = np.arange(len(routing.quality)), routing.quality.argmax(axis=1)
     share = along(cost_at_quality, plans, routing.quality[every]) / routing.cost[every]
@@ -271,6 +277,7 @@ def _plan_headline(
     return PlanHeadline(
         policy=policy,
         quality_gain=spread.figure(gain),
+        quality_gain_spent=spread.figure(spent),
         cost_share=spread.figure(share),
         gap_closed=spread.figure((plans.quality[:, best] - single_quality) / gap),
         routing_gap_closed=spread.figure((routing.quality[:, top] - single_quality) / gap),

@@ -189,7 +189,8 @@ def _plan_table(rows: Sequence[dict[str, Any]], how: str) -> Table:
     """Plans against routing to one core."""
     table = make_table(
         "policy",
-        "quality at the best core's cost, points",
+        "quality for at most the best core's cost, points",
+        "if all is spent",
         "cost of routing's best quality",
         "gap to the oracle closed",
         "by routing",
@@ -202,6 +203,7 @@ def _plan_table(rows: Sequence[dict[str, Any]], how: str) -> Table:
         table.add_row(
             row["policy"],
             _with_error(row["quality_gain"], "{:+.1f}", 100),
+            _with_error(row["quality_gain_spent"], "{:+.1f}", 100),
             _with_error(row["cost_share"], "{:.2f}"),
             _with_error(row["gap_closed"], "{:.0%}"),
             _with_error(row["routing_gap_closed"], "{:.0%}"),
