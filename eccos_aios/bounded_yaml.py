@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-MOST_BYTES = 512 * 1024  # of a file: about 3,000 cores
-MOST_VALUES = 50_000  # with keys, and with aliases expanded; PyYAML takes 60 µs each
-MOST_DEPTH = 64
+MAX_BYTES = 512 * 1024  # of a file: about 3,000 cores
+MAX_VALUES = 50_000  # with keys, and with aliases expanded; PyYAML takes 60 µs each
+MAX_DEPTH = 64
 LONGEST_VALUE = 65_536  # characters
 LONGEST_NUMBER = 64  # characters; Python refuses to write integers of more than 4,300 digits
 
@@ -34,9 +34,9 @@ def load_yaml(path: Path) -> Any:
         It is not YAML, or larger or deeper than any config, aliases expanded; says where.
     """
     with path.open("rb") as file:
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"is larger than {MOST_BYTES // 1024} KiB, which no config or manifest is")
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"is larger than {MAX_BYTES // 1024} KiB, which no config or manifest is")
     try:
         return yaml.load(data.decode("utf-8-sig"), _BoundedLoader)
     except TooMuchYamlError:
@@ -61,8 +61,8 @@ class _BoundedLoader(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call,unused-ignore]
         before = self._values
         self._depth += 1
-        if self._depth > MOST_DEPTH:
-            raise TooMuchYamlError(f"is nested more than {MOST_DEPTH} deep", event.start_mark)
+        if self._depth > MAX_DEPTH:
+            raise TooMuchYamlError(f"is nested more than {MAX_DEPTH} deep", event.start_mark)
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         if isinstance(event, yaml.AliasEvent):
@@ -73,8 +73,8 @@ class _BoundedLoader(yaml.SafeLoader):
             self._values += self._weights[node]
         else:
             self._values += 1
-        if self._values > MOST_VALUES:
-            fault = f"there are more than {MOST_VALUES} values, with all aliases expanded"
+        if self._values > MAX_VALUES:
+            fault = f"there are more than {MAX_VALUES} values, with all aliases expanded"
             raise TooMuchYamlError(fault, event.start_mark)
         if event.anchor is not None and node is not None:
             self._weights[node] = self._values - before

@@ -32,13 +32,28 @@ class Clock(ABC):
         Returns
         -------
         bool
-            False where the moment came first.
+            False if the moment came first.
         """
 
     def wait_for(
         self, condition: threading.Condition, predicate: Callable[[], bool], until_s: float | None = None
     ) -> bool:
-        """Wait as `wait` does until `predicate` holds; returns whether it does."""
+        """Wait until `predicate` holds.
+
+        Parameters
+        ----------
+        condition : Condition
+            Its lock is held by the caller.
+        predicate : callable
+            Called with the lock held, at first and after each notification.
+        until_s : float, optional
+            When to give up. Default: never.
+
+        Returns
+        -------
+        bool
+            Whether the predicate holds.
+        """
         while not predicate():
             if not self.wait(condition, until_s):
                 return predicate()

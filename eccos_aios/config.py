@@ -15,8 +15,7 @@ Unit = Annotated[float, Field(strict=True, ge=0, le=1)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 SECTION = "scheduler.eccos"
-CONFIG_IN_CHECKOUT = Path("aios") / "config" / "config.yaml"
-STORE_SUFFIX = ".db"  # of a history store, which the kernel writes to and makes where it is absent
+STORE_SUFFIX = ".db"  # of a history store, which the kernel writes to and creates if absent
 
 
 class AgentConfig(BaseModel):
@@ -163,7 +162,7 @@ def eccos_config(section: Any, config_file: Path) -> EccosConfig:
     Parameters
     ----------
     section : Any
-        The value of ``scheduler.eccos``; None where it is absent.
+        The value of ``scheduler.eccos``; None if it is absent.
     config_file : Path
         The file that contains it.
 
@@ -195,7 +194,7 @@ def eccos_config(section: Any, config_file: Path) -> EccosConfig:
         if key == "history" and path.suffix == STORE_SUFFIX and not path.exists():
             if path.parent.is_dir():
                 continue
-            reason = "there is no such folder to make the store in"
+            reason = "there is no such folder to create the store in"
             raise ConfigError(str(config_file), f"{SECTION}.{key}", str(path.parent), reason)
         raise ConfigError(str(config_file), f"{SECTION}.{key}", str(path), "there is no such file")
     return config
@@ -207,7 +206,7 @@ def read_eccos_config(config_file: str | Path) -> EccosConfig:
     Raises
     ------
     ConfigError
-        The file or the section is wrong; names file, key, value and what is allowed.
+        The file or the section is wrong; names file, key, value and the allowed values.
     """
     config_file = Path(config_file)
     scheduler = read_yaml(config_file).get("scheduler")

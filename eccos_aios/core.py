@@ -1,4 +1,4 @@
-"""Core, Manifest and Price: the cores and what is configured of them."""
+"""Core, Manifest and Price: the cores and their configuration."""
 
 from __future__ import annotations
 
@@ -163,6 +163,7 @@ class Manifest(BaseModel):
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The cores' names, in order."""
         return tuple(core.name for core in self.cores)
 
 
@@ -203,7 +204,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _litellm_price(name: str, backend: str | None) -> Price | None:
-    """litellm's price of a model; None where litellm is not installed or does not know it."""
+    """litellm's price of a model; None if litellm is not installed or does not know it."""
     prices = _litellm_price_map()
     found = (_price_of(prices.get(key)) for key in _price_keys(name, backend))
     return next((price for price in found if price is not None), None)
@@ -221,7 +222,7 @@ def _price_keys(name: str, backend: str | None) -> Iterator[str]:
 
 
 def _price_of(info: Any) -> Price | None:
-    """The price in an entry of litellm's map; None where it has no price per token."""
+    """The price in an entry of litellm's map; None if it has no price per token."""
     if not isinstance(info, dict):
         return None
     each = [info.get("input_cost_per_token"), info.get("output_cost_per_token")]

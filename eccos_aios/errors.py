@@ -3,7 +3,7 @@
 ::
 
     EccosError
-    ├── InputError: something that the user wrote; names the place, the value and what is allowed there
+    ├── InputError: wrong input of the user; names the place, the value and what is allowed
     │   ├── ConfigError         AIOS's config, its scheduler.eccos section, a manifest
     │   ├── HistoryError        a history, or a record in it
     │   ├── QueryError          a file of queries for assign, or an agent's query
@@ -36,18 +36,18 @@ class EccosError(Exception):
 
 
 class InputError(EccosError):
-    """Something that the user wrote is wrong.
+    """Wrong input of the user.
 
     Parameters
     ----------
     source : str
-        The file, with its line where there is one (``history.jsonl:17``).
+        The file, with its line if there is one (``history.jsonl:17``).
     key : str
-        The key in that file (``cores[1].quota``); empty where there is none.
+        The key in that file (``cores[1].quota``); empty if there is none.
     value : object
         The wrong value, shortened in the message; `ABSENT` where there is nothing to show.
     allowed : str
-        What is allowed there, or what is wrong.
+        The allowed values, or the fault.
     """
 
     def __init__(self, source: str, key: str, value: object, allowed: str) -> None:
@@ -147,7 +147,7 @@ def from_validation(
     kind : type
         The class of the error to make.
     source : str
-        The file, with its line where there is one.
+        The file, with its line if there is one.
     error : pydantic.ValidationError
         What pydantic raised.
     model : type of BaseModel

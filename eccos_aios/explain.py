@@ -60,10 +60,10 @@ class Explanation:
     query : str
     quality_target : float
     core : str or None
-        None where none may take it.
+        None if none may take it.
     why : str
     quality_price : float or None
-        US dollars that one more point of quality would cost, by the linear relaxation; None where more
+        US dollars that one more point of quality would cost, by the linear relaxation; None if more
         is out of reach.
     estimates : tuple of CoreEstimate
     neighbours : tuple of Neighbour

@@ -88,14 +88,22 @@ class HttpClient:
         self._closed = False
 
     def send(self, method: str, url: str, content: bytes | None = None) -> httpx.Response:
-        """The response, whatever its status, with its whole content.
+        """Send a request; returns the response, whatever its status, with its whole content.
+
+        Parameters
+        ----------
+        method : str
+            ``GET``, ``POST`` and so on.
+        url : str
+        content : bytes, optional
+            The request's body.
 
         Raises
         ------
         NotSentError
             There is no connection, or the client is closed.
         NoResponseError
-            The connection broke, no byte came in time, or what came is not HTTP.
+            The connection broke, no byte came in time, or the response is not HTTP.
         """
         with self._counted(), self._named_errors():
             response = self._client.request(

@@ -1,4 +1,4 @@
-"""LogOnce: logs the first event of each kind, so that what recurs does not fill a log."""
+"""LogOnce: logs the first event of each kind, so that recurring events do not fill a log."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Where:
     Attributes
     ----------
     source : str
-        The file; empty where there is none.
+        The file; empty if there is none.
     key, option : str
         Formats of the key of the name and of the key of an option, with ``kind`` and ``option``.
     """
@@ -230,7 +230,7 @@ def _attribute(path: str) -> Any:
 
 
 def _file(path: Path) -> Any:
-    """A file as a module. Its name comes from its path, so that two of one name do not meet."""
+    """A file as a module. Its name comes from its path, so that two files of the same name do not collide."""
     path = path.resolve()
     name = f"eccos_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name not in sys.modules:
@@ -259,7 +259,7 @@ def _parameters(make: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter],
 
 
 def _annotations(make: Callable[..., Any]) -> dict[str, Any]:
-    """Types of the parameters; none where they cannot be resolved at run time."""
+    """Types of the parameters; none if they cannot be resolved at run time."""
     try:
         return get_type_hints(make.__init__ if inspect.isclass(make) else make)
     except (NameError, TypeError, AttributeError):
@@ -269,7 +269,7 @@ def _annotations(make: Callable[..., Any]) -> dict[str, Any]:
 def _converted(value: Any, annotation: Any, source: str, key: str) -> Any:
     try:
         adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError:  # a type that has a configuration of its own
+    except PydanticUserError:  # a type with its own configuration
         adapter = TypeAdapter(annotation)
     try:
         return adapter.validate_python(value)

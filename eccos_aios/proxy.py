@@ -48,7 +48,7 @@ class Proxy:
 
 
 def proxy_of(url: str) -> Proxy | None:
-    """The proxy for an address; None where it is reached directly.
+    """The proxy for an address; None if it is reached directly.
 
     ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` are read in both spellings. An entry of
     ``no_proxy`` is a name with all names below it, an address, a network (``10.0.0.0/8``), each with or

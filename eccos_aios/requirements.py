@@ -50,7 +50,18 @@ class Requirements:
         json: bool = False,
         answer_tokens: float = 0.0,
     ) -> Requirements:
-        """The requirements of a call with this text; `json`: whether it asks for JSON."""
+        """The requirements of a call by its text.
+
+        Parameters
+        ----------
+        text : CallText
+        cores : frozenset of str, optional
+            The only cores that may take it. Default: any.
+        json : bool
+            Whether it asks for JSON.
+        answer_tokens : float
+            Reserved for the answer.
+        """
         asked: frozenset[Ability] = frozenset({"json"}) if json else frozenset()
         return cls(text.most_tokens, text.abilities | asked, cores, answer_tokens, text.input_tokens)
 
@@ -131,7 +142,5 @@ def _reason(requirements: Requirements, core: Core, may: bool) -> str:
         if _fits(requirements.expected_tokens, requirements, core)
         else requirements.expected_tokens
     )
-    room = (
-        f" and room for an answer of {requirements.answer_tokens:.0f}" if requirements.answer_tokens else ""
-    )
-    return f"{tokens:.0f} input tokens{room} exceed its context window of {core.context_window}"
+    answer = f" and an answer of {requirements.answer_tokens:.0f}" if requirements.answer_tokens else ""
+    return f"{tokens:.0f} input tokens{answer} exceed its context window of {core.context_window}"

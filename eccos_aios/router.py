@@ -56,9 +56,9 @@ class RoutedCall:
     Attributes
     ----------
     core : str or None
-        None where no core may take it, or the quotas of those that may are used up.
+        None if no core may take it, or the quotas of those that may are used up.
     reason : str or None
-        Why there is no core; None where there is one.
+        Why there is no core; None if there is one.
     quality, cost, seconds : float or None
         Estimates of that core: quality, 0 to 1, US dollars, and seconds where the router knows them.
     estimates : dict of str to CoreEstimate
@@ -200,7 +200,7 @@ class Routing(Sequence[RoutedCall]):
 
     @property
     def predicted_quality(self) -> float:
-        """Mean over the calls that have a core; NaN where none has."""
+        """Mean over the calls that have a core; NaN if none has."""
         return self.assignment.quality
 
     @property
@@ -212,13 +212,13 @@ class Routing(Sequence[RoutedCall]):
     def lower_bound(self) -> float:
         """US dollars: proven that no routing of these calls that meets the target costs less.
 
-        Infinite where none meets it; 0 under a budget.
+        Infinite if none meets it; 0 under a budget.
         """
         return self.assignment.lower_bound
 
     @property
     def gap(self) -> float:
-        """(cost - lower_bound) / lower_bound; NaN where no routing meets the target."""
+        """(cost - lower_bound) / lower_bound; NaN if no routing meets the target."""
         return self.assignment.gap
 
     @property

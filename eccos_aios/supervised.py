@@ -11,7 +11,7 @@ from eccos_aios.log_once import LogOnce
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE_S = 0.01  # seconds until work that raised is restarted; doubles while it goes on raising
+FIRST_PAUSE_S = 0.01  # seconds until work that raised is restarted; doubles while it keeps raising
 LONGEST_PAUSE_S = 1.0
 
 
@@ -57,7 +57,7 @@ class SupervisedThread:
         self._thread.start()
 
     def end(self) -> None:
-        """Restart the work no more. Ending the work under way is up to the caller."""
+        """Stop restarting the work. Ending the work under way is up to the caller."""
         with self._changed:
             self._ending = True
             self._changed.notify_all()
@@ -95,12 +95,12 @@ class SupervisedThread:
 
     @property
     def fault(self) -> str:
-        """The type of the last exception; empty where there was none."""
+        """The type of the last exception; empty if there was none."""
         with self._changed:
             return self._fault
 
     def note(self) -> str:
-        """How often the work was restarted and why, in one line; empty where it never was."""
+        """How often the work was restarted and why, in one line; empty if it never was."""
         with self._changed:
             if not self._restarts:
                 return ""

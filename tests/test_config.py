@@ -96,7 +96,8 @@ def test_a_store_may_be_absent_but_its_folder_may_not(folder: Path) -> None:
     assert config.store_text
     told = fault_of(folder, "{manifest: cores.yaml, history: gone/history.db}")
     assert (
-        told == f"scheduler.eccos.history: '{folder / 'gone'}': there is no such folder to make the store in"
+        told
+        == f"scheduler.eccos.history: '{folder / 'gone'}': there is no such folder to create the store in"
     )
     (folder / "folder.db").mkdir()
     assert "there is no such file" in fault_of(folder, "{manifest: cores.yaml, history: folder.db}")

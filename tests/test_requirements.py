@@ -90,7 +90,7 @@ def test_the_answer_needs_room_and_doubts_go_to_the_larger_window(
 
 def test_why_none_says_that_the_answer_needs_room() -> None:
     line = why_none(Requirements(500, answer_tokens=1000), [Core(name="tiny", context_window=1024)])
-    assert "tiny: 500 input tokens and room for an answer of 1000 exceed its context window of 1024" in line
+    assert "tiny: 500 input tokens and an answer of 1000 exceed its context window of 1024" in line
 
 
 def test_old_manifests_keep_what_they_listed_and_get_no_more() -> None:

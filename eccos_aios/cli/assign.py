@@ -110,7 +110,7 @@ def assign(
 
 
 def _require_writable(out: Path) -> None:
-    """Refuse at once what could not be written after minutes of work."""
+    """Refuse at once an output file that could not be written after minutes of work."""
     if out.is_dir():
         raise InputError(str(out), "", ABSENT, "cannot be written: is a folder")
     if not out.parent.is_dir():

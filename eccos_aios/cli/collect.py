@@ -7,20 +7,20 @@ import random
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from eccos_aios.cli import options
 from eccos_aios.cli.interrupt import on_interrupt
 from eccos_aios.cli.main import INTERRUPTED
+from eccos_aios.collect import Format
 from eccos_aios.errors import ABSENT, ConfigError
 
 if TYPE_CHECKING:
     from eccos_aios.core import Manifest
 
 FAILED = 1  # exit code: calls failed, so that outcomes are missing
-FORMATS = ("jsonl", "gsm8k", "mmlu", "squad", "hotpotqa")
 
 
 @click.command("collect")
@@ -35,12 +35,17 @@ FORMATS = ("jsonl", "gsm8k", "mmlu", "squad", "hotpotqa")
 )
 @options.out(help="The history: .jsonl, .jsonl.gz or .json. Records are appended; a store imports it later.")
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), help="Of the sets.  [default: recognised by content]"
+    "--format",
+    "form",
+    type=click.Choice(get_args(Format)),
+    help="Of the sets.  [default: recognised by content]",
 )
-@click.option("--limit", type=click.IntRange(1), help="Ask so many of the questions, taken at random.")
+@click.option("--limit", type=click.IntRange(1), help="Ask this many of the questions, chosen at random.")
 @options.seed(type=int, help="Of the questions' order and choice.")
 @click.option(
-    "--max-usd", type=click.FloatRange(0), help="Budget of the whole history; stops before it breaks."
+    "--max-usd",
+    type=click.FloatRange(0),
+    help="Budget of the whole history; collecting stops before exceeding it.",
 )
 @click.option(
     "--max-output-tokens",
@@ -68,7 +73,7 @@ FORMATS = ("jsonl", "gsm8k", "mmlu", "squad", "hotpotqa")
 )
 @click.option("--base-url", help="OpenAI-compatible API of all cores that have no address of their own.")
 @click.option("--api-key-env", help="The environment variable that holds the key for --base-url.")
-@click.option("--no-text", is_flag=True, help="Leave out what the cores answered; keep how well.")
+@click.option("--no-text", is_flag=True, help="Record the grades of the answers, but not their text.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with the expected price; ask nothing.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
 @options.as_json()
@@ -93,7 +98,7 @@ def collect(
 ) -> None:
     """Ask every core every question, grade the answers, and record them as a history.
 
-    A core's address is its base_url in the manifest (its key stands in the environment variable that
+    A core's address is its base_url in the manifest (its key is in the environment variable that
     api_key_env names there), or what AIOS's config says (--aios), or --base-url, or follows from a name
     like groq/llama-3.1-8b-instant. No core ever holds more calls than its quota.
 

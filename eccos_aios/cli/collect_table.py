@@ -72,7 +72,7 @@ def print_collected(collected: CollectionResult, out: str) -> None:
         "interrupted": "interrupted",
         "incomplete": "some calls failed",
     }
-    more = "" if collected.ended == "complete" else "; the same command continues from here"
+    more = "" if collected.ended == "complete" else "; run the same command again to continue"
     unknown = (
         f", and at most {dollars(collected.unknown_usd)} for attempts without an answer"
         if collected.unknown_usd

@@ -65,11 +65,14 @@ def demo(
     context = click.get_current_context()
     if (history is None) != (cores is None):
         given, missing = ("--history", "--cores") if cores is None else ("--cores", "--history")
-        hint = "; how many generated records to learn from is --records" if str(history).isdigit() else ""
+        hint = (
+            "; --records sets the number of generated records to learn from" if str(history).isdigit() else ""
+        )
         raise click.UsageError(f"{given} needs {missing} beside it{hint}", context)
     if history is not None and records is not None:
         raise click.UsageError(
-            "--records counts generated records; from a --history all that is not asked is learned", context
+            "--records counts generated records; with --history, all records that are not asked are learned",
+            context,
         )
     with show_progress() as on_step:
         on_step("starting")

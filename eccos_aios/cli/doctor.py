@@ -29,7 +29,7 @@ def doctor(aios: Path, as_json: bool) -> None:
 
     AIOS, its config, the manifest, the history, and whether the cores can be reached.
 
-    Exits with 0 where nothing is broken, else with 2.
+    Exits with 0 if nothing is broken, else with 2.
 
     \b
     Examples:

@@ -59,7 +59,7 @@ def explain(
     from eccos_aios.explain import explain as explanation_of
 
     if not query.strip():
-        raise click.BadParameter("is empty: write what is to be asked", param_hint="QUERY")
+        raise click.BadParameter("is empty: write the query", param_hint="QUERY")
     manifest = read_manifest(cores)
     if plans == "off":
         records, predictor = _fitted(history, spec)

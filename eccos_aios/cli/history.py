@@ -47,7 +47,7 @@ def history() -> None:
 def import_(
     store: Path, files: tuple[Path, ...], store_text: bool, skip_bad_records: bool, as_json: bool
 ) -> None:
-    """Add the records of FILES to STORE, which is made where it is absent.
+    """Add the records of FILES to STORE, which is created if absent.
 
     FILES are .json, .jsonl, .jsonl.gz or other stores. A record that STORE holds already is not added
     again: its id identifies it, or its content where it has no id. A bad record stops the import; some
@@ -90,7 +90,7 @@ def import_(
 
 @history.command("export")
 @store_argument
-@options.out(help="Output file, one JSON object a line; gzipped where its name ends with .gz.")
+@options.out(help="Output file, one JSON object a line; gzipped if its name ends in .gz.")
 @options.as_json()
 def export(store: Path, out: Path, as_json: bool) -> None:
     """Write what predictors learn from in STORE as JSON lines, one record each.

@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def on_interrupt(handler: Callable[[], None]) -> Iterator[None]:
-    """Call `handler` at each; the handlers before are put back. For the main thread alone."""
+    """Call `handler` at each; the earlier handlers are then restored. Only for the main thread."""
     before = [signal.signal(number, lambda *_: handler()) for number in SIGNALS]
     try:
         yield

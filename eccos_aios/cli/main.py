@@ -44,7 +44,7 @@ class OneLineErrors(click.Group):
             sys.exit(0)
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else self.name
-            _fail(f"{where}: {error.format_message()} ({where} --help tells more)")
+            _fail(f"{where}: {error.format_message()} (see {where} --help)")
         except click.ClickException as error:
             _fail(error.format_message())
         except EccosError as error:
@@ -80,7 +80,7 @@ def main() -> None:
       eccos-aios doctor --aios ~/AIOS
       eccos-aios serve --aios ~/AIOS
     \b
-    From your own cores to a history, and a look at what it is worth (sandbox lends cores to try it):
+    From your own cores to a history, and a look at what it is worth (sandbox provides cores to try it):
       eccos-aios collect --cores cores.yaml --questions builtin --out history.jsonl
       eccos-aios demo --history history.jsonl --cores cores.yaml
     """

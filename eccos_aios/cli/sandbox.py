@@ -53,7 +53,7 @@ def sandbox(
 
     Three made-up cores, large, medium and small, answer the questions of `collect --questions builtin`,
     with different skill. With --history, cores replay their recorded outcomes and latencies. They serve
-    until Ctrl-C, on the loopback interface alone.
+    until Ctrl-C, only on the loopback interface.
 
     \b
     Examples:

@@ -18,7 +18,7 @@ from eccos_aios.cli import options
 def serve(aios: Path, host: str | None, port: int | None, as_json: bool) -> None:
     """Start an AIOS kernel with its config, without start-up hooks.
 
-    With --json a line with the options comes before the kernel's own output; null stands for what AIOS's
+    With --json a line with the options comes before the kernel's own output; null means what AIOS's
     config says.
 
     \b

@@ -32,7 +32,7 @@ def make_table(
 
 
 def print_tables(*parts: Table | Text | str, err: bool = False) -> None:
-    """Print tables and lines; a narrow terminal wraps a table's lines, but no figure is cut off."""
+    """Print tables and lines; a narrow terminal wraps a table's lines, but truncates no figure."""
     console = Console(stderr=err, markup=False, highlight=False)
     for part in parts:
         if isinstance(part, Table):
@@ -49,6 +49,6 @@ def figure(value: float | None, form: str) -> str:
 
 
 def note_faults(faults: Sequence[object], what: str) -> None:
-    """Say on stderr how many faults were passed over, and the first of them."""
+    """Print on stderr how many faults were skipped, and the first of them."""
     if faults:
         click.echo(f"{what}: {len(faults)}, the first: {faults[0]}", err=True)

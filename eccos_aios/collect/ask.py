@@ -63,7 +63,7 @@ class Asker:
     stopped : threading.Event
         Set: no further attempt is made, and pauses end.
     trouble : str
-        The error of the last attempt; empty where it was answered.
+        The error of the last attempt; empty if it was answered.
     """
 
     core: Core

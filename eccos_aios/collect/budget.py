@@ -1,4 +1,4 @@
-"""The budget: what is spent, what is reserved, and whether another call may be sent."""
+"""The budget: money spent, money reserved, and whether another call may be sent."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Budget:
         Returns
         -------
         bool
-            False where the budget does not allow the call, or `stopped` returns True.
+            False if the budget does not allow the call, or `stopped` returns True.
         """
         with self._changed:
             while not stopped():
@@ -84,7 +84,17 @@ class Budget:
             return False
 
     def settle(self, reserved_usd: float, *, spent_usd: float = 0.0, unknown_usd: float = 0.0) -> None:
-        """End a reservation with what the call cost, or may have cost."""
+        """End a reservation.
+
+        Parameters
+        ----------
+        reserved_usd : float
+            The reservation.
+        spent_usd : float
+            The cost of the call.
+        unknown_usd : float
+            The most that it may have cost, if the cost is unknown.
+        """
         with self._changed:
             self._under_way -= reserved_usd > 0
             # Sums of floats drift: with no call under way the reservation is exactly 0.

@@ -29,7 +29,7 @@ class Answer:
     tool_calls : list of dict or None
         In OpenAI's format.
     input_tokens, output_tokens : int or None
-        As the provider counted them; None where it does not report them.
+        As the provider counted them; None if it does not report them.
     latency_s : float
         Seconds from sending the request to the end of the answer.
     """
@@ -42,12 +42,12 @@ class Answer:
 
 
 class AttemptError(Exception):
-    """An attempt gave no answer.
+    """An attempt got no answer.
 
     Attributes
     ----------
     status : int or None
-        The HTTP status; None where the connection failed or the response is not a completion.
+        The HTTP status; None if the connection failed or the response is not a completion.
     may_cost : bool
         Whether the provider may bill the attempt: it received the request and reported no error.
     retry_after_s : float or None
@@ -182,7 +182,7 @@ def _tokens(count: Any) -> int | None:
 
 
 def _error(content: bytes) -> Mapping[str, Any]:
-    """OpenAI's error object; empty where the body holds none."""
+    """OpenAI's error object; empty if the body holds none."""
     try:
         error = json.loads(content)["error"]
     except (ValueError, LookupError, TypeError, RecursionError):

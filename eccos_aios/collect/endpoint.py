@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from eccos_aios.config import CONFIG_IN_CHECKOUT
 from eccos_aios.core import Core, Manifest, read_yaml
 from eccos_aios.errors import ABSENT, ConfigError
+from eccos_aios.hooks.switch import CONFIG_IN_CHECKOUT
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def endpoints(
     aios : Path, optional
         AIOS's checkout.
     base_url, api_key_env : str, optional
-        A gateway to every core without an address of its own, and the variable that holds its key.
+        A gateway to every core without its own address, and the variable that holds its key.
 
     Raises
     ------

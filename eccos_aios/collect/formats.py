@@ -8,17 +8,15 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
+from eccos_aios.collect import Format
 from eccos_aios.collect.generated import grader_of, make_questions
 from eccos_aios.collect.question import Question
 from eccos_aios.errors import ABSENT, QuestionError, from_validation
 from eccos_aios.history.lines import numbered_lines, read_content
-
-Format = Literal["jsonl", "gsm8k", "mmlu", "squad", "hotpotqa"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 BUILTIN = "builtin"
 BUILTIN_QUESTIONS = 300

@@ -71,7 +71,7 @@ class Journal(RecordedOutcomes):
     Parameters
     ----------
     path : Path
-        Created where it is absent. At the end it is gzipped if its name ends in ``.gz``, an array if it
+        Created if absent. At the end it is gzipped if its name ends in ``.gz``, an array if it
         ends in ``.json``, else JSON lines.
 
     Raises

@@ -65,7 +65,7 @@ class CorePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """The questions left for every core, in the manifest's order."""
+    """The remaining questions of every core, in the manifest's order."""
 
     cores: tuple[CorePlan, ...]
     questions: int
@@ -105,7 +105,17 @@ class Plan:
 def make_plan(
     manifest: Manifest, questions: Sequence[Question], history: RecordedOutcomes, max_output_tokens: int
 ) -> Plan:
-    """Plan the questions that the history does not hold yet."""
+    """Plan the questions that the history does not hold yet.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    questions : sequence of Question
+    history : RecordedOutcomes
+        Outcomes recorded so far.
+    max_output_tokens : int
+        Of one answer.
+    """
     cores = tuple(_core_plan(core, questions, history, max_output_tokens) for core in manifest.cores)
     return Plan(cores, len(questions), max_output_tokens)
 

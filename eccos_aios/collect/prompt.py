@@ -10,7 +10,7 @@ from eccos_aios.collect.grade import safe_name
 from eccos_aios.collect.question import Grader, Question
 
 # The format of the answer is in the system message, so that the user message, which the history stores and
-# embeds, is the question alone.
+# embeds, is only the question.
 _INSTRUCTIONS: dict[Grader, str] = {
     "multiple_choice": "Answer the multiple-choice question. Think as briefly as you can, then end with a "
     "line of the form: The answer is X — where X is the letter of the right choice.",
@@ -29,7 +29,15 @@ _TYPES_OF_BFCL = {"dict": "object", "float": "number", "tuple": "array", "any": 
 
 
 def request_body(question: Question, model: str, max_output_tokens: int) -> dict[str, Any]:
-    """The body of a chat completion, in OpenAI's format, that asks `model` the question."""
+    """The body of a chat completion in OpenAI's format.
+
+    Parameters
+    ----------
+    question : Question
+    model : str
+        The core's name at its endpoint.
+    max_output_tokens : int
+    """
     instruction = _INSTRUCTIONS[question.grader]
     if question.grader == "json_schema":
         instruction += json.dumps(question.json_schema, ensure_ascii=False)

@@ -35,7 +35,7 @@ class Question(BaseModel):
         (``multiple_choice``); calls (``tool_call``); a value that the JSON must equal, if any
         (``json_schema``).
     grader : str
-        One of `GRADERS`. Default: ``multiple_choice`` where there are choices.
+        One of `GRADERS`. Default: ``multiple_choice`` if there are choices.
     choices : list of str or None
         Two to 26, for ``multiple_choice``.
     id : str
@@ -113,7 +113,7 @@ def grade_answer(
     ----------
     question : Question
     text : str
-        The core's answer; empty where it only called tools.
+        The core's answer; empty if it only called tools.
     tool_calls : sequence of mapping, optional
         In OpenAI's format.
     """

@@ -1,4 +1,4 @@
-"""The collection: a thread pool per core, as wide as its quota; grade_answer outcomes go to the journal."""
+"""The collection: a thread pool per core, as wide as its quota; graded outcomes go to the journal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from eccos_aios.collect.question import Question, grade_answer
 
 GIVE_UP_AFTER = 5  # consecutive calls of a core that fail after all their attempts
 DROPPED_AT = 2  # interrupts after which calls under way are dropped
-MOST_THREADS = 256  # per core; a larger quota is meant for a batch, not for concurrent calls
+MAX_THREADS = 256  # per core; a larger quota is meant for a batch, not for concurrent calls
 RIGHT_FROM = 0.5  # quality from which an outcome counts as correct, for readers that ignore quality
 UNASKED_STATUSES = frozenset({400, 413, 422})  # the question's fault, not the core's
 
@@ -31,7 +31,7 @@ Ended = Literal["complete", "budget", "interrupted", "incomplete"]
 
 @dataclass
 class Tally:
-    """Progress of one core; changed by the collecting thread alone.
+    """Progress of one core; changed only by the collecting thread.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Tally:
     recorded : int
         Outcomes in the history.
     failed : int
-        Calls of this run that gave no answer.
+        Calls of this run that got no answer.
     quality_sum : float
         Over the outcomes in the history.
     input_tokens, output_tokens : int
@@ -51,12 +51,12 @@ class Tally:
     latencies_s : list of float
         Of this run.
     stopped : str
-        Why the core is asked no more; empty while it is asked.
+        Why the core is no longer asked; empty while it is.
     last_failure : str
         The error of the last failed call.
     failures_in_a_row : int
     trouble : callable
-        Returns the error of the last attempt; empty where it was answered.
+        Returns the error of the last attempt; empty if it was answered.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Tally:
 
     @property
     def left(self) -> int:
-        """Questions left; none where it has stopped."""
+        """Questions left; none if it has stopped."""
         return 0 if self.stopped else self.total - self.recorded
 
     @property
@@ -198,7 +198,7 @@ class Collection:
         """
         start = time.monotonic()
         pools = [
-            ThreadPoolExecutor(min(asker.core.slots, MOST_THREADS), f"collect-{asker.core.name}")
+            ThreadPoolExecutor(min(asker.core.slots, MAX_THREADS), f"collect-{asker.core.name}")
             for asker in self._askers
         ]
         interrupts = 0

@@ -22,7 +22,7 @@ Figure = Literal["latency_s", "output_token_length"]
 def fill_gaps(
     asked: Sequence[Record], cores: Sequence[Core], history: Sequence[Record]
 ) -> tuple[list[Record], tuple[str, ...]]:
-    """Records with the outcomes of `cores` alone, in their order, with all token counts and latencies.
+    """Records with the outcomes of `cores` only, in their order, with all token counts and latencies.
 
     Latency: the core's mean, else that of all cores, else `UNRECORDED_LATENCY_S`. Output tokens: those of
     the recorded answer, four characters each; without one the core's mean, else that of all cores, else
@@ -81,7 +81,7 @@ def _means(
 
 
 def _answer_tokens(outcome: Outcome) -> int:
-    """Tokens of the recorded answer; 0 where there is none."""
+    """Tokens of the recorded answer; 0 if there is none."""
     if outcome.prediction is None:
         return 0
     text = outcome.prediction if isinstance(outcome.prediction, str) else json.dumps(outcome.prediction)

@@ -44,7 +44,7 @@ class AnswerLog:
         return reply
 
     def quality(self, record: Record) -> float:
-        """The quality of the logged outcome; 0 where there is none."""
+        """The quality of the logged outcome; 0 if there is none."""
         outcome = self._outcomes.get(record_key(record))
         return 0.0 if outcome is None else outcome.graded_quality
 

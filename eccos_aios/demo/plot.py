@@ -17,7 +17,7 @@ FINE_TICKS_BELOW = 60  # ratio of the axis below which ticks at 2 and 5 fit, too
 
 
 def draw(result: DemoResult, path: Path) -> Path | None:
-    """Write the plot as PNG; None where matplotlib is not installed."""
+    """Write the plot as PNG; None if matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:

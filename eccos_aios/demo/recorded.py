@@ -18,7 +18,7 @@ from eccos_aios.sandbox.fifo import BATCH_INTERVAL_S
 from eccos_aios.sandbox.kernel import DEFAULT_QUERY_THREADS
 from eccos_aios.sandbox.syscall import GET_TIMEOUT_S
 
-FEWEST_RECORDS = 12  # with an outcome of every core; fewer show no difference
+MIN_RECORDS = 12  # with an outcome of every core; fewer show no difference
 ASKED_SHARE = 1 / 3  # upper bound, of the records that can be asked
 TARGET_SHARE = 0.95  # of the best core's mean quality: the default target
 RUNS_S = 45.0  # expected seconds of both runs together, at most
@@ -48,7 +48,7 @@ def recorded_scenario(
     seed : int
         Of the sample.
     quality_target : float, optional
-        Default: `TARGET_SHARE` of the best core's mean quality in what is learned from.
+        Default: `TARGET_SHARE` of the best core's mean quality in the records learned from.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def recorded_scenario(
         found = f"its cores are {_listed(sorted(known))}" if known else "it holds no outcomes"
         raise HistoryError(str(history), "", ABSENT, f"has no core of {cores}; {found}")
     askable = _askable(records, played)
-    if len(askable) < FEWEST_RECORDS:
+    if len(askable) < MIN_RECORDS:
         raise HistoryError(str(history), "", ABSENT, _too_few(len(askable), len(records), played, known))
     count = _count(len(askable), questions)
     chosen = random.Random(f"asked {seed}").sample(list(askable.values()), count)
@@ -122,7 +122,7 @@ def _too_few(askable: int, records: int, cores: Sequence[Core], known: Counter[s
     of_all = f"an outcome of all {len(cores)} cores" if len(cores) > 1 else f"an outcome of {cores[0].name!r}"
     return (
         f"has {askable} different queries with {of_all}, of {records} records; "
-        f"the demo needs {FEWEST_RECORDS} at least{hint}"
+        f"the demo needs {MIN_RECORDS} at least{hint}"
     )
 
 

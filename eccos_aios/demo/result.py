@@ -36,9 +36,9 @@ class RunResult(BaseModel):
     seconds : float
         From the first query to the last answer.
     predicted_quality : float or None
-        Mean quality that the scheduler predicted; None where it predicts none.
+        Mean quality that the scheduler predicted; None if it predicts none.
     decision_ms_p50, decision_ms_p99 : float or None
-        Of the scheduler's own decisions; None where it makes none.
+        Of the scheduler's own decisions; None if it makes none.
     cores : list of CoreUse
         In AIOS's order of models.
     """
@@ -55,6 +55,7 @@ class RunResult(BaseModel):
 
     @property
     def calls(self) -> int:
+        """Number of calls."""
         return len(self.qualities)
 
     @property
@@ -74,6 +75,7 @@ class RunResult(BaseModel):
 
     @property
     def calls_per_s(self) -> float:
+        """Answered calls per second."""
         return self.calls / self.seconds
 
     def latency_s(self, percentile: float) -> float:
@@ -113,7 +115,7 @@ class DemoResult(BaseModel):
     Attributes
     ----------
     history : str or None
-        The history's file; None where the records were generated.
+        The history's file; None if the records were generated.
     questions, records : int
         Numbers of records asked and learned from.
     callers : int
@@ -127,7 +129,7 @@ class DemoResult(BaseModel):
     alone : list of SingleCore
         Every core alone, for comparison.
     plot : str or None
-        The plot's file; None where matplotlib is not installed.
+        The plot's file; None if matplotlib is not installed.
     seconds : float
         Of the whole demo.
     """

@@ -37,7 +37,7 @@ class CallOutcome(BaseModel):
     core : str
         The core that served it, by name.
     query : str
-        What was asked; empty where the text was left out.
+        What was asked; empty if the text was left out.
     tools : list of dict or None
         In OpenAI's format; a value that is not JSON is replaced by its text.
     agent : str

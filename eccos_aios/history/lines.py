@@ -24,24 +24,24 @@ OTHER_FORMATS = {
     b"PAR1": "is a Parquet file",
 }
 CHUNK = 2**20  # bytes that are unpacked at once
-MOST_LINE = 64 * 2**20  # bytes; a call that fills a window of a million tokens has about 5 MB
+MAX_LINE = 64 * 2**20  # bytes; a call that fills a window of a million tokens has about 5 MB
 # Bytes that a gzipped file may unpack to. Histories compress to a tenth, generated ones to a thirtieth;
 # gzip can reach a thousandth.
-MOST_UNPACKED = 128 * 2**20
-MOST_UNPACKED_PER_BYTE = 64
+MAX_UNPACKED = 128 * 2**20
+MAX_UNPACKED_PER_BYTE = 64
 
 _LINE = re.compile(rb"[^\n]+")
 _FIRST = re.compile(rb"\s*(.?)", re.DOTALL)
 
 
 def read_content(path: Path, kind: type[InputErrorT]) -> bytes:
-    """The whole of a file, unpacked where it is gzipped, without a byte order mark.
+    """The whole of a file, unpacked if it is gzipped, without a byte order mark.
 
     Raises
     ------
     kind
         The file cannot be read, has another format or a broken compression, unpacks to more than any
-        history of its size, or has a line longer than `MOST_LINE`; names the line.
+        history of its size, or has a line longer than `MAX_LINE`; names the line.
     """
     try:
         content = path.read_bytes()
@@ -54,15 +54,15 @@ def read_content(path: Path, kind: type[InputErrorT]) -> bytes:
         if content.startswith(magic):
             raise kind(str(path), "", ABSENT, f"{fault}; must be JSON, plain or gzipped")
     content = content.removeprefix(BYTE_ORDER_MARK)
-    if len(content) > MOST_LINE and first_character(content) != b"[":
+    if len(content) > MAX_LINE and first_character(content) != b"[":
         for number, line in numbered_lines(content):
-            if len(line) > MOST_LINE:
+            if len(line) > MAX_LINE:
                 raise _too_long(path, number, kind)
     return content
 
 
 def first_character(content: bytes) -> bytes:
-    """The first byte that is not white space; empty where there is none."""
+    """The first byte that is not white space; empty if there is none."""
     found = _FIRST.match(content)
     return b"" if found is None else found[1]
 
@@ -79,7 +79,7 @@ def numbered_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _unpacked(path: Path, packed: bytes, kind: type[InputErrorT]) -> bytes:
-    most = MOST_UNPACKED + MOST_UNPACKED_PER_BYTE * len(packed)
+    most = MAX_UNPACKED + MAX_UNPACKED_PER_BYTE * len(packed)
     content, lines, line_start, first = io.BytesIO(), 1, 0, b""
     with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
         while chunk := file.read(CHUNK):
@@ -88,7 +88,7 @@ def _unpacked(path: Path, packed: bytes, kind: type[InputErrorT]) -> bytes:
                 lines, line_start = lines + chunk.count(b"\n"), content.tell() + last + 1
             content.write(chunk)
             first = first or first_character(chunk.removeprefix(BYTE_ORDER_MARK))
-            if content.tell() - line_start > MOST_LINE and first != b"[":
+            if content.tell() - line_start > MAX_LINE and first != b"[":
                 raise _too_long(path, lines, kind)
             if content.tell() > most:
                 fault = f"unpacks to more than {most // 2**20} MiB, which no history of its size does"
@@ -97,4 +97,4 @@ def _unpacked(path: Path, packed: bytes, kind: type[InputErrorT]) -> bytes:
 
 
 def _too_long(path: Path, number: int, kind: type[InputErrorT]) -> InputErrorT:
-    return kind(f"{path}:{number}", "", ABSENT, f"is a line of more than {MOST_LINE // 2**20} MiB")
+    return kind(f"{path}:{number}", "", ABSENT, f"is a line of more than {MAX_LINE // 2**20} MiB")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 def _whole_number(value: Any) -> Any:
     # pydantic accepts 12.0 as 12, which is right here, but also "12" and true.
     if isinstance(value, (str, bytes, bool)):
-        raise ValueError("must be a whole number, or null where it is unknown")
+        raise ValueError("must be a whole number, or null if unknown")
     return value
 
 
@@ -85,7 +85,7 @@ class Record(BaseModel):
     Attributes
     ----------
     query : str
-        What was asked; empty where the text was left out.
+        What was asked; empty if the text was left out.
     outputs : tuple of Outcome
         One a core.
     id : str or None
@@ -131,7 +131,7 @@ class Record(BaseModel):
         Parameters
         ----------
         embed : callable, optional
-            Gives a record's `embedding`. Default: none, and the record tells predictors nothing but the
+            Gives a record's `embedding`. Default: none, and predictors learn nothing from the record but the
             cores' means.
         """
         if self.query_hash is not None:

@@ -104,7 +104,7 @@ class OutcomeRecorder:
         return [note] if (note := self._thread.note()) else []
 
     def faults(self) -> list[str]:
-        """What currently keeps outcomes from the disk, a line each."""
+        """Reasons why outcomes are not written, a line each; empty if all is well."""
         with self._changed:
             since_s, reason = (self._clock.now_s() - self._since_s if self._batch else 0.0), self._reason
             closed = self._closed
@@ -117,7 +117,7 @@ class OutcomeRecorder:
         return []
 
     def record(self, outcome: CallOutcome) -> bool:
-        """Accept an outcome without waiting for the disk; False where it is dropped and counted instead."""
+        """Accept an outcome without waiting for the disk; False if it is dropped and counted instead."""
         with self._changed:
             if self._closed or len(self._waiting) >= self._capacity:
                 self._dropped += 1
@@ -128,14 +128,14 @@ class OutcomeRecorder:
             return True
 
     def flush(self, timeout_s: float | None = None) -> bool:
-        """Wait until all outcomes accepted so far are on disk or dropped; False where the time ran out."""
+        """Wait until all outcomes accepted so far are on disk or dropped; False if the time ran out."""
         with self._changed:
             goal = self._accepted
             until_s = None if timeout_s is None else self._clock.now_s() + timeout_s
             return self._clock.wait_for(self._changed, lambda: self._settled >= goal, until_s)
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Accept no more, write what waits, end the thread."""
+        """Stop accepting outcomes, write the waiting ones, end the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -168,7 +168,7 @@ class OutcomeRecorder:
             return list(self._batch)
 
     def _written(self, batch: Sequence[CallOutcome]) -> bool:
-        """Write outcomes, retrying while the store accepts none; False where it rejects just these."""
+        """Write outcomes, retrying while the store accepts none; False if it rejects just these."""
         while True:
             with self._changed:
                 last = self._closed  # after `close`, a store that cannot be written gets one more attempt

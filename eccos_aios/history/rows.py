@@ -43,7 +43,7 @@ def outcome_row(outcome: CallOutcome) -> dict[str, Any]:
 
 
 def read_record(seq: int, body: str, path: Path) -> Record | HistoryError:
-    """The record of a row; the fault where the row is damaged."""
+    """The record of a row; the fault if the row is damaged."""
     try:
         return Record.model_validate_json(body)
     except ValidationError as error:
@@ -53,7 +53,7 @@ def read_record(seq: int, body: str, path: Path) -> Record | HistoryError:
 
 
 def read_outcome(row: tuple[Any, ...], path: Path) -> CallOutcome | HistoryError:
-    """The outcome of a row; the fault where the row is damaged."""
+    """The outcome of a row; the fault if the row is damaged."""
     fields = dict(zip(OUTCOME_COLUMNS, row, strict=True))
     source = f"{path}: call {fields['call_id']}"
     try:
@@ -79,13 +79,13 @@ def read_change(row: tuple[Any, ...], path: Path) -> Change:
         isinstance(part, float) and -LARGEST_CHANGE <= part <= LARGEST_CHANGE for part in (lost, won)
     ):
         raise HistoryError(
-            f"{path}: changes", "", ABSENT, "hold what is never written there: the store is damaged"
+            f"{path}: changes", "", ABSENT, "hold a value that is never written there: the store is damaged"
         )
     return Change(core, since, lost, won)
 
 
 def good(found: T | HistoryError) -> T:
-    """What was read; raises the fault where it is one."""
+    """What was read; raises the fault if it is one."""
     if isinstance(found, HistoryError):
         raise found
     return found

@@ -30,7 +30,7 @@ STEPS = (
             content_hash BLOB NOT NULL UNIQUE,
             body TEXT NOT NULL
         )""",
-        # tools: JSON. finished_s: Unix seconds. query is empty where query_hash is set: it was left out.
+        # tools: JSON. finished_s: Unix seconds. query is empty if query_hash is set: it was left out.
         """CREATE TABLE outcomes (
             seq INTEGER PRIMARY KEY,
             call_id TEXT NOT NULL UNIQUE,
@@ -112,7 +112,7 @@ def damage_of(path: Path) -> Iterator[None]:
         with faults_of(path):
             yield
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-        fault = "is damaged: it holds what is never written there"
+        fault = "is damaged: it holds a value that is never written there"
         raise HistoryError(str(path), "", ABSENT, fault) from error
 
 
@@ -181,7 +181,7 @@ def _is_immutable(path: Path) -> bool:
     """Whether a store lies where a reader cannot make the files that it shares with writers.
 
     For example a folder mounted read-only. There SQLite reads only files declared immutable; a log beside
-    the store would mean that somebody writes.
+    the store would mean that another process writes.
     """
     return not os.access(path.parent, os.W_OK) and not any(
         _beside(path, suffix).exists() for suffix in ("-wal", "-journal")

@@ -55,7 +55,7 @@ class StoreMark:
     store : str
         The store's identity, drawn when it was made; a copy of the file has the same.
     records, outcomes, feedback : int
-        The last row of each, 0 where there is none.
+        The last row of each, 0 if there is none.
     tail : str
         Digest of those rows. It differs where an older copy was restored and has grown differently.
     """

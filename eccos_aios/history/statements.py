@@ -51,7 +51,7 @@ QUALITY_AT_MARK = _latest_quality("feedback.seq <= :feedback")
 OUTCOMES_AT_MARK = f"SELECT {_outcomes(QUALITY_AT_MARK)} "
 
 RECORDS_SINCE = "FROM records WHERE seq > :since_records AND seq <= :records "
-# Found by row numbers, so that the cost grows with what is new and not with what is stored.
+# Found by row numbers, so that the cost grows with the new rows, not with the store.
 CALLS_SINCE = f"""FROM outcomes WHERE {QUALITY_AT_MARK} IS NOT NULL AND seq IN (
     SELECT seq FROM outcomes WHERE seq > :since_outcomes AND seq <= :outcomes
     UNION

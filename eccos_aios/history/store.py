@@ -1,4 +1,4 @@
-"""The durable store of what past calls taught."""
+"""The durable store of past calls."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ class HistoryStore:
     """Records, outcomes and feedback in one SQLite file that survives any end of the process.
 
     Rows are only ever added. Once `extend`, `append_outcomes` or `give_quality` has returned, its rows are
-    on disk, once, also after ``kill -9`` or a loss of power. Whoever got no answer may send the same again:
-    an id is stored once. One process writes at a time and others wait for it; any number read meanwhile,
-    each seeing what was there when it began.
+    on disk, once, also after ``kill -9`` or a loss of power. A caller that got no answer may send the same
+    again: an id is stored once. One process writes at a time and others wait for it; any number read
+    meanwhile, each seeing the rows of the moment when it began.
 
     The interface is six operations: add records (`extend`), add outcomes (`append_outcomes`), grade a call
     (`give_quality`, with `latest_call` to find it), read in order (`records`, `outcomes`), read what came
@@ -96,7 +96,7 @@ class HistoryStore:
     Parameters
     ----------
     path : str or Path
-        The file. A writer makes it where it is absent.
+        The file. A writer creates it if absent.
     read_only : bool
         Whether only to read; the file must exist.
     store_text : bool
@@ -104,8 +104,8 @@ class HistoryStore:
         tokens, latency, cost and quality are, and no word of the text ever reaches the file.
     embed : callable, optional
         Gives the embedding that is stored of a call whose text is left out
-        (`eccos_aios.predict.embedding_of`). Default: none is, and such a call tells predictors nothing but
-        the cores' means.
+        (`eccos_aios.predict.embedding_of`). Default: none is, and predictors learn only the cores' means
+        from such a call.
 
     Raises
     ------

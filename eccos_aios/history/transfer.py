@@ -68,9 +68,15 @@ def import_history(
 def export_history(
     store: HistoryStore, out: str | Path, *, on_progress: OnProgress = lambda done, total: None
 ) -> ExportResult:
-    """Write a store's records as JSON lines, gzipped where the name ends with ``.gz``.
+    """Write a store's records as JSON lines.
 
-    An existing file is replaced only once the last line is written.
+    Parameters
+    ----------
+    store : HistoryStore
+    out : str or Path
+        Gzipped if the name ends in ``.gz``. An existing file is replaced only once the last line is written.
+    on_progress : callable
+        Called with the number of records written and the number of all.
 
     Raises
     ------

@@ -49,7 +49,7 @@ def activate(kernel: Path | None = None) -> str | None:
     -------
     str or None
         The message to exit with, where this process is a kernel whose config asks for ECCOS but whose AIOS
-        lacks what ECCOS needs; None: go on.
+        lacks what ECCOS needs; None: continue.
     """
     if not _registered:
         for module, hook in (
@@ -191,7 +191,7 @@ def _extend(scheduler: EccosScheduler | None) -> None:
 
 
 def _start_own_scheduler(wrapped: Any, scheduler: Any, args: Any, kwargs: Any) -> Any:
-    """AIOS starts a scheduler of its own, which is an error where the config asks for ECCOS."""
+    """AIOS starts its own scheduler, which is an error if the config asks for ECCOS."""
     with shielded((SCHEDULER,)):
         if kernel_module() is not None and SCHEDULER in needs_of_process():
             made = " or ".join(targets.FACTORY_NAMES)
@@ -206,7 +206,7 @@ def _start_own_scheduler(wrapped: Any, scheduler: Any, args: Any, kwargs: Any) -
 
 
 def _add_message(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
-    """Queue a syscall; after ``/core/cleanup`` nobody would read it, so it is answered at once."""
+    """Queue a syscall; after ``/core/cleanup`` no thread reads the queue, so it is answered at once."""
     scheduler = ACTIVE.scheduler
     if scheduler is None:
         return wrapped(*args, **kwargs)

@@ -18,7 +18,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LONGEST_BODY = 64 * 1024  # bytes
 BODY_TIMEOUT_S = 5.0  # seconds from a request's head to the end of its body
 DEEPEST = 40  # levels of an answer; deeper ones are left out
-MOST_BITS = 13_000  # of an integer: Python refuses to write more than 4,300 digits
+MAX_BITS = 13_000  # of an integer: Python refuses to write more than 4,300 digits
 
 
 class BodyError(Exception):
@@ -27,7 +27,7 @@ class BodyError(Exception):
     Attributes
     ----------
     status : int
-        Of the answer: 408, 413, or 0 where the client has gone.
+        Of the answer: 408, 413, or 0 if the client has disconnected.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -134,7 +134,7 @@ def _plain(value: object, depth: int) -> object:
     if isinstance(value, str):
         return str(value).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, int):
-        return int(value) if value.bit_length() <= MOST_BITS else None
+        return int(value) if value.bit_length() <= MAX_BITS else None
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if depth >= DEEPEST:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from eccos_aios.config import CONFIG_IN_CHECKOUT
 from eccos_aios.core import read_yaml
 from eccos_aios.errors import ABSENT, AiosError
+from eccos_aios.hooks.switch import CONFIG_IN_CHECKOUT
 
 LAUNCHER = Path("runtime") / "launch.py"
 REVISION_DIGITS = 7
@@ -51,7 +51,7 @@ def read_checkout_config(aios: Path) -> dict[str, Any]:
 
 
 def revision_of(checkout: Path) -> str | None:
-    """The commit that a checkout is at, its first seven digits; None where it has no git history."""
+    """The commit that a checkout is at, its first seven digits; None if it has no git history."""
     try:
         folder = _git_folder(checkout)
         head = (folder / "HEAD").read_text(encoding="utf-8").strip()

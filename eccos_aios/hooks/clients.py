@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 GONE = "the agent has gone before the call was sent"
-GONE_STATUS = 499  # of a response that nobody reads; nginx logs it for a client that closed its request
+GONE_STATUS = 499  # of a response to a client that has disconnected; nginx logs such requests with it
 
 
 class Client:
@@ -39,7 +39,7 @@ class Client:
 
     @property
     def dropped(self) -> int:
-        """Calls that were dropped before a scheduler had them, since the client has gone."""
+        """Calls that were dropped before a scheduler had them, since the client has disconnected."""
         with self._lock:
             return self._dropped
 
@@ -59,7 +59,7 @@ class Client:
             drop()
 
     def leave(self) -> None:
-        """Note that the client has gone; may be repeated."""
+        """Note that the client has disconnected; may be repeated."""
         with self._lock:
             self._gone = True
             drops, self._drops = self._drops, []
@@ -67,7 +67,7 @@ class Client:
             drop()
 
     def withdraw(self) -> bool:
-        """Drop a waiting call although the client is still there; False where none waits."""
+        """Drop a waiting call although the client is still there; False if none waits."""
         with self._lock:
             drops = list(reversed(self._drops))
         return any(drop() for drop in drops)
@@ -83,14 +83,14 @@ CLIENT: ContextVar[Client | None] = ContextVar("eccos_client", default=None)
 
 
 def client_of(syscall: Any) -> Client | None:
-    """The client that waits for a syscall; None where it is unknown."""
+    """The client that waits for a syscall; None if it is unknown."""
     return getattr(syscall, "eccos_client", None)
 
 
 def drop_if_client_gone(syscall: Any) -> bool:
     """Attach the client to a syscall before it is queued; answer a call at once whose client has gone.
 
-    So a request of several steps (``call_tool``, ``operate_file``) sends no more calls to cores after its
+    So a request of several steps (``call_tool``, ``operate_file``) sends no further calls to cores after its
     client has gone. Returns whether the syscall was answered.
     """
     client = CLIENT.get()

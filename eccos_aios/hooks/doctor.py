@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
 
-from eccos_aios.config import CONFIG_IN_CHECKOUT, STORE_SUFFIX, EccosConfig, eccos_config
+from eccos_aios.config import STORE_SUFFIX, EccosConfig, eccos_config
 from eccos_aios.core import Core, Manifest
 from eccos_aios.errors import ConfigError, EccosError, MissingExtraError, without_secrets
 from eccos_aios.history import Record, read_history
@@ -21,7 +21,7 @@ from eccos_aios.hooks.checkout import read_checkout_config, require_checkout, re
 from eccos_aios.hooks.kernel_config import Model, check, models_of, never_served
 from eccos_aios.hooks.serve import NEEDED
 from eccos_aios.hooks.shape import faults_on_disk
-from eccos_aios.hooks.switch import asks_for_router, asks_for_scheduler, needs_of
+from eccos_aios.hooks.switch import CONFIG_IN_CHECKOUT, asks_for_router, asks_for_scheduler, needs_of
 from eccos_aios.hooks.syscall import DEFAULT_ANSWER_TOKENS
 from eccos_aios.hooks.targets import ANY_NEED, TARGETS, WRITTEN_FOR
 from eccos_aios.http_client import HttpClient, NoResponseError, NotSentError
@@ -53,7 +53,7 @@ class Finding:
     message : str
         What was found.
     remedy : str
-        What to do about it; empty where there is nothing to do.
+        What to do about it; empty if there is nothing to do.
     """
 
     level: Literal["ok", "warn", "fail"]

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SLACK_S = 1.5  # seconds that the process has after its grace to write answers and end by itself
 KILLED = 128  # plus the signal's number: the exit code, by a shell's convention
-NO_SIGNAL = 0  # in place of a signal's number: the server ends for reasons of its own
+NO_SIGNAL = 0  # in place of a signal's number: the server ends without a signal
 
 
 class Ending:

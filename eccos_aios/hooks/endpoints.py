@@ -40,8 +40,8 @@ if TYPE_CHECKING:  # in shadow mode there is no service to load
 logger = logging.getLogger(__name__)
 
 ROOT = "eccos"
-MOST_DECISIONS = 1000
-MOST_PARAMETERS = 20  # of a query string
+MAX_DECISIONS = 1000
+MAX_PARAMETERS = 20  # of a query string
 THREADS = 4
 ANSWER_S = 15.0  # seconds that an endpoint may take; feedback waits for its store's disk
 LARGEST_NUMBER = 2**63 - 1  # of a call
@@ -184,9 +184,9 @@ class EccosEndpoints:
     def _decisions(self, request: Request) -> HttpAnswer:
         given = request.parameters.get("limit", "100")
         limit = int(given) if re.fullmatch("[0-9]{1,6}", given) else 0
-        if not 1 <= limit <= MOST_DECISIONS:
+        if not 1 <= limit <= MAX_DECISIONS:
             return HttpAnswer(
-                422, {"error": f"limit: {_shown(given)}: must be a whole number from 1 to {MOST_DECISIONS}"}
+                422, {"error": f"limit: {_shown(given)}: must be a whole number from 1 to {MAX_DECISIONS}"}
             )
         shadow = ACTIVE.shadow
         if shadow is not None:
@@ -232,7 +232,7 @@ class EccosEndpoints:
 
 
 def _segments(scope: Scope) -> list[str] | None:
-    """The parts of a request's path below ``/eccos``; None where the path is not below it.
+    """The parts of a request's path below ``/eccos``; None if the path is not below it.
 
     Only the plain path of an endpoint finds it, but any path that resolves to one below ``/eccos`` belongs
     here too: no other application may serve it.
@@ -260,7 +260,7 @@ def _parameters(scope: Scope) -> dict[str, str]:
         One occurs twice, or there are too many.
     """
     text = bytes(scope.get("query_string", b"")).decode("latin-1")
-    pairs = parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=MOST_PARAMETERS)
+    pairs = parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=MAX_PARAMETERS)
     if len(dict(pairs)) < len(pairs):
         raise ValueError("a name occurs twice")
     return dict(pairs)
@@ -276,7 +276,7 @@ def _is_text(value: str) -> bool:
 
 
 def _feedback_fault(body: Any) -> str | None:
-    """What is wrong with the body of a feedback request, in one line; None: nothing."""
+    """The fault of a feedback request's body, in one line; None if there is none."""
     if not isinstance(body, dict) or len({"call", "agent"} & body.keys()) != 1:
         return f"the body must name one call, or one agent: {FEEDBACK}"
     if unknown := body.keys() - {"call", "agent", "quality"}:

@@ -16,12 +16,12 @@ def eccos_scheduler_nonblock(**params: Any) -> EccosScheduler:
     Parameters
     ----------
     **params
-        Those of AIOS's ``SchedulerParams``; a ``get_*_syscall`` of None stands for AIOS's own queue.
+        Those of AIOS's ``SchedulerParams``; a ``get_*_syscall`` of None means AIOS's own queue.
 
     Raises
     ------
     ConfigError, HistoryError
-        The configuration, the manifest or the history is wrong; a running scheduler goes on.
+        The configuration, the manifest or the history is wrong; a running scheduler continues.
     """
     from aios.hooks.stores import _global
     from aios.hooks.types.scheduler import SchedulerParams

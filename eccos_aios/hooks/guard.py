@@ -1,4 +1,4 @@
-"""Authorisation of requests to the ``/eccos`` endpoints, by their peer and headers alone."""
+"""Authorisation of requests to the ``/eccos`` endpoints, by their peer and headers only."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ FORWARDING = re.compile(
 
 
 def refusal(scope: Scope, token: str | None, hosts: Collection[str] = ()) -> HttpAnswer | None:
-    """The refusal of a request; None where it is authorised.
+    """The refusal of a request; None if it is authorised.
 
-    With a configured token, whoever sends it is authorised. Without one, the request must come from this
-    machine, not from a page of another origin, and through no proxy: a proxy's requests come over loopback
-    too, and a page can send requests from its visitor's browser (by DNS rebinding, which the Host header
-    reveals).
+    With a configured token, a request that carries it is authorised. Without one, the request must come
+    from this machine, not from a page of another origin, and through no proxy: a proxy's requests come over
+    loopback too, and a page can send requests from its visitor's browser (by DNS rebinding, which the Host
+    header reveals).
 
     Parameters
     ----------
@@ -100,13 +100,13 @@ def is_loopback(host: str | None) -> bool:
 
 
 def host_names(configured: Any) -> frozenset[str]:
-    """The host names of a server by its configured host; none where that is a wildcard."""
+    """The host names of a server by its configured host; none if that is a wildcard."""
     name = str(configured or "").strip().lower().strip("[]")
     return frozenset() if name in WILDCARDS else frozenset({name})
 
 
 def _host_of(header: str) -> str | None:
-    """The name or address in a Host header; None where it is malformed."""
+    """The name or address in a Host header; None if it is malformed."""
     found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?", header.lower())
     return None if found is None else found[1] or found[2]
 

@@ -20,7 +20,7 @@ from eccos_aios.hooks.query_pool import QUERY_THREADS_PER_SLOT, PendingLimits, Q
 if TYPE_CHECKING:
     from eccos_aios.hooks.scheduler import EccosScheduler
 
-LEAST_QUERY_THREADS = 64
+MIN_QUERY_THREADS = 64
 
 
 def extend(scheduler: EccosScheduler | None) -> None:
@@ -72,7 +72,7 @@ class KernelFront:
         """Serve in front of this scheduler from now on."""
         pool = self._pool
         if pool is None:
-            self._pool = pool = QueryPool(LEAST_QUERY_THREADS)
+            self._pool = pool = QueryPool(MIN_QUERY_THREADS)
             self._stand_before_queries(pool)
         threads = max(pool.threads, QUERY_THREADS_PER_SLOT * _slots(scheduler))
         weights = {name: agent.weight for name, agent in scheduler.config.agents.items()}
@@ -83,7 +83,7 @@ class KernelFront:
 
         middleware = Middleware(
             QueryMiddleware,
-            room=self._room_left,
+            free_places=self._free_places,
             ending=self._is_ending,
             retry_after_s=lambda: pool.retry_after_s,
             on_refusal=_note_refusal,
@@ -120,8 +120,8 @@ class KernelFront:
 
         return around
 
-    def _room_left(self) -> int | None:
-        """How many more calls may wait; None where there is no ECCOS scheduler."""
+    def _free_places(self) -> int | None:
+        """How many more calls may wait; None if there is no ECCOS scheduler."""
         limits, pool = _limits(), self._pool
         if limits is None or pool is None:
             return None
@@ -134,7 +134,7 @@ class KernelFront:
         from eccos_aios.schedule import StoppedError
 
         if self._pool is not None:
-            self._pool.refuse_waiting(StoppedError("the kernel is ending and takes no more calls"))
+            self._pool.refuse_waiting(StoppedError("the kernel is ending and accepts no more calls"))
 
     def _note_dropped(self, calls: int) -> None:
         with self._lock:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Model:
-    """An entry of ``llms.models`` in AIOS's config; backend and host are None where it has none."""
+    """An entry of ``llms.models`` in AIOS's config; backend and host are None if it has none."""
 
     name: str
     backend: str | None = None
@@ -92,7 +92,7 @@ def _entry(llm_config: Any, name: str) -> Any:
 def never_served(models: Sequence[Model]) -> list[tuple[Model, Model]]:
     """Models that no call reaches, each with the earlier one of the same name.
 
-    AIOS identifies models by name alone and takes the first.
+    AIOS identifies models by name only and takes the first.
     """
     by_name: defaultdict[str, list[Model]] = defaultdict(list)
     for model in models:

@@ -33,7 +33,7 @@ def runs_kernel(checkout: Path) -> bool:
 
 
 def checkout_of_process() -> Path | None:
-    """The folder that ``aios`` is imported from, or would be; None where there is none."""
+    """The folder that ``aios`` is imported from, or would be; None if there is none."""
     places = getattr(sys.modules.get("aios"), "__path__", None)
     if places is None:
         spec = PathFinder.find_spec("aios")

@@ -74,7 +74,7 @@ class LlmCalls:
             self._answer_error(syscall, error)
 
     def close(self) -> None:
-        """Register no more models; syscalls whose registration has begun are still submitted."""
+        """Stop registering models; syscalls whose registration has begun are still submitted."""
         self._registration.shutdown(wait=False)
 
     def _unregistered(self, syscall: Syscall) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ class LlmCalls:
             client.when_gone(lambda: scheduler.abandon(call))
 
     def _answer(self, call: Call, result: CallResult) -> None:
-        """Answer the agent, or suspend a call that goes on at the same core as another syscall."""
+        """Answer the agent, or suspend a call that continues at the same core as another syscall."""
         syscall = call.payload.syscall
         if result.error is not None:
             self._answer_error(syscall, result.error, result.core)

@@ -86,12 +86,12 @@ def _by_aios(response: Any, *, sent: bool) -> AttemptOutcome:
 
 
 def is_final(result: CallResult) -> bool:
-    """Whether a call ends with this result; False where its time slice was over and it goes on."""
+    """Whether a call ends with this result; False if only its time slice is over and it continues."""
     return not isinstance(result.value, Answer) or result.value.response.finished or result.core is None
 
 
 def outcome_of(call: Call, result: CallResult, core: Core, finished_s: float) -> CallOutcome | None:
-    """The outcome of a call that has been sent to a core; None where the call goes on.
+    """The outcome of a call that has been sent to a core; None while the call continues.
 
     Tokens that were not reported are counted as stage 1 counts them. The cost of a failed call is unknown
     where its tokens are.

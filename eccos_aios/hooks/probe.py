@@ -32,7 +32,7 @@ class CoreProber:
         self._opener = urllib.request.build_opener(_NoRedirects)
 
     def look(self, core: str) -> AttemptOutcome | None:
-        """List the core's models; None where the core has no list, or AIOS does not know it."""
+        """List the core's models; None if the core has no list, or AIOS does not know it."""
         config = next((each for each in self._llm.llm_configs if each.name == core), None)
         hostname = getattr(config, "hostname", None)
         if config is None or not str(hostname or "").startswith(("http://", "https://")):

@@ -27,8 +27,8 @@ class QueryMiddleware:
     Parameters
     ----------
     app : ASGI application
-    room : callable
-        How many more calls may wait, negative where too many do; None where there is no ECCOS scheduler.
+    free_places : callable
+        How many more calls may wait, negative where too many do; None if there is no ECCOS scheduler.
     ending : callable
         Whether the process is ending.
     retry_after_s : callable
@@ -36,20 +36,20 @@ class QueryMiddleware:
     on_refusal : callable
         Called for each request that is answered 503, unless the scheduler has counted it.
     on_dropped : callable
-        Called with the number of calls that were dropped since a request's client had gone.
+        Called with the number of calls that were dropped since a request's client had disconnected.
     """
 
     def __init__(
         self,
         app: App,
-        room: Callable[[], int | None],
+        free_places: Callable[[], int | None],
         ending: Callable[[], bool],
         retry_after_s: Callable[[], float],
         on_refusal: Callable[[], None],
         on_dropped: Callable[[int], None],
     ) -> None:
         self._app = app
-        self._room = room
+        self._free_places = free_places
         self._ending = ending
         self._retry_after_s = retry_after_s
         self._on_refusal = on_refusal
@@ -61,12 +61,12 @@ class QueryMiddleware:
         if scope["type"] != "http" or scope["method"] != "POST" or route_path(scope) != PATH:
             await self._app(scope, receive, send)
             return
-        room = self._room()
-        if room is None:
+        free = self._free_places()
+        if free is None:
             await self._app(scope, receive, send)
         elif self._ending():
-            await self._refuse(scope, send, "the kernel is ending and takes no more calls")
-        elif room + UNREAD_ALLOWANCE <= self._unread:
+            await self._refuse(scope, send, "the kernel is ending and accepts no more calls")
+        elif free + UNREAD_ALLOWANCE <= self._unread:
             await self._refuse(scope, send, "as many calls wait as may wait (max_pending)")
         else:
             await self._admit(scope, receive, send)
@@ -90,7 +90,7 @@ class QueryMiddleware:
         finally:
             CLIENT.reset(was)
             watched.end()
-            client.leave()  # nobody reads what the request still waits for
+            client.leave()  # the client no longer reads what the request waits for
             self._on_dropped(client.dropped)
 
     async def _refuse(

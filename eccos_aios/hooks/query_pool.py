@@ -198,10 +198,10 @@ class QueryPool(ThreadPoolExecutor):
             _refuse(work, error)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept no more work and end the threads as they become idle.
+        """Stop accepting work and end the threads as they become idle.
 
-        Waiting work fails, as nobody can await it after the event loop. With `wait`, running work is waited
-        for, `LINGER_S` at most.
+        Waiting work fails, as it cannot be awaited after the event loop has ended. With `wait`, running
+        work is waited for, `LINGER_S` at most.
         """
         with self._changed:
             self._closed = True
@@ -333,7 +333,7 @@ class QueryPool(ThreadPoolExecutor):
         _refuse(work, self._overloaded())
 
     def _withdraw(self, client: Client) -> bool:
-        """Withdraw a client's call that waits in the scheduler; False where it is with a core."""
+        """Withdraw a client's call that waits in the scheduler; False if it is with a core."""
         if not client.withdraw():
             return False
         client.refusal = self._overloaded()
@@ -346,7 +346,7 @@ class QueryPool(ThreadPoolExecutor):
         return OverloadedError("as many calls wait as may wait (max_pending)", self.retry_after_s)
 
     def _abandon(self, lane: Lane, work: Work) -> bool:
-        """Drop work whose client has gone; False where it has a thread already."""
+        """Drop work whose client has disconnected; False if it has a thread already."""
         from eccos_aios.schedule import AbandonedError
 
         with self._changed:

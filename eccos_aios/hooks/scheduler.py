@@ -67,7 +67,7 @@ class EccosScheduler:
     ------
     ConfigError, HistoryError
         The configuration, the manifest or the history is wrong, or its store cannot be opened; a running
-        service goes on as it is.
+        service is unchanged.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class EccosScheduler:
         learner = None if running is None else running.learner_for(self.config)
         configuration = prepare(self.config, self.cores, learner)
         self._backend = Backend(self._execute, outcome_of, CoreProber(llm))
-        # For the service that is taken over; at `start`, as it goes on as it is until then.
+        # For the service that is taken over at `start`; until then it runs with its own.
         self._configuration: ServiceConfiguration | None = None if running is None else configuration
         self.service = running or SchedulingService(configuration, self._backend)
         names = frozenset(core.name for core in self.cores)
@@ -201,7 +201,7 @@ class EccosScheduler:
         self._llm_calls.close()
 
     def refuse_queued(self) -> None:
-        """Answer with an error the syscalls in AIOS's queues that nobody would ever read."""
+        """Answer with an error the syscalls in AIOS's queues that no thread will read."""
         for get_syscall, kind in (
             (self.get_llm_syscall, "llm"),
             (self.get_memory_syscall, "memory"),

@@ -11,11 +11,10 @@ from typing import Any
 from eccos_aios.config import EccosConfig
 from eccos_aios.hooks.routing import EccosRouting
 from eccos_aios.log_once import LogOnce
+from eccos_aios.schedule.decision_log import REMEMBERED_DECISIONS
 from eccos_aios.version import __version__
 
 logger = logging.getLogger(__name__)
-
-REMEMBERED_DECISIONS = 1000
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Signature:
     required_names: tuple[str, ...]
 
     def fault(self, parameters: Sequence[str]) -> str | None:
-        """What is wrong with a call by these positional parameters; None: nothing."""
+        """The fault of a call with these positional parameters; None if there is none."""
         given = tuple(parameters)
         known = self.positional[: len(given)]
         fits = known == given or (self.takes_more and known == given[: len(known)])
@@ -152,7 +152,7 @@ def _not_imported(error: Exception) -> str:
 
 
 def _signature(function: Any, of_class: bool) -> Signature | None:
-    """The parameters of a function; None where they are unknown, as of one written in C."""
+    """The parameters of a function; None if they are unknown, as of one written in C."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -170,7 +170,7 @@ def _signature(function: Any, of_class: bool) -> Signature | None:
 
 
 def _signature_in_source(function: FUNCTIONS, of_class: bool) -> Signature | None:
-    """The parameters of a function; None where a decorator may have changed them."""
+    """The parameters of a function; None if a decorator may have changed them."""
     if function.decorator_list:
         return None
     arguments = function.args

@@ -34,7 +34,7 @@ class Source:
         return module.split(".")[0] in self._packages
 
     def file(self, module: str) -> Path | None:
-        """The file of a module; None where there is no such module."""
+        """The file of a module; None if there is no such module."""
         first, *rest = module.split(".")
         if self.owns(module):
             places = [self._checkout / first]

@@ -12,7 +12,7 @@ from eccos_aios.hooks.targets import ROUTER, SCHEDULER, SHADOW
 
 SCHEDULER_TYPES = ("fifo", "rr", "eccos")
 ROUTER_STRATEGY = "eccos"
-CONFIG = Path("aios") / "config" / "config.yaml"
+CONFIG_IN_CHECKOUT = Path("aios") / "config" / "config.yaml"
 
 
 def asks_for_scheduler(scheduler_section: Any, config_file: Path) -> bool:
@@ -81,8 +81,8 @@ def needs_of_process() -> frozenset[str]:
 
 
 def has_config(checkout: Path) -> bool:
-    """Whether a checkout has a config, as every one has that was ever started."""
-    return (checkout / CONFIG).is_file()
+    """Whether a checkout has a config; each has one that was started before."""
+    return (checkout / CONFIG_IN_CHECKOUT).is_file()
 
 
 def needs_on_disk(checkout: Path | None) -> frozenset[str]:
@@ -94,7 +94,7 @@ def needs_on_disk(checkout: Path | None) -> frozenset[str]:
         As `asks_for_scheduler`.
     """
     try:
-        content = b"" if checkout is None else (checkout / CONFIG).read_bytes()
+        content = b"" if checkout is None else (checkout / CONFIG_IN_CHECKOUT).read_bytes()
     except OSError:
         return frozenset()
     # Without the word there is nothing to parse: this is all that a start with ECCOS off costs.
@@ -107,4 +107,4 @@ def needs_on_disk(checkout: Path | None) -> frozenset[str]:
     except yaml.YAMLError:
         return frozenset()  # AIOS reports it
     sections = sections if isinstance(sections, dict) else {}
-    return needs_of(sections.get("scheduler"), sections.get("llms"), checkout / CONFIG)
+    return needs_of(sections.get("scheduler"), sections.get("llms"), checkout / CONFIG_IN_CHECKOUT)

@@ -78,12 +78,12 @@ def answer(syscall: Syscall, response: Any, status: str = "done") -> None:
 
 
 def named_cores(query: Any) -> list[dict[str, Any]]:
-    """The cores that the agent named in ``llms``; empty where it named none."""
+    """The cores that the agent named in ``llms``; empty if it named none."""
     return [llm for llm in (query.llms or []) if isinstance(llm, dict) and llm.get("name")]
 
 
 def quality_target_of(query: Any) -> float | None:
-    """The ``quality_target`` that an agent gave with a core that it names in ``llms``; None: none.
+    """The ``quality_target`` that an agent set for a core that it names in ``llms``; None if there is none.
 
     Raises
     ------

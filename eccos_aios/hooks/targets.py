@@ -155,7 +155,7 @@ TARGETS: tuple[Target, ...] = (
         for kind, class_name in zip(_KINDS, ("LLM", "Memory", "Storage", "Tool"), strict=True)
     ),
     Target(LAUNCHER, "app", "serves the /eccos endpoints", (SCHEDULER, SHADOW), None),
-    Target(OWN_SCHEDULERS, START_THREADS, "shows that AIOS starts a scheduler of its own"),
+    Target(OWN_SCHEDULERS, START_THREADS, "shows that AIOS starts its own scheduler"),
     Target("litellm", "completion", "reports tokens", (USAGE,)),
     Target("openai.resources.chat.completions", "Completions.create", "reports tokens", (USAGE,)),
 )
@@ -169,7 +169,7 @@ class Fault:
     ----------
     target : Target
     found : str
-        What is wrong, to follow its name: ``is missing``.
+        The fault, to follow its name: ``is missing``.
     """
 
     target: Target
@@ -186,7 +186,7 @@ def targets_for(needs: Iterable[str]) -> list[Target]:
 
 
 def attribute(module: ModuleType, path: str) -> Any:
-    """The attribute at a target's path in its module; None where there is none."""
+    """The attribute at a target's path in its module; None if there is none."""
     found: Any = module
     for name in path.split("."):
         found = getattr(found, name, None)

@@ -1,6 +1,6 @@
 """Observes what AIOS's clients send and receive during an attempt, and limits each to one request.
 
-AIOS reduces a provider's answer to its text, and an error to words of its own. litellm and OpenAI's client,
+AIOS reduces a provider's answer to its text, and an error to its own wording. litellm and OpenAI's client,
 which AIOS uses, both send with httpx. So three places are wrapped, with effect during an attempt only: the
 client's answer (tokens, content), httpx's request and response (status, headers, error), and the number of
 retries of OpenAI's client (none).
@@ -27,8 +27,8 @@ _wrapped: set[tuple[str, str]] = set()
 def listen_to_providers() -> None:
     """Wrap AIOS's clients; may be repeated.
 
-    A client that is absent, or differs from the known one, is left alone: the tokens of its answers are then
-    counted here, and its errors inferred from AIOS's words.
+    A client that is absent, or differs from the known one, is not wrapped: the tokens of its answers are then
+    counted here, and its errors inferred from AIOS's wording.
     """
     places: tuple[tuple[str, str, Callable[..., Any]], ...] = (
         ("litellm", "completion", _read_answer),

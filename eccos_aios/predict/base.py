@@ -73,7 +73,20 @@ class EmbeddingPredictor(Predictor):
     def predict_embedded(
         self, calls: Sequence[CallText], vectors: Vectors, cores: Sequence[str]
     ) -> Estimates:
-        """As `predict`, for calls that `embed_calls` has already embedded, shape (calls, dimensions)."""
+        """As `predict`, for calls that are already embedded.
+
+        Parameters
+        ----------
+        calls : sequence of CallText
+        vectors : ndarray of shape (calls, dimensions)
+            As `embed_calls` returns them.
+        cores : sequence of str
+
+        Returns
+        -------
+        Estimates
+            Arrays of shape (calls, cores).
+        """
 
 
 class OnlinePredictor(Predictor):

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from eccos_aios.predict.estimates import FloatArray
 from eccos_aios.predict.features import Features
 
-LEAST_RECORDS = 10  # of a category; smaller ones are merged into one
+MIN_RECORDS = 10  # of a category; smaller ones are merged into one
 PRIOR_STRENGTH = 4.0  # records at which a category's own mean weighs as much as the core's
 STEEPNESS = 4.0  # scale of the features in the logistic regression, whose penalty is 1
 OTHER = "\0other"
-MOST_STEPS = 200  # of the optimiser
+MAX_STEPS = 200  # of the optimiser
 TOLERANCE = 1e-3  # of the gradient, where the optimiser ends; 1e-4 takes twice the steps and gains nothing
 
 
@@ -35,7 +35,7 @@ class CategoryHead:
         if len(seen) < 2:
             self.bias_[seen] = 0.0
             return self
-        model = LogisticRegression(C=1.0, max_iter=MOST_STEPS, tol=TOLERANCE)
+        model = LogisticRegression(C=1.0, max_iter=MAX_STEPS, tol=TOLERANCE)
         model.fit(features[named] * STEEPNESS, labels[named])
         weights, bias = model.coef_, model.intercept_
         if len(seen) == 2:  # scikit-learn then returns only the log-odds of the second
@@ -57,7 +57,7 @@ def category_labels(names: Sequence[str | None]) -> tuple[NDArray[np.int64], int
     for name in names:
         if name is not None:
             counts[name] = counts.get(name, 0) + 1
-    merged = [name if name is None or counts[name] >= LEAST_RECORDS else OTHER for name in names]
+    merged = [name if name is None or counts[name] >= MIN_RECORDS else OTHER for name in names]
     position = {
         name: label for label, name in enumerate(sorted({name for name in merged if name is not None}))
     }

@@ -1,4 +1,4 @@
-"""A history as arrays of shape (records, cores), NaN where unknown; priors per core; samples of long ones."""
+"""A history as arrays of shape (records, cores), NaN if unknown; priors per core; samples of long ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNKNOWN_QUALITY = 0.5  # likewise
 PRIOR_STRENGTH = 8.0  # records at which a core's own mean quality weighs as much as the mean over the cores
 TOKEN_PRIOR_STRENGTH = 2.0  # likewise for tokens: cores differ in them by factors, so one record says a lot
 SAMPLE = 20_000  # records; a history that is no longer is used whole
-LEAST_OF_CORE = 64  # records of each core in a sample, if the history has as many
+MIN_OF_CORE = 64  # records of each core in a sample, if the history has as many
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Outcomes:
     categories : list of str or None
         One per record.
     quality, input_tokens, output_tokens : ndarray of shape (records, cores)
-        NaN where unknown.
+        NaN if unknown.
     """
 
     cores: tuple[str, ...]
@@ -61,7 +61,7 @@ def outcomes_of(history: Sequence[Record], cores: Sequence[str] = ()) -> Outcome
         for outcome in record.outputs:
             cell = row, position[outcome.model_name]
             quality[cell] = outcome.graded_quality
-            # without its text a call may have no token count of its own to compare the core's with
+            # without its text a call may have no token count to compare the core's with
             if outcome.input_token_length is not None and calls[row].input_tokens > 0:
                 input_tokens[cell] = outcome.input_token_length
             if outcome.output_token_length is not None:
@@ -73,7 +73,7 @@ def outcomes_of(history: Sequence[Record], cores: Sequence[str] = ()) -> Outcome
 def query_groups(calls: Sequence[CallText]) -> NDArray[np.int64]:
     """A number per call, equal for calls with the same query, whatever their tools.
 
-    A call without its text is identified by its hash; one without either is in a group of its own.
+    A call without its text is identified by its hash; one without either is its own group.
     """
     numbers: dict[str | int, int] = {}
     keys = (query_key(call) or row for row, call in enumerate(calls))
@@ -87,7 +87,7 @@ def query_key(call: CallText) -> str:
 
 @dataclass(frozen=True)
 class CorePriors:
-    """What is expected of each core before the call is known; the last entry is for an unknown core.
+    """The expectations for each core before the call is known; the last entry is for an unknown core.
 
     Attributes
     ----------
@@ -136,7 +136,7 @@ def sample_of(history: Sequence[Record]) -> Sequence[Record]:
     """The history itself if it is short, else records drawn from it, in their order.
 
     Drawn with a fixed seed in one pass. Of a core that few records name, a new one for instance, the first
-    `LEAST_OF_CORE` records are in the sample too, so that no core is missing from it.
+    `MIN_OF_CORE` records are in the sample too, so that no core is missing from it.
     """
     if len(history) <= SAMPLE:
         return history
@@ -145,7 +145,7 @@ def sample_of(history: Sequence[Record]) -> Sequence[Record]:
     sample = []
     for is_drawn, record in zip(drawn.tolist(), history, strict=True):
         cores = [outcome.model_name for outcome in record.outputs]
-        if is_drawn or any(seen[core] < LEAST_OF_CORE for core in cores):
+        if is_drawn or any(seen[core] < MIN_OF_CORE for core in cores):
             sample.append(record)
             seen.update(cores)
     return sample

@@ -9,14 +9,14 @@ import numpy as np
 
 HAZARD = 1 / 1000  # probability that a core changes between two of its outcomes
 CHANGE_SPREAD = 0.5  # standard deviation of a change, as a part of what can be lost or gained
-LEAST_VARIANCE = 0.12  # of one outcome; estimates near 0 and 1 are less certain than they look
+MIN_VARIANCE = 0.12  # of one outcome; estimates near 0 and 1 are less certain than they look
 NEWCOMER = 0.01  # probability that the prior of an unknown core is right
-MOST_CHANGES = 96  # hypotheses at once; the least likely are dropped
+MAX_CHANGES = 96  # hypotheses at once; the least likely are dropped
 NEWEST_WEIGHT = 0.05  # of the newest outcome in the running mean of the predictions
 SUSPECTED = 0.2  # probability of a change above which a fit waits for certainty
 NOTICED = 0.95  # probability of a change above which it is logged
-LEAST_CALLS = 10  # that confirm a change: a core of quality 0.5 fails as many in a row once in 1 / HAZARD
-LEAST_SHIFT = 0.1  # points of quality; a smaller change is corrected for, but not logged
+MIN_CALLS = 10  # that confirm a change: a core of quality 0.5 fails as many in a row once in 1 / HAZARD
+MIN_SHIFT = 0.1  # points of quality; a smaller change is corrected for, but not logged
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class DriftDetector:
     a right or wrong answer, ``p (1 - p)``. The expected change is the mean over all hypotheses, so that
     estimates adapt before there is certainty.
 
-    Each outcome belongs to another call. A change with fewer than `LEAST_CALLS` outcomes counts
+    Each outcome belongs to another call. A change with fewer than `MIN_CALLS` outcomes counts
     proportionally less, and is not reported: otherwise anybody who grades four calls could disable a core.
 
     Not thread-safe: the caller holds a lock.
@@ -83,7 +83,7 @@ class DriftDetector:
     @property
     def change(self) -> tuple[float, float]:
         """Parts a and b of ``p + a p + b (1 - p)``, the quality expected where the fit says p."""
-        sure = np.where(self._guessed, 1.0, np.minimum(self._count / LEAST_CALLS, 1.0))
+        sure = np.where(self._guessed, 1.0, np.minimum(self._count / MIN_CALLS, 1.0))
         part = np.exp(self._log_weight) * self._mean * sure
         return float(part[self._worse].sum()), float(part[~self._worse].sum())
 
@@ -112,13 +112,13 @@ class DriftDetector:
 
     @property
     def noticed(self) -> bool:
-        """Whether a core that the fit knows has certainly changed, and by at least `LEAST_SHIFT`.
+        """Whether a core that the fit knows has certainly changed, and by at least `MIN_SHIFT`.
 
-        The change must also, more likely than not, be `LEAST_CALLS` outcomes old.
+        The change must also, more likely than not, be `MIN_CALLS` outcomes old.
         """
-        if self._is_new or self._changed < NOTICED or abs(self.shift) < LEAST_SHIFT:
+        if self._is_new or self._changed < NOTICED or abs(self.shift) < MIN_SHIFT:
             return False
-        return float(np.exp(self._log_weight[1:])[self._count[1:] >= LEAST_CALLS].sum()) >= 0.5
+        return float(np.exp(self._log_weight[1:])[self._count[1:] >= MIN_CALLS].sum()) >= 0.5
 
     @property
     def _changed(self) -> float:
@@ -144,7 +144,7 @@ class DriftDetector:
             The call's id.
         """
         self._suspect(HAZARD, call)
-        noise = max(predicted * (1.0 - predicted), LEAST_VARIANCE)
+        noise = max(predicted * (1.0 - predicted), MIN_VARIANCE)
         range_ = np.where(self._worse, predicted, 1.0 - predicted)
         surprise = quality - predicted - range_ * self._mean
         spread = range_**2 * self._variance + noise
@@ -171,9 +171,9 @@ class DriftDetector:
         self._since = np.append(self._since, np.full(2, call, dtype=object))
 
     def _prune(self) -> None:
-        if len(self._log_weight) <= MOST_CHANGES + 1:
+        if len(self._log_weight) <= MAX_CHANGES + 1:
             return
-        likely = np.sort(np.argsort(self._log_weight[1:])[-MOST_CHANGES:] + 1)
+        likely = np.sort(np.argsort(self._log_weight[1:])[-MAX_CHANGES:] + 1)
         rows = np.append(0, likely)
         self._log_weight = self._log_weight[rows] - np.logaddexp.reduce(self._log_weight[rows])
         self._worse, self._mean = self._worse[rows], self._mean[rows]

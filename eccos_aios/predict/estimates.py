@@ -15,7 +15,7 @@ UNKNOWN_PRICE = Price(input=1.0, output=4.0)  # of a mid-sized hosted model
 FloatArray = NDArray[np.float64]
 
 QUALITY_ROUNDING = 1e-6  # by which a sum of floats may miss 0 or 1
-MOST_TOKENS = 1e9  # of one call; more is a predictor's mistake and would dwarf every price
+MAX_TOKENS = 1e9  # of one call; more is a predictor's mistake and would dwarf every price
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Estimates:
     input_tokens, output_tokens : ndarray
         Expected tokens, at least 0, never NaN.
     support : ndarray
-        Effective number of past calls behind each quality; 0 where there is only the prior.
+        Effective number of past calls behind each quality; 0 if there is only the prior.
     """
 
     quality: FloatArray
@@ -51,7 +51,7 @@ class Estimates:
         estimates : Estimates
         sound : ndarray of bool, shape (calls,)
         fault : str
-            The first fault, with its call and core; empty where there is none.
+            The first fault, with its call and core; empty if there is none.
 
         Raises
         ------
@@ -62,8 +62,8 @@ class Estimates:
         sound, fault = np.ones(calls, dtype=np.bool_), ""
         for name, highest in (
             ("quality", 1.0 + QUALITY_ROUNDING),
-            ("input_tokens", MOST_TOKENS),
-            ("output_tokens", MOST_TOKENS),
+            ("input_tokens", MAX_TOKENS),
+            ("output_tokens", MAX_TOKENS),
             ("support", np.inf),
         ):
             array = np.asarray(getattr(self, name), dtype=np.float64)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.history import Record
-from eccos_aios.predict.embedders.base import LEAST_LENGTH, Embedder, GuardedEmbedder, unit_rows
+from eccos_aios.predict.embedders.base import MIN_LENGTH, Embedder, GuardedEmbedder, unit_rows
 from eccos_aios.predict.embedders.hashed import HashedEmbedder, class_counts, class_vectors
 from eccos_aios.predict.embedders.tfidf import TfidfEmbedder
 from eccos_aios.predict.text import TOOL_MARK, CallText, record_text, split_tools
@@ -86,7 +86,7 @@ def _embed_one(call: CallText, embedder: Embedder) -> Features:
     if tools:
         both[0, width:] = parts[1] * TOOLS_ROOT
     length = math.sqrt(np.einsum("d,d->", both[0], both[0]))
-    if length > LEAST_LENGTH:
+    if length > MIN_LENGTH:
         both /= length
     return both
 
@@ -95,6 +95,7 @@ class ShapeScale:
     """Scales the shape of calls to standard deviations of the history."""
 
     def fit(self, calls: Sequence[CallText]) -> ShapeScale:
+        """Measure means and standard deviations over the calls."""
         shape = shape_of(calls)
         self.mean_ = shape.mean(axis=0) if len(calls) else np.zeros(SHAPES, dtype=np.float32)
         spread = shape.std(axis=0) if len(calls) else np.ones(SHAPES, dtype=np.float32)

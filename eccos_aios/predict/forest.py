@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from eccos_aios.predict.features import Features
 
 TREES = 60
-LEAST_IN_LEAF = 10  # records; with fewer the forest promises more than it delivers
-MOST_EVALUATED = 32_768  # nodes; to evaluate more takes longer than to follow the paths
+MIN_IN_LEAF = 10  # records; with fewer the forest promises more than it delivers
+MAX_EVALUATED = 32_768  # nodes; to evaluate more takes longer than to follow the paths
 FEATURE_SHARE = 0.3  # of the features, tried at each split
 
 
@@ -53,7 +53,7 @@ class Forest:
     def predict(self, features: Features) -> NDArray[np.float64]:
         """Mean over the trees, shape (calls, targets)."""
         calls = len(features)
-        if calls == 1 and len(self.feature) <= MOST_EVALUATED:
+        if calls == 1 and len(self.feature) <= MAX_EVALUATED:
             leaves = self._leaves_of_one(features[0])
         else:
             leaves = self._leaves(features)
@@ -87,7 +87,7 @@ def grow_forest(features: Features, targets: NDArray[np.float64]) -> Forest:
     from sklearn.ensemble import ExtraTreesRegressor
 
     model = ExtraTreesRegressor(
-        TREES, min_samples_leaf=LEAST_IN_LEAF, max_features=FEATURE_SHARE, random_state=0
+        TREES, min_samples_leaf=MIN_IN_LEAF, max_features=FEATURE_SHARE, random_state=0
     ).fit(features, targets)
     trees = [estimator.tree_ for estimator in model.estimators_]
     starts = np.cumsum([0] + [tree.node_count for tree in trees])

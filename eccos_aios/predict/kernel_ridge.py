@@ -73,7 +73,7 @@ class LandmarkKernel:
         coordinates : ndarray of shape (records, rank)
             As `fit` returned them.
         targets : ndarray of shape (records, targets)
-            0 where unknown.
+            0 if unknown.
         known : ndarray of bool, same shape
             The cells that count; a fold is left out by this mask.
         penalty : float
@@ -131,7 +131,7 @@ class KernelHeads:
         Parameters
         ----------
         deviation : ndarray of shape (records, cores)
-            NaN where unknown.
+            NaN if unknown.
         """
         everywhere = np.ones((len(deviation), 1), dtype=np.bool_)
         common, own = self._solve(deviation, everywhere)

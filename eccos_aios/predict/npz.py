@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 2**18  # bytes read at once
-MOST_READ = 2**20  # maximum bytes in one read; a directory of that size has about 15,000 members
+MAX_READ = 2**20  # maximum bytes in one read; a directory of that size has about 15,000 members
 ARRAY_SUFFIX = ".npy"
 DTYPES = frozenset(map(np.dtype, ("u1", "i4", "i8", "f2", "f4", "f8")))
 
@@ -24,11 +24,11 @@ class _SparingFile(io.BufferedReader):
     """A file that limits each read, whatever size a header claims."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > MOST_READ:
+        if size is not None and size > MAX_READ:
             raise ValueError(f"claims a part of {size} bytes")
         whole = size is None or size < 0  # as zipfile reads the end of a file
-        data = super().read(MOST_READ + 1 if whole else size)
-        if len(data) > MOST_READ:
+        data = super().read(MAX_READ + 1 if whole else size)
+        if len(data) > MAX_READ:
             raise ValueError("its end is longer than that of an archive")
         return data
 

@@ -55,7 +55,7 @@ class ResidualOnlinePredictor(OnlinePredictor):
     change of each core since the fit (`DriftDetector`). Token counts change at the next fit only.
 
     A call counts once, by its record's id: a record with a known id replaces the earlier one, at its place in
-    the order. A record without an id is a call of its own.
+    the order. Each record without an id counts as another call.
 
     Parameters
     ----------

@@ -99,7 +99,7 @@ class Contents:
     other_texts : list of str
         What else the core reads as text: names, reasoning, tool calls and their results.
     expected, most : float
-        Tokens of what is not text, as expected and at most.
+        Tokens of the parts that are not text, as expected and at most.
     abilities : set of str
         What a core must support to read all of it.
     """

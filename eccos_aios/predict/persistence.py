@@ -35,12 +35,12 @@ from eccos_aios.predict.spec import PredictorSpec
 
 FORMAT = 6  # of the file; another is not read
 SUFFIX = ".predictor.npz"
-LEAST_COVERED = 0.8  # of a store's records; a cache that was fitted on less is fitted again
+MIN_COVERED = 0.8  # of a store's records; a cache that was fitted on less is fitted again
 # Maximum size of a cache: landmarks and terms take up to some tens of megabytes. A record, which takes at
 # least 60 bytes of a history and a twentieth of that if gzipped, takes up to 8 KB while there are few.
-MOST_BYTES = 128 * 2**20
-MOST_BYTES_PER_BYTE = 2_000
-MOST_HEAD_BYTES = 16 * 2**20
+MAX_BYTES = 128 * 2**20
+MAX_BYTES_PER_BYTE = 2_000
+MAX_HEAD_BYTES = 16 * 2**20
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def save_predictor(
     """
     path = Path(path)
     writer = Writer()
-    tree = writer.written(predictor, "predictor")
+    tree = writer.to_json(predictor, "predictor")
     content = {"format": FORMAT, "key": key, "mark": mark and asdict(mark), "records": records}
     head = json.dumps({**content, "predictor": tree}, allow_nan=True).encode()
     arrays = {"head": np.frombuffer(head, dtype=np.uint8), **writer.arrays}
@@ -178,7 +178,7 @@ def fitted_predictor(
         def covers(mark: StoreMark | None, records: int) -> bool:
             if mark is None or not store.holds(mark):
                 return False
-            return records >= LEAST_COVERED * (records + store.count_since(mark))
+            return records >= MIN_COVERED * (records + store.count_since(mark))
 
         return cache.found(covers) or cache.fit(store.records_until(store.mark(), on_progress))
 
@@ -263,7 +263,7 @@ class _Cache:
         """
         beside = (self._history, self._history.with_name(self._history.name + "-wal"))
         history_bytes = sum(file.stat().st_size for file in beside if file.exists())
-        fitted = _load(self._path, self._key, covers, MOST_BYTES + MOST_BYTES_PER_BYTE * history_bytes)
+        fitted = _load(self._path, self._key, covers, MAX_BYTES + MAX_BYTES_PER_BYTE * history_bytes)
         if not _has_parameters(fitted.predictor, self._unfitted):
             raise HistoryError(str(self._path), "predictor", ABSENT, "has other parameters than its key says")
         return fitted
@@ -303,7 +303,7 @@ def _has_parameters(found: object, wanted: object) -> bool:
 def _load(path: Path, key: str | None, covers: Covers, most_bytes: float) -> Fitted:
     try:
         with NpzFile(path, most_bytes) as file:
-            head = json.loads(file.array("head", MOST_HEAD_BYTES).tobytes())
+            head = json.loads(file.array("head", MAX_HEAD_BYTES).tobytes())
             if head["format"] != FORMAT:
                 raise HistoryError(str(path), "format", head["format"], f"this version reads format {FORMAT}")
             if key is not None and head["key"] != key:

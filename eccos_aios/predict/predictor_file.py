@@ -28,7 +28,8 @@ class Writer:
         self.indexes: dict[str, ApproximateIndex] = {}
         self._places: dict[int, str] = {}
 
-    def written(self, value: Any, place: str) -> Any:
+    def to_json(self, value: Any, place: str) -> Any:
+        """The JSON form of a value; arrays and indexes in it are stored apart, and referred to by name."""
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         if isinstance(value, np.ndarray):
@@ -38,10 +39,10 @@ class Writer:
             parts = {"centroids": value.centroids, "sizes": value.sizes, "probed": value.probed}
             return {
                 "index": place,
-                **{name: self.written(part, f"{place}.{name}") for name, part in parts.items()},
+                **{name: self.to_json(part, f"{place}.{name}") for name, part in parts.items()},
             }
         if isinstance(value, tuple):
-            return {"tuple": [self.written(item, f"{place}.{number}") for number, item in enumerate(value)]}
+            return {"tuple": [self.to_json(item, f"{place}.{number}") for number, item in enumerate(value)]}
         if id(value) in self._places:
             return {"same": self._places[id(value)]}
         persistence = persistence_of(type(value))
@@ -62,7 +63,7 @@ class Writer:
         return {
             "kind": kind,
             "place": place,
-            "fields": {name: self.written(part, f"{place}.{name}") for name, part in fields.items()},
+            "fields": {name: self.to_json(part, f"{place}.{name}") for name, part in fields.items()},
         }
 
     def _array(self, value: Any, place: str) -> str:

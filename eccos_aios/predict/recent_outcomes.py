@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from eccos_aios.predict.drift import DriftDetector
 
 BLOCK = 64  # outcomes per copy of the detector
-MOST_BLOCKS = 16  # per core; older outcomes can no longer be corrected before the next fit
+MAX_BLOCKS = 16  # per core; older outcomes can no longer be corrected before the next fit
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class RecentOutcomes:
 
     def _append(self, number: int, outcome: _Outcome) -> None:
         full = not self._blocks or len(self._blocks[-1].numbers) >= BLOCK
-        if full and len(self._blocks) >= MOST_BLOCKS:
+        if full and len(self._blocks) >= MAX_BLOCKS:
             self._detector = self.detector
             self._blocks.popleft()
             self._some_are_final = True

@@ -14,7 +14,7 @@ from eccos_aios.predict.estimates import Estimates
 from eccos_aios.predict.online import REMEMBERED_CALLS, ResidualOnlinePredictor
 from eccos_aios.predict.text import CallText
 
-LEAST_NEW = 20  # records that are worth a fit at all
+MIN_NEW = 20  # records that are worth a fit at all
 NEW_SHARE = 0.25  # of what was fitted; all fits together then cost some five times the last one
 SUSPECT_PATIENCE = 3.0  # times as many records may come while a core is suspected of having changed
 
@@ -99,5 +99,5 @@ def refit_is_due(new: int, fitted: int, *, suspecting: bool = False) -> bool:
         Whether a core may have changed. A fit would average what it delivered before and after, and destroy
         the evidence; so the fit waits, but not for ever.
     """
-    due = max(LEAST_NEW, NEW_SHARE * fitted)
+    due = max(MIN_NEW, NEW_SHARE * fitted)
     return new >= (SUSPECT_PATIENCE * due if suspecting else due)

@@ -25,7 +25,7 @@ class ResidualMemory:
     ----------
     vectors : ndarray of shape (capacity, dimensions)
     predicted, quality : ndarray of shape (capacity, cores)
-        By the fit, and as graded; NaN where unknown.
+        By the fit, and as graded; NaN if unknown.
     count : int
         Rows in use.
     first : int
@@ -65,7 +65,7 @@ class ResidualMemory:
         number : int
         vector : ndarray of shape (dimensions,)
         predicted, quality : ndarray of shape (cores,)
-            As in `with_rows`; where the quality is NaN, what is known of that core stays.
+            As in `with_rows`; where the quality is NaN, that core's stored value stays.
         """
         row = number - self.first
         if not max(0, self.count - CAPACITY) <= row < self.count:
@@ -109,7 +109,7 @@ class ResidualSnapshot:
     ----------
     vectors : ndarray of shape (records, dimensions)
     residual, known : ndarray of shape (records, cores)
-        Both are 0 where the outcome is unknown.
+        Both are 0 if the outcome is unknown.
     """
 
     vectors: Features

@@ -36,9 +36,9 @@ from eccos_aios.predict.text import CallText, record_text
 COARSE = (HashedEmbedder, NoEmbedder)
 SAME_CALL = 0.999  # cosine similarity from which two calls are the same
 CHUNK = 8_192  # records embedded, or searched during a fit, at once
-LEAST_SEEN = 1e-300  # of a weight; avoids the warning of a division by zero
+MIN_SEEN = 1e-300  # of a weight; avoids the warning of a division by zero
 LONGEST = 60_000.0  # times a core's mean output; half precision ends there
-Cells = NDArray[Any]  # (records, cores), NaN where unknown
+Cells = NDArray[Any]  # (records, cores), NaN if unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,7 +294,7 @@ def _local_means(
     total, support = sums[:, : cells.shape[1]], sums[:, cells.shape[1] :]
     seen = support.sum(axis=1, keepdims=True)
     evidence = weights.sum(axis=1, keepdims=True)
-    mean = np.where(seen > 0, total.sum(axis=1, keepdims=True) / np.maximum(seen, LEAST_SEEN), neutral)
+    mean = np.where(seen > 0, total.sum(axis=1, keepdims=True) / np.maximum(seen, MIN_SEEN), neutral)
     common = neutral + (mean - neutral) * evidence / (evidence + prior_strength)
     local = (total + prior_strength * common) / (support + prior_strength)
     return (

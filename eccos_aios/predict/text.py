@@ -12,7 +12,7 @@ from eccos_aios.predict.parts import Contents, as_json, contents_of
 from eccos_aios.predict.text_free import decode, own_tokens
 from eccos_aios.predict.tokens import count_tokens
 
-EMBEDDED_CHARACTERS = 4_000  # of the messages, and as many of the tools: enough to know what is asked
+EMBEDDED_CHARACTERS = 4_000  # of the messages, and as many of the tools: enough to know the question
 TOOL_MARK = "\n\x1f "  # before every tool in the embedded text; a control character that no user types
 MESSAGE_TOKENS = 8.0  # maximum that a chat template adds to a message
 

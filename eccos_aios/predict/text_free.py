@@ -65,7 +65,7 @@ def decode_shape(content: bytes) -> list[float]:
 
 
 def own_tokens(content: bytes | None) -> float:
-    """The call's own count of its input tokens, to half a percent; 0 where none is stored."""
+    """The call's own count of its input tokens, to half a percent; 0 if none is stored."""
     return 0.0 if content is None else expm1(min(max(decode_shape(content)[OWN_TOKENS], 0.0), LONGEST))
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_COUNTED = 262_144  # characters; of a longer text, `SLICES` evenly spread slices are counted
+MAX_COUNTED = 262_144  # characters; of a longer text, `SLICES` evenly spread slices are counted
 SLICES = 64
 # Factor on the upper estimate, for other tokenizers that produce more tokens, such as Llama 2's.
 SAFETY = 1.05
@@ -52,7 +52,7 @@ EXPECTED_STEPS = (
     (105, 105, 100, 100, 100, 105, 105, 100),
     (60, 70, 80, 0, 35, 100, 100, 15),
 )
-MOST_STEPS = (
+UPPER_STEPS = (
     (0, 55, 80, 30, 85, 40, 120, 40),
     (0, 20, 90, 0, 50, 70, 120, 75),
     (115, 90, 105, 30, 85, 65, 120, 60),
@@ -64,7 +64,7 @@ MOST_STEPS = (
 )
 # Factors on `LETTER_PAIRS`: inside a word, after its capital, between capitals.
 EXPECTED_PAIR_FACTORS = (1.6, 1.85, 1.65)
-MOST_PAIR_FACTORS = (2.6, 2.35, 1.45)
+UPPER_PAIR_FACTORS = (2.6, 2.35, 1.45)
 # Tokens of a repeated letter and of a repeated punctuation mark, expected and upper estimate.
 REPEATED_LETTER = (0.25, 0.5)
 REPEATED_SIGN = (0.05, 0.12)
@@ -113,7 +113,7 @@ class TokenCount(NamedTuple):
     Attributes
     ----------
     expected : float
-        Mean over common tokenizers, for the cost; independent of what is installed.
+        Mean over common tokenizers, for the cost; independent of installed packages.
     most : float
         Upper estimate over common tokenizers, for context windows.
     """
@@ -134,13 +134,13 @@ def use_tokenizer(encode: Encode | None) -> None:
 def count_tokens(text: str) -> TokenCount:
     """Estimate the tokens of a text; a lone surrogate counts as a character.
 
-    A text longer than `MOST_COUNTED` characters is sampled, which bounds the time to 2 ms.
+    A text longer than `MAX_COUNTED` characters is sampled, which bounds the time to 2 ms.
     """
     if not text:
         return TokenCount(0.0, 0.0)
     scale, counted = 1.0, text
-    if len(text) > MOST_COUNTED:
-        counted = "".join(_slices(text, SLICES, MOST_COUNTED // SLICES))
+    if len(text) > MAX_COUNTED:
+        counted = "".join(_slices(text, SLICES, MAX_COUNTED // SLICES))
         scale = len(text) / len(counted)
     expected, most = (scale * tokens for tokens in _counted(counted))
     encode = _encode
@@ -218,7 +218,7 @@ def _tables() -> _Tables:
     blank = (kinds == SPACE) | (kinds == BREAK)
     return _Tables(
         _pair_table(kinds, EXPECTED_STEPS, EXPECTED_PAIR_FACTORS, (REPEATED_LETTER[0], REPEATED_SIGN[0])),
-        _pair_table(kinds, MOST_STEPS, MOST_PAIR_FACTORS, (REPEATED_LETTER[1], REPEATED_SIGN[1])),
+        _pair_table(kinds, UPPER_STEPS, UPPER_PAIR_FACTORS, (REPEATED_LETTER[1], REPEATED_SIGN[1])),
         (blank[:, None] & ~blank).reshape(-1),
         script,
         np.array(columns, dtype=np.float64).T / 100,

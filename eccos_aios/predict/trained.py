@@ -23,7 +23,7 @@ from eccos_aios.predict.dataset import (
 from eccos_aios.predict.embedders.base import Embedder, Vectors
 from eccos_aios.predict.estimates import Estimates, FloatArray
 from eccos_aios.predict.features import ShapeScale, embed_calls, fitted_embedder, guarded
-from eccos_aios.predict.forest import LEAST_IN_LEAF, Forest, grow_forest
+from eccos_aios.predict.forest import MIN_IN_LEAF, Forest, grow_forest
 from eccos_aios.predict.kernel_ridge import KernelHeads, LandmarkKernel, Matrix, apply_heads
 from eccos_aios.predict.text import CallText
 
@@ -31,7 +31,7 @@ KERNEL_WIDTH = 0.8
 LANDMARKS = 1000
 FOLDS = 10  # of the history, for left-out predictions
 FOREST_FOLDS = 5  # for the trees, which take longer; each joins two of the folds
-MOST_STRETCH = 8.0  # how far a predicted length may lie from the core's mean, as a factor
+MAX_STRETCH = 8.0  # how far a predicted length may lie from the core's mean, as a factor
 
 Folds = NDArray[np.int64]
 
@@ -167,7 +167,7 @@ class TrainedPredictor(EmbeddingPredictor):
 
 
 def _filled(residual: FloatArray, expected: FloatArray) -> FloatArray:
-    """Fill unknown cells with what is expected, plus the mean surprise of the record's known cells.
+    """Fill unknown cells with the expected value, plus the mean surprise of the record's known cells.
 
     Rows without a known cell stay unknown.
     """
@@ -180,7 +180,7 @@ def _filled(residual: FloatArray, expected: FloatArray) -> FloatArray:
 def _forest(features: Matrix, residual: FloatArray) -> Forest | None:
     """Trees on the residual of every core and, as the last target, on the mean over the cores."""
     some = ~np.isnan(residual).all(axis=1) if residual.size else np.zeros(len(residual), dtype=np.bool_)
-    if some.sum() < 2 * LEAST_IN_LEAF:
+    if some.sum() < 2 * MIN_IN_LEAF:
         return None
     common = residual[some].mean(axis=1, keepdims=True)
     return grow_forest(features[some], np.hstack([residual[some], common]))
@@ -224,5 +224,5 @@ def _length_head(
 
 
 def _stretch(log_deviation: FloatArray) -> FloatArray:
-    most = np.log(MOST_STRETCH)
+    most = np.log(MAX_STRETCH)
     return np.asarray(np.exp(np.minimum(np.maximum(log_deviation, -most), most)), dtype=np.float64)

@@ -23,10 +23,10 @@ RESERVE_POLL_S = 0.5  # seconds between two attempts of a worker that waits in r
 PID_LENGTH = 20  # bytes at most
 REMEDY = (
     "each process would fill every quota on its own; run one worker (uvicorn --workers 1), or give each "
-    "kernel cores and a manifest of its own"
+    "kernel cores and its own manifest"
 )
 
-# Guards the claims of this process: the open lock file by its manifest, None where none can be locked.
+# Guards the claims of this process: the open lock file by its manifest, None if none can be locked.
 _lock = threading.Lock()
 _claims: dict[Path, int | None] = {}
 

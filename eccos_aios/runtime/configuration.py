@@ -1,4 +1,4 @@
-"""ServiceConfiguration: all that a service needs of a config, read and checked before anything changes."""
+"""ServiceConfiguration: the parts of a service by its config, made and checked before anything changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feedback: the one way of a grade from whoever gives it to all that uses it."""
+"""Feedback: takes grades and passes each to everything that uses it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Feedback:
         call : int or str, optional
             The call's number or id.
         agent : str, optional
-            Instead of `call`: the agent, of whose calls the one that finished last is meant.
+            Instead of `call`: the agent whose call that finished last is graded.
         grader : str, optional
             The address that the grade comes from. None: this process, which is not limited.
 

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from eccos_aios.errors import FeedbackLimitError
+from eccos_aios.errors import SHOWN_VALUE_LENGTH, FeedbackLimitError
 
 Kind = Literal["call", "agent", "address"]
 
 REMEMBERED = 10_000  # calls, agents and addresses each; the least recently graded are forgotten first
-SHOWN_LENGTH = 80  # characters of a name that an error message shows
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class FeedbackLimit:
             self._refused[kind] += wait_s > 0
         if wait_s > 0:
             allowed = f"{buckets.allowance.at_once} at once and {buckets.allowance.per_s:.3g} a second"
-            shown = repr(name[:SHOWN_LENGTH])
+            shown = repr(name[:SHOWN_VALUE_LENGTH])
             raise FeedbackLimitError(f"{kind}: {shown}: too many grades; allowed are {allowed}", wait_s)
 
     def status(self) -> dict[str, object]:
@@ -106,7 +105,7 @@ class _Buckets:
         self._left: OrderedDict[int, tuple[float, float]] = OrderedDict()
 
     def take(self, name: str, now_s: float) -> float:
-        """Take a token; returns the seconds until there is one, 0 where it was taken."""
+        """Take a token; returns the seconds until there is one, 0 if it was taken."""
         key = hash(name)
         full = float(self.allowance.at_once)
         tokens, then_s = self._left.get(key, (full, now_s))

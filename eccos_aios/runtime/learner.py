@@ -35,7 +35,7 @@ class Learner:
     """Passes each graded outcome to the predictor, and replaces its fit when enough have come.
 
     It owns the thread ``eccos-learner``, which ends with `stop`; nothing else changes the predictor. A fit
-    runs in a process of its own, so that no round waits for it, and its result is swapped in as a whole, with
+    runs in a separate process, so that no round waits for it, and its result is swapped in as a whole, with
     the outcomes that came meanwhile. A predictor that cannot be saved is fitted in the thread instead.
     Without a store, outcomes count until the kernel ends, and there is no new fit.
 
@@ -50,7 +50,7 @@ class Learner:
     fitted : int
         Number of records that the predictor was fitted on.
     spec : PredictorSpec, optional
-        What is fitted. Default: the hybrid predictor.
+        The predictor to fit. Default: the hybrid predictor.
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class Learner:
                 store.note_changes(changes)
 
     def _adopt(self, path: Path, fitted: Fitted) -> None:
-        """Replace the fit by a new one, and learn what came while it was made."""
+        """Replace the fit by a new one, and learn the outcomes that came while it was made."""
         since = _since(path, fitted)
         try:
             drifts = self.predictor.rebase(fitted.predictor, since)

@@ -24,7 +24,7 @@ FLUSH_S = 10.0  # seconds that feedback waits for outcomes that are on their way
 
 
 def open_store(config: EccosConfig) -> HistoryStore | None:
-    """The store that the config names as its history, made where it is absent; None where it names none.
+    """The store that the config names as its history, created if absent; None if it names none.
 
     Raises
     ------
@@ -83,7 +83,7 @@ class OutcomeLog:
         if same and store is not None:
             store.close()
             return
-        # Raises where no thread can be started.
+        # Raises if no thread can be started.
         following = None if store is None else OutcomeRecorder(store, clock=self._clock)
         with self._changed:
             before, recorder = self._store, self._recorder
@@ -92,7 +92,7 @@ class OutcomeLog:
         _close(recorder, before)
 
     def close(self) -> None:
-        """Write what is on its way, end the recorder, close the store; may be repeated."""
+        """Write the waiting outcomes, end the recorder, close the store; may be repeated."""
         with self._changed:
             recorder, store = self._recorder, self._store
         _close(recorder, store)
@@ -144,7 +144,7 @@ class OutcomeLog:
         Returns
         -------
         CallOutcome or None
-            The call's outcome with that quality, where it is remembered.
+            The call's outcome with that quality, if it is remembered.
 
         Raises
         ------
@@ -162,7 +162,7 @@ class OutcomeLog:
             return graded
 
     def agent_of(self, call_id: str) -> str | None:
-        """The agent of a call, where it is remembered."""
+        """The agent of a call, if it is remembered."""
         with self._changed:
             outcome = self._recent.get(call_id)
         return None if outcome is None else outcome.agent
@@ -207,7 +207,7 @@ class OutcomeLog:
             return [*self._closed, *([] if self._recorder is None else [self._recorder])]
 
     def _flushed(self, is_recorded: Callable[[], bool]) -> HistoryStore | None:
-        """The store, once the calls in question are recorded and all that was recorded is on disk."""
+        """The store, once the calls in question are recorded and all recorded outcomes are on disk."""
         with self._changed:
             done = self._clock.wait_for(self._changed, is_recorded, self._clock.now_s() + FLUSH_S)
             recorder, store = self._recorder, self._store

@@ -59,10 +59,10 @@ class _Collector:
             ("submitted", "Calls that came in."),
             ("completed", "Calls that were answered."),
             ("failed", "Calls that were answered with an error."),
-            ("retries", "Times that a call was tried again."),
+            ("retries", "Retries of calls."),
             ("refused", "Calls that were refused because too many waited."),
-            ("abandoned", "Calls that were dropped because their client had gone."),
-            ("degraded", "Times that an exception restarted a thread."),
+            ("abandoned", "Calls that were dropped because their client had disconnected."),
+            ("degraded", "Restarts of threads after an exception."),
             ("degraded_rounds", "Rounds in which stage 1 or stage 2 failed."),
             ("degraded_calls", "Calls whose estimates were invalid and replaced by the prior."),
         ):

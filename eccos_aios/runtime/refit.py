@@ -1,4 +1,4 @@
-"""Refit: a fit of a store in a process of its own."""
+"""Refit: a fit of a store in a separate process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Refit:
     ----------
     store : Path
     spec : PredictorSpec
-        What is fitted.
+        The predictor to fit.
 
     Raises
     ------

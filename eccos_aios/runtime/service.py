@@ -1,4 +1,4 @@
-"""SchedulingService: the scheduler and all that makes it learn, under one configuration at a time."""
+"""SchedulingService: the scheduler with its learning and its store, under one configuration at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from eccos_aios.schedule import Call, CallResult, Execute, Prober, Scheduler, St
 
 Describe = Callable[[Call, CallResult, Core, float], "CallOutcome | None"]
 """Makes the outcome of a finished call from its result, its last core and the time, in Unix seconds, at which
-it finished; None where there is none yet, since the call goes on."""
+it finished; None while the call is still running."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Backend:
     describe : callable
         Makes the outcome of a finished call.
     prober : Prober or None
-        Checks whether a core that is down is well again. None: a call is sent there now and then.
+        Checks whether a core that is down has recovered. None: a call is sent there now and then.
     """
 
     execute: Execute
@@ -46,26 +46,26 @@ class Backend:
 
 
 class Intake(Protocol):
-    """What submits calls to a service, such as the threads that read a kernel's queues."""
+    """A source of calls for a service, such as the threads that read a kernel's queues."""
 
     def start_reading(self) -> None:
         """Start to submit calls; does nothing after `stop_reading`."""
 
     def stop_reading(self) -> None:
-        """Submit no more; on return the last call has been submitted. May be repeated."""
+        """Stop submitting; on return the last call has been submitted. May be repeated."""
 
     def refuse_queued(self) -> None:
         """Answer with an error what still waits to be read."""
 
     def reader_faults(self) -> list[str]:
-        """What currently keeps calls from being read, a line each."""
+        """Reasons why calls are not read, a line each; empty if all is well."""
 
     def reader_restarts(self) -> list[str]:
         """A line about each reading thread that an unexpected exception restarted."""
 
 
 class Suspensions:
-    """The core of each call that was interrupted there and must go on there, until it comes back."""
+    """The core of each interrupted call, which must continue there, until the call comes back."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the cores by the call's key
@@ -77,7 +77,7 @@ class Suspensions:
             self._cores[key] = core
 
     def resume(self, key: object) -> str | None:
-        """The core at which the call must go on; None for a call that was not suspended."""
+        """The core at which the call must continue; None for a call that was not suspended."""
         with self._lock:
             return self._cores.pop(key, None)
 
@@ -136,7 +136,7 @@ class SchedulingService:
         Parameters
         ----------
         intake : Intake, optional
-            Started and stopped with the service. Default: calls come through `submit` alone.
+            Started and stopped with the service. Default: calls come only through `submit`.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class SchedulingService:
         self._read_from(intake)
 
     def stop(self) -> None:
-        """Answer pending calls within the configured grace, write what is recorded, end every thread.
+        """Answer pending calls within `grace_s`, write the recorded outcomes, end every thread.
 
         The intake is stopped last: a tool's code may hold it up, and agents should not wait for that.
         May be repeated.
@@ -223,7 +223,7 @@ class SchedulingService:
 
     @property
     def stopped(self) -> bool:
-        """Whether it accepts no more calls, for good."""
+        """Whether it has stopped accepting calls for good."""
         with self._lock:
             return self._is_stopped
 

@@ -102,7 +102,22 @@ class AiosKernel:
             raise TimeoutError(f"the kernel in {self.folder} did not start within {timeout_s:g} seconds")
 
     def request(self, path: str, body: Any = None, timeout_s: float = ANSWER_TIMEOUT_S) -> Any:
-        """The JSON answer to a GET, or to a POST where there is a body; an HTTP error is raised."""
+        """Send a request to the kernel; returns the JSON answer.
+
+        Parameters
+        ----------
+        path : str
+            With its leading slash.
+        body : Any, optional
+            Sent as JSON by POST. Default: a GET.
+        timeout_s : float
+            Seconds without a byte.
+
+        Raises
+        ------
+        urllib.error.HTTPError
+            The status is not a success.
+        """
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, self._headers)
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
@@ -111,14 +126,26 @@ class AiosKernel:
     def query(
         self, text: str, agent: str = "agent", *, timeout_s: float = ANSWER_TIMEOUT_S, **query: Any
     ) -> dict[str, Any]:
-        """The response to one LLM call, sent as an agent without the SDK would."""
+        """Send one LLM call as an agent without the SDK would; returns its response.
+
+        Parameters
+        ----------
+        text : str
+            The user's message.
+        agent : str
+            The agent's name.
+        timeout_s : float
+            Seconds without a byte.
+        **query : Any
+            Further keys of ``query_data``, such as ``llms`` or ``tools``.
+        """
         data = {"messages": [{"role": "user", "content": text}], "action_type": "chat", **query}
         body = {"query_type": "llm", "agent_name": agent, "query_data": data}
         response: dict[str, Any] = self.request("/query", body, timeout_s)["response"]
         return response
 
     def stop(self) -> None:
-        """End it and all that it started."""
+        """End the kernel and all processes that it started."""
         for sign in (signal.SIGTERM, signal.SIGKILL):
             if self.process.poll() is None:
                 os.killpg(self.process.pid, sign)
@@ -136,7 +163,20 @@ def aios_config(
     backends: Mapping[str, str] | None = None,
     **llms: Any,
 ) -> dict[str, Any]:
-    """An AIOS config over sandbox cores, behind AIOS's vllm backend where no other is named."""
+    """An AIOS config over sandbox cores.
+
+    Parameters
+    ----------
+    cores : sequence of SandboxCore
+    port : int
+        The kernel's.
+    scheduler : mapping of str to Any
+        The ``scheduler`` section.
+    backends : mapping of str to str, optional
+        AIOS's backend by core. Default: vllm.
+    **llms : Any
+        Further keys of the ``llms`` section.
+    """
     backends = backends or {}
     models = [
         {"name": core.name, "backend": backends.get(core.name, "vllm"), "hostname": core.base_url}

@@ -36,7 +36,7 @@ def completion_answer(request: dict[str, Any], reply: Reply) -> Answer:
 def fault_answer(
     kind: FaultKind, headers: Mapping[str, str], path: str, request: dict[str, Any] | None
 ) -> Answer | None:
-    """What a fault answers; None where it ends the connection.
+    """What a fault answers; None if it ends the connection.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def fault_answer(
     path : str
         That was asked for.
     request : dict or None
-        The completion request, where it is one.
+        The completion request, if it is one.
     """
     if kind in ERRORS:
         return json_answer(*fault_error(kind), headers=headers)

@@ -20,7 +20,7 @@ class CoreError(Exception):
     Attributes
     ----------
     status : int or None
-        The HTTP status; None where there was none.
+        The HTTP status; None if there was none.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:

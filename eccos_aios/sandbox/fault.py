@@ -37,7 +37,7 @@ RETRY_HEADERS: tuple[RetryHeader, ...] = get_args(RetryHeader)
 
 # By kind: status, error type, error code, parameter and message, as OpenAI, Azure and Anthropic word them.
 ERRORS: dict[str, tuple[int, str | None, str | None, str | None, str]] = {
-    "400": (400, "invalid_request_error", None, None, "bad request: the sandbox core was told to refuse it"),
+    "400": (400, "invalid_request_error", None, None, "bad request: this sandbox core is set to refuse it"),
     "401": (401, "authentication_error", "invalid_api_key", None, "Incorrect API key provided."),
     "402": (402, "insufficient_quota", "insufficient_quota", None, "Insufficient balance."),
     "403": (403, "permission_error", "permission_denied", None, "This key may not use this model."),
@@ -50,7 +50,7 @@ ERRORS: dict[str, tuple[int, str | None, str | None, str | None, str]] = {
     ),
     "413": (413, "request_too_large", None, None, "Request exceeds the maximum allowed number of bytes."),
     "429": (429, "requests", "rate_limit_exceeded", None, "Rate limit reached for requests."),
-    "500": (500, "server_error", None, None, "the sandbox core was told to fail"),
+    "500": (500, "server_error", None, None, "this sandbox core is set to fail"),
     "503": (503, "server_error", None, None, "The engine is currently overloaded, please try again later."),
     "529": (529, "overloaded_error", None, None, "Overloaded"),
     "filter": (
@@ -92,10 +92,10 @@ class Fault:
     everywhere : bool
         Whether ``GET /v1/models`` has it as well.
     retry_after_s : float, optional
-        Seconds after which the core says that it is well, with a status of 400 and above; it says so
-        without doing anything about it.
+        Seconds that the core names in a header of each response with a status of 400 and above; they do
+        not change how long the fault lasts.
     retry_header : RetryHeader
-        How it says that.
+        The header that names them.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def fault_error(kind: str) -> tuple[int, dict[str, Any]]:
 
 
 _RETRY_VALUES: dict[RetryHeader, Callable[[float], str]] = {
-    "Retry-After": lambda seconds: str(math.ceil(seconds)),  # HTTP knows whole seconds alone
+    "Retry-After": lambda seconds: str(math.ceil(seconds)),  # HTTP allows whole seconds only
     "retry-after-ms": lambda seconds: f"{1000 * seconds:g}",
     "x-ratelimit-reset-requests": lambda seconds: f"{seconds:g}s",
 }

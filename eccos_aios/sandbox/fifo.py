@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 class FifoScheduler:
-    """AIOS's FIFO: sleep a second, take what is queued, wait until all of it is answered, repeat.
+    """AIOS's FIFO: sleep a second, take all queued syscalls, wait until all are answered, repeat.
 
-    Memory, storage and tool syscalls go one by one, each kind in a thread of its own; as in AIOS, one
+    Memory, storage and tool syscalls go one by one, each kind in its own thread; as in AIOS, one
     that raises is logged and never answered.
 
     Parameters

@@ -42,7 +42,7 @@ class StandIn:
         self.fault: Exception | None = None
 
     def address_request(self, syscall: Syscall) -> Response:
-        """Answer a syscall; raises `fault` where there is one."""
+        """Answer a syscall; raises `fault` if there is one."""
         if self.fault is not None:
             raise self.fault
         done = f"{self.kind} has served {syscall.agent_name}"
@@ -119,7 +119,7 @@ class EmbeddedKernel:
         return self._pool.submit(self._executor.execute_request, agent_name, query)
 
     def stop(self, grace_s: float = DEFAULT_GRACE_S) -> None:
-        """Stop the scheduler, answer what is left with an error, end every thread; may be repeated.
+        """Stop the scheduler, answer pending syscalls with an error, end every thread; may be repeated.
 
         Parameters
         ----------

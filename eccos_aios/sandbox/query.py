@@ -72,7 +72,16 @@ class LLMResponse(Response):
 
 
 def error_response(kind: str, error: str, status_code: int) -> Response:
-    """The final response to a query of `kind` (one of `QueryKind`) that could not be served."""
+    """The final response to a query that could not be served.
+
+    Parameters
+    ----------
+    kind : str
+        One of `QueryKind`.
+    error : str
+    status_code : int
+        HTTP's.
+    """
     if kind == "llm":
         return LLMResponse(error=error, finished=True, status_code=status_code)
     fields = {"response_class": kind, "error": error, "finished": True, "status_code": status_code}

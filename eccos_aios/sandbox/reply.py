@@ -19,7 +19,7 @@ class Reply:
     Attributes
     ----------
     text : str or None
-        The message; None where the answer is tool calls alone.
+        The message; None if the answer is only tool calls.
     tool_calls : sequence of dict, optional
         ``{"name", "arguments"}`` or OpenAI's ``{"id", "type", "function"}`` each; arguments as a
         mapping or as JSON text. Sent only where the request has ``tools``, else they become text.
@@ -48,7 +48,7 @@ def canned_reply(request: dict[str, Any]) -> Reply:
 
 
 def last_user_text(messages: Sequence[dict[str, Any]]) -> str:
-    """Text of the last user message; empty where there is none."""
+    """Text of the last user message; empty if there is none."""
     for message in reversed(messages):
         if message.get("role") == "user":
             return _content_text(message.get("content"))

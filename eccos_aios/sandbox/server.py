@@ -30,7 +30,7 @@ class SandboxCore:
     """An OpenAI-compatible core on 127.0.0.1 that answers from a function, counts, and fails on demand.
 
     It serves ``POST /v1/chat/completions`` (text, tool calls, JSON, streams), ``GET /v1/models`` and
-    ``GET /stats``. It has no quota of its own: it counts what it is given, for others to judge.
+    ``GET /stats``. It has no quota: it counts the requests that it gets, for tests to check.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class SandboxCore:
         self.time_scale = time_scale
         self.reply: ReplyFunction = reply or canned_reply
         self._port = port
-        # Guards the change of what is at the port, and is held until the connections of before have ended;
+        # Guards switching the server on and off, and is held until the earlier connections have ended;
         # no thread that serves one takes it.
         self._switching = threading.Lock()
         self._server: _Server | _Refusing | None = None
@@ -102,7 +102,7 @@ class SandboxCore:
     def max_in_flight(self) -> int:
         """The most requests that were in flight at once since the start or `reset_counts`.
 
-        A request whose client has gone by the time that another comes is in flight no more.
+        A request whose client has disconnected by the time another arrives is no longer in flight.
         """
         with self._lock:
             return self._max_in_flight
@@ -183,7 +183,7 @@ class SandboxCore:
                 self._server = _Refusing(server.close()) if refuses else _Server(server.close(), self)
 
     def start(self) -> SandboxCore:
-        """Listen; returns itself. RuntimeError where the core is started already."""
+        """Listen; returns itself. RuntimeError if the core is started already."""
         if self._server is not None:
             raise RuntimeError(f"sandbox core {self.name!r} is started already")
         self._server = _Server((LOOPBACK, self._port), self)
@@ -223,7 +223,7 @@ class SandboxCore:
 
 
 class _Refusing:
-    """Holds an address without listening there, so that connections are refused and nobody else takes it."""
+    """Holds an address without listening there: connections are refused, and no other process takes it."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._socket = socket.socket()

@@ -150,6 +150,7 @@ class RequestQueue:
         self._queue: Queue[Syscall] = Queue()
 
     def add(self, syscall: Syscall) -> None:
+        """Append a syscall."""
         self._queue.put(syscall)
 
     def get(self) -> Syscall:
@@ -157,6 +158,7 @@ class RequestQueue:
         return self._queue.get(timeout=self._get_timeout_s)
 
     def is_empty(self) -> bool:
+        """Whether no syscall waits."""
         return self._queue.empty()
 
 
@@ -164,7 +166,7 @@ class SyscallExecutor:
     """Turns queries into syscalls and waits for their answers, in the caller's thread.
 
     As in AIOS, a syscall that ends with another status than ``done`` is queued again as a new one with
-    the same pid, without end, and one whose event nobody sets is waited for until `stop`.
+    the same pid, without end, and one whose event is never set is waited for until `stop`.
 
     Parameters
     ----------

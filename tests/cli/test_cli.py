@@ -252,7 +252,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_2(
     run: Run, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AIOS_HOME", raising=False)
-    assert "--help tells more" in refused(run(*arguments))
+    assert " --help)" in refused(run(*arguments))
 
 
 def test_serve_refuses_a_folder_that_is_no_checkout(run: Run, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from eccos_aios.collect.formats import Format, builtin_questions, read_questions
+from eccos_aios.collect import Format
+from eccos_aios.collect.formats import builtin_questions, read_questions
 from eccos_aios.collect.generated import CATEGORIES
 from eccos_aios.collect.question import Question, grade_answer
 from eccos_aios.errors import QuestionError

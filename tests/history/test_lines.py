@@ -30,8 +30,8 @@ RECORD = b'{"id": "1", "query": "q", "question": "q", "grader": "exact", "answer
 @pytest.fixture(autouse=True)
 def _low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "CHUNK", MIB // 8)
-    monkeypatch.setattr(lines, "MOST_LINE", MIB)
-    monkeypatch.setattr(lines, "MOST_UNPACKED", 4 * MIB)
+    monkeypatch.setattr(lines, "MAX_LINE", MIB)
+    monkeypatch.setattr(lines, "MAX_UNPACKED", 4 * MIB)
 
 
 @pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)

@@ -72,7 +72,7 @@ def test_a_call_that_fits_nowhere_is_told_what_room_it_wants(
     with kernel(tmp_path, cores, {"context_window": 1024}) as started:
         response = ask(started, "word " * 100, llms=[{"name": "small"}])
     assert response.status_code == 400
-    assert "and room for an answer of 1000 exceed its context window of 1024" in str(response.error)
+    assert "and an answer of 1000 exceed its context window of 1024" in str(response.error)
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,14 @@ class Kernel:
     """The middleware and the application behind it."""
 
     def __init__(self, app: App | None = None) -> None:
-        self.room: int | None = 10
+        self.free_places: int | None = 10
         self.ending = False
         self.refused = 0
         self.dropped = 0
         self.seen: list[Any] = []  # the clients of requests that came in
         self.middleware = QueryMiddleware(
             app or self.aios,
-            room=lambda: self.room,
+            free_places=lambda: self.free_places,
             ending=lambda: self.ending,
             retry_after_s=lambda: 6.5,
             on_refusal=self._refuse,
@@ -67,7 +67,7 @@ def test_other_requests_pass(kernel: Kernel, method: str, path: str) -> None:
 
 
 def test_without_a_scheduler_of_ours_all_pass(kernel: Kernel) -> None:
-    kernel.room, kernel.ending = None, True
+    kernel.free_places, kernel.ending = None, True
     assert ask(kernel.middleware, "POST", "/query", {}).status == 200
     assert kernel.seen == [None]
 
@@ -86,7 +86,7 @@ def test_a_kernel_that_ends_takes_no_more(kernel: Kernel) -> None:
 
 
 def test_beyond_the_allowance_no_body_is_read(kernel: Kernel) -> None:
-    kernel.room = -UNREAD_ALLOWANCE
+    kernel.free_places = -UNREAD_ALLOWANCE
 
     async def refused() -> Exchange:
         exchange = Exchange([b"x"])
@@ -101,7 +101,7 @@ def test_beyond_the_allowance_no_body_is_read(kernel: Kernel) -> None:
 
 
 def test_the_allowance_bounds_the_requests_that_are_not_read(kernel: Kernel) -> None:
-    kernel.room = 0
+    kernel.free_places = 0
 
     async def crowd() -> list[int]:
         waiting = [Exchange() for _ in range(UNREAD_ALLOWANCE + 10)]

@@ -33,7 +33,7 @@ from eccos_aios.predict import (
 from eccos_aios.predict import persistence as room
 
 CALLS = [query_text("prove the lemma"), query_text("a poem"), query_text("")]
-MOST_MEMORY = 64 * 2**20
+MAX_MEMORY = 64 * 2**20
 Members = dict[str, bytes]
 
 
@@ -88,7 +88,7 @@ def loaded(history: Path, *, traced: bool = False) -> Any | None:
     def read(path: Path) -> list[Record]:
         raise FitsAnewError
 
-    found, most = None, MOST_MEMORY + 4 * cache_of(history).stat().st_size
+    found, most = None, MAX_MEMORY + 4 * cache_of(history).stat().st_size
     if traced:
         tracemalloc.start()
     try:
@@ -279,8 +279,8 @@ def test_what_inflates_is_not_inflated(history: Path) -> None:
 def test_a_file_that_its_history_cannot_explain_is_not_read(
     history: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "MOST_BYTES", 0)
-    monkeypatch.setattr(room, "MOST_BYTES_PER_BYTE", 1)
+    monkeypatch.setattr(room, "MAX_BYTES", 0)
+    monkeypatch.setattr(room, "MAX_BYTES_PER_BYTE", 1)
     assert loaded(history) is None
 
 

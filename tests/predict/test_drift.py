@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eccos_aios.predict.drift import LEAST_CALLS, DriftDetector
+from eccos_aios.predict.drift import MIN_CALLS, DriftDetector
 
 
 def outcomes(quality: float, count: int, seed: int) -> list[float]:
@@ -67,10 +67,10 @@ def test_no_change_is_noticed_before_enough_calls_speak_for_it() -> None:
     for quality in outcomes(0.92, 100, 3):
         detector.add(0.92, quality)
     noticed = []
-    for _ in range(LEAST_CALLS + 2):
+    for _ in range(MIN_CALLS + 2):
         detector.add(0.92, 0.0)
         noticed.append(detector.noticed)
-    assert not any(noticed[: LEAST_CALLS - 2]) and noticed[-1]
+    assert not any(noticed[: MIN_CALLS - 2]) and noticed[-1]
 
 
 def test_three_wrong_answers_in_a_row_condemn_no_core() -> None:

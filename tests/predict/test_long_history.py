@@ -26,7 +26,7 @@ from eccos_aios.predict import (
     query_text,
     record_text,
 )
-from eccos_aios.predict.dataset import LEAST_OF_CORE, outcomes_of, sample_of
+from eccos_aios.predict.dataset import MIN_OF_CORE, outcomes_of, sample_of
 from eccos_aios.predict.features import embed_calls
 
 RECORDS = 800
@@ -120,7 +120,7 @@ def test_no_core_is_missing_from_a_sample_and_its_order_is_the_historys() -> Non
     ]
     sample = sample_of([*ALL, *rare])
     assert sample[-9:] == rare
-    assert 240 <= len(sample) <= 240 + (len(CORES) + 1) * LEAST_OF_CORE
+    assert 240 <= len(sample) <= 240 + (len(CORES) + 1) * MIN_OF_CORE
     places = [ALL.index(record) for record in sample[:-9]]
     assert places == sorted(places)
     assert sample_of(ALL[:240]) == ALL[:240]

@@ -12,7 +12,7 @@ import pytest
 from eccos_aios.history import Outcome, Record
 from eccos_aios.predict import HybridPredictor, ResidualOnlinePredictor, query_text, refit_is_due
 from eccos_aios.predict.drift import DriftDetector
-from eccos_aios.predict.recent_outcomes import BLOCK, MOST_BLOCKS, RecentOutcomes
+from eccos_aios.predict.recent_outcomes import BLOCK, MAX_BLOCKS, RecentOutcomes
 from eccos_aios.predict.residual_memory import CAPACITY, ResidualMemory
 
 TOPICS = ("the capital city of a country in Europe", "the derivative of a polynomial function")
@@ -276,7 +276,7 @@ def test_however_long_there_is_no_fit_what_is_remembered_is_bounded(
     since = predictor._since
     assert predictor.calls == 4000
     assert len(since._numbers) == 500
-    assert sum(len(block.numbers) for block in since._outcomes["steady"]._blocks) <= BLOCK * MOST_BLOCKS
+    assert sum(len(block.numbers) for block in since._outcomes["steady"]._blocks) <= BLOCK * MAX_BLOCKS
     assert len(since._memory.vectors) <= 3 * CAPACITY
     before = estimates(predictor)
     predictor.learn([record(3999, TOPICS[1], steady=0.8)])
@@ -299,7 +299,7 @@ def test_a_log_with_corrections_is_the_detector_that_heard_the_right_words() -> 
 
 def test_a_log_leaves_what_is_too_old_as_it_is() -> None:
     log, detector = RecentOutcomes(), DriftDetector()
-    for number in range(BLOCK * MOST_BLOCKS + 300):
+    for number in range(BLOCK * MAX_BLOCKS + 300):
         log.put(number, 0.8, float(number % 5 > 0))
         detector.add(0.8, float(number % 5 > 0))
     log.put(3, 0.8, 0.0)

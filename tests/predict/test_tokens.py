@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eccos_aios.predict import count_tokens, use_tokenizer
-from eccos_aios.predict.tokens import CHECKED, MOST_COUNTED
+from eccos_aios.predict.tokens import CHECKED, MAX_COUNTED
 
 BYTES = random.Random(3).randbytes(1500)
 TEXTS = {
@@ -89,7 +89,7 @@ def test_words_are_not_joined() -> None:
 @pytest.mark.parametrize("kind", ["English", "Chinese", "hex"])
 def test_a_huge_text_is_counted_by_a_sample_and_soon(kind: str) -> None:
     once = text_of(kind)
-    times = 20 * MOST_COUNTED // len(once)
+    times = 20 * MAX_COUNTED // len(once)
     started_s = time.perf_counter()
     counted = count_tokens(once * times)
     assert (

@@ -30,7 +30,7 @@ from eccos_aios.predict import (
     online_predictor,
     query_text,
 )
-from eccos_aios.runtime import learner as learner_room
+from eccos_aios.runtime import learner as learner_module
 from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.runtime.refit import Refit
 
@@ -40,7 +40,7 @@ QUESTION = query_text("What is the capital of France?")
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learner_room, "LOOK_S", 0.02)
+    monkeypatch.setattr(learner_module, "LOOK_S", 0.02)
 
 
 @pytest.fixture
@@ -347,7 +347,7 @@ def test_a_damaged_fit_is_not_taken_in(
 
     first = learner.predictor.fitted
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learner_room, "Refit", Damaged)
+        patch.setattr(learner_module, "Refit", Damaged)
         learner.start()
         teach(learner, path, [graded(n, "a", 1.0) for n in range(30)])
         until(lambda: "no new fit" in caplog.text)

@@ -1,4 +1,4 @@
-"""Grading: the quality of an answer, 0 to 1, by its text and tool calls alone."""
+"""Grading: the quality of an answer, 0 to 1, by its text and tool calls only."""
 
 from eccos_aios.collect.grade.choice import LETTERS, multiple_choice, selected_choice
 from eccos_aios.collect.grade.final import find_json, without_thinking

@@ -22,12 +22,20 @@ _A_WORD_FOLLOWS = re.compile(r"\s+[a-z]")  # “A dog” is an article, “I thi
 
 
 def multiple_choice(answer: str, choices: Sequence[str], right: int) -> float:
-    """1 where the answer selects choice number `right` (from 0)."""
+    """1 if the answer selects the right choice, else 0; see `selected_choice`.
+
+    Parameters
+    ----------
+    answer : str
+    choices : sequence of str
+    right : int
+        Position of the right choice, from 0.
+    """
     return float(selected_choice(answer, choices) == right)
 
 
 def selected_choice(answer: str, choices: Sequence[str]) -> int | None:
-    r"""The choice that an answer selects; None where it selects none, or more than one.
+    r"""The choice that an answer selects; None if it selects none, or more than one.
 
     In this order: a letter in ``\boxed{…}``; a letter or a choice's text after “the answer is”; a letter
     at the head of the answer (``B``, ``(B)``, ``B. Paris``); the last “option B”; a letter that stands

@@ -28,7 +28,7 @@ def without_thinking(text: str) -> str:
 
 
 def boxed(text: str) -> str | None:
-    r"""The content of the last ``\boxed{…}``, inner braces included; None where there is none."""
+    r"""The content of the last ``\boxed{…}``, inner braces included; None if there is none."""
     for start in reversed([match.end() for match in _BOXED.finditer(text)]):
         depth = 1
         for place in range(start, len(text)):

@@ -58,10 +58,18 @@ def numbers(text: str) -> list[Number]:
 
 
 def numeric(answer: str, truths: Sequence[str | float], tolerance: float = TOLERANCE) -> float:
-    r"""1 where the answer's result equals a truth within the relative `tolerance`.
+    r"""1 if the answer's result equals a truth, else 0.
 
     The result is the content of ``\boxed{…}``, else the text after “the answer is” or ``####`` (after its
-    last equals sign, where it has one), else the last number of the answer.
+    last equals sign, if it has one), else the last number of the answer.
+
+    Parameters
+    ----------
+    answer : str
+    truths : sequence of str or float
+        The accepted results.
+    tolerance : float
+        Relative.
     """
     given = final_number(answer)
     if given is None:
@@ -77,7 +85,7 @@ def numeric(answer: str, truths: Sequence[str | float], tolerance: float = TOLER
 
 
 def final_number(answer: str) -> Number | None:
-    """The number that the answer states as its result; None where it states none."""
+    """The number that the answer states as its result; None if it states none."""
     for passage in _results(answer):
         found = numbers(passage.rpartition("=")[2])
         if found:
@@ -87,7 +95,7 @@ def final_number(answer: str) -> Number | None:
 
 
 def truth_number(truth: str | float) -> Number:
-    """A truth as a number; ValueError where it is not one."""
+    """A truth as a number; ValueError if it is not one."""
     if not isinstance(truth, str):
         return Number(float(truth))
     found = numbers(truth)

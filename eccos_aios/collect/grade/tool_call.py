@@ -64,7 +64,16 @@ class ExpectedCall:
 def tool_call(
     calls: Sequence[ToolCall], expected: Sequence[ExpectedCall], tools: Sequence[Mapping[str, Any]]
 ) -> float:
-    """1 where the calls are exactly the expected ones, in any order."""
+    """1 if the calls are exactly the expected ones, in any order, else 0.
+
+    Parameters
+    ----------
+    calls : sequence of ToolCall
+        The answer's.
+    expected : sequence of ExpectedCall
+    tools : sequence of mapping
+        The offered tools, with their parameters' schemas.
+    """
     if len(calls) != len(expected):
         return 0.0
     parameters = {safe_name(name): schema for name, schema in map(_described, tools)}

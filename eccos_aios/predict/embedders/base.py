@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 _FAILED = "the embedder failed; calls that it cannot embed are estimated by each core's mean"
 
-LEAST_LENGTH = 1e-6  # of a vector; a shorter one counts as 0
+MIN_LENGTH = 1e-6  # of a vector; a shorter one counts as 0
 
 
 class Embedder(ABC):
@@ -85,5 +85,5 @@ def unit_rows(vectors: NDArray[np.float32]) -> Vectors:
     """Scale rows to length 1; rows of zeros stay zeros."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(
-        vectors, lengths, out=np.zeros_like(vectors, dtype=np.float32), where=lengths > LEAST_LENGTH
+        vectors, lengths, out=np.zeros_like(vectors, dtype=np.float32), where=lengths > MIN_LENGTH
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from eccos_aios.predict.embedders.base import LEAST_LENGTH, Embedder, Vectors, unit_rows
+from eccos_aios.predict.embedders.base import MIN_LENGTH, Embedder, Vectors, unit_rows
 from eccos_aios.predict.terms import BUCKETS, count_terms, few_buckets
 
 MAX_TERMS = 60_000  # of the vocabulary, the most frequent; 60,000 x 128 float32 are 31 MB
@@ -73,7 +73,7 @@ class TfidfEmbedder(Embedder):
             projected = np.einsum("k,kd->d", weight, directions[start:end])
             # the rows of the sparse matrix have length 1, and the threshold is meant for those
             length = math.sqrt(np.einsum("d,d->", projected, projected))
-            if length > LEAST_LENGTH * math.sqrt(np.einsum("k,k->", weight, weight)):
+            if length > MIN_LENGTH * math.sqrt(np.einsum("k,k->", weight, weight)):
                 vectors[row] = projected / length
         return vectors
 

@@ -17,7 +17,7 @@ from eccos_aios.predict import CallText, Estimates, HybridPredictor, Predictor, 
 from eccos_aios.schedule import Call, CallResult, ExecutionResult, Requirements, Scheduler, SchedulerSettings
 from eccos_aios.schedule.decision_log import REMEMBERED_DECISIONS, Decision
 
-MOST_CALLS = REMEMBERED_DECISIONS  # of a load; the scheduler remembers no more decisions
+MAX_CALLS = REMEMBERED_DECISIONS  # of a load; the scheduler remembers no more decisions
 LEARNED_SHARE = 0.6  # of the queries; the rest is replayed
 CROWD = 1000  # calls that stay pending
 CROWD_CORES = 16
@@ -76,7 +76,7 @@ def decisions_bench(
         Split by query: one part is fitted on, the other is replayed, repeatedly where it is too short.
     cores : sequence of Core
     calls : int
-        Of each load, at most `MOST_CALLS`.
+        Of each load, at most `MAX_CALLS`.
     callers : sequence of int
         A load each; the last row is a crowd of 1,000 pending calls before 16 cores.
     time_scale : float

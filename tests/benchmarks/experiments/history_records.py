@@ -24,10 +24,10 @@ WORD_SHARES = (0.45, 0.3, 0.25)  # of common words, of the topic's, of the subto
 TEMPLATES = 2  # of each subtopic
 TEMPLATE_WORDS = 40  # of the longest; longer calls continue freely
 TEMPLATED_SHARE = 0.7  # of the records that fill in a template
-MOST_FILLED_IN = 0.4  # of a template's words
+MAX_FILLED_IN = 0.4  # of a template's words
 TOOL_SHARE = 0.6  # of the records that carry tools
 TOOLS = 3_000
-MOST_TOOLS = 4
+MAX_TOOLS = 4
 UNKNOWN_SHARE = 0.3  # of the cells
 CHUNK = 10_000  # records that are drawn at once
 CORES = tuple(f"core-{number}" for number in range(1, 10))
@@ -113,7 +113,7 @@ class GeneratedHistory:
         words = self._words_of(subtopic[owner], random)
         template = self._templates[subtopic, random.integers(0, TEMPLATES, len(subtopic))]
         templated = random.random(len(subtopic)) < TEMPLATED_SHARE
-        free = np.where(templated, random.uniform(0.0, MOST_FILLED_IN, len(subtopic)), 1.0)
+        free = np.where(templated, random.uniform(0.0, MAX_FILLED_IN, len(subtopic)), 1.0)
         kept = (random.random(len(owner)) >= free[owner]) & (place < TEMPLATE_WORDS)
         words = np.where(kept, template[owner, np.minimum(place, TEMPLATE_WORDS - 1)], words)
         text = self._words[words]
@@ -131,9 +131,9 @@ class GeneratedHistory:
     def _tool_choices(self, topic: Numbers, random: np.random.Generator) -> list[list[int]]:
         """Tools of each record: mostly some of its topic's few, sometimes any."""
         count = np.where(
-            random.random(len(topic)) < TOOL_SHARE, random.integers(1, MOST_TOOLS + 1, len(topic)), 0
+            random.random(len(topic)) < TOOL_SHARE, random.integers(1, MAX_TOOLS + 1, len(topic)), 0
         )
-        own = (topic[:, None] * 8 + random.integers(0, 8, (len(topic), MOST_TOOLS))) % TOOLS
+        own = (topic[:, None] * 8 + random.integers(0, 8, (len(topic), MAX_TOOLS))) % TOOLS
         strange = random.integers(0, TOOLS, own.shape)
         chosen = np.where(random.random(own.shape) < 0.8, own, strange)
         return [

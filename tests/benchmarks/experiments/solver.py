@@ -29,7 +29,7 @@ RELAXED_CELLS = 320_000  # calls × cores up to which the full LP is solved
 WHOLE_CELLS = 10_000  # and up to which the exact MILP and CBC are
 WHOLE_SECONDS = 60.0  # time limit of these
 REPEAT_SECONDS = 0.3  # a solver is timed repeatedly until it has run for this long
-MOST_REPEATS = 15
+MAX_REPEATS = 15
 PROOF_TOLERANCE = 1e-6  # relative: by how much a proven bound may exceed the LP's value, itself rounded
 
 
@@ -185,7 +185,7 @@ def _timed(run: Callable[[], Result]) -> tuple[Result, float]:
         started = time.perf_counter()
         result = run()
         seconds.append(time.perf_counter() - started)
-        if sum(seconds) >= REPEAT_SECONDS or len(seconds) >= MOST_REPEATS:
+        if sum(seconds) >= REPEAT_SECONDS or len(seconds) >= MAX_REPEATS:
             return result, float(np.median(seconds))
 
 
