@@ -9,9 +9,9 @@ import numpy as np
 
 from eccos_aios.core import Core
 from eccos_aios.history import Outcome, Record
-from eccos_aios.plans.answers import FloatArray, PlanOutcomes, recorded_answers, replay_plans
+from eccos_aios.plans.answers import FloatArray, IntArray, PlanOutcomes, recorded_answers, replay_plans
 from eccos_aios.plans.plan import AnswerPlan, stages_of
-from eccos_aios.plans.selection import PLANS, Mode, select_plans, selection_optimism
+from eccos_aios.plans.selection import LEAST_RECORDS, PLANS, Mode, select_plans, selection_optimism
 from eccos_aios.predict import (
     CallText,
     CoreExperience,
@@ -25,6 +25,7 @@ from eccos_aios.predict import (
 from eccos_aios.verify import CallHistory, Check, call_history
 
 REACHED = "reached:"  # before a plan's name: the column of the probability that its last stage is reached
+COMPARED = 5_000  # records whose answers are checked and replayed
 MIDDLE = "middle:"  # likewise, the stage between the first and the last
 
 
@@ -116,8 +117,10 @@ class PlanPredictor(Predictor):
     def fit(self, history: Sequence[Record]) -> PlanPredictor:
         """Select plans, replay them, and fit the wrapped predictor on cores and plans."""
         self.calls_: CallHistory = call_history(history)
-        answers = recorded_answers(history, self.cores, calls=self.calls_, checks=self.checks)
-        categories = [record.category for record in history]
+        rows = _compared(history)
+        sample = [history[row] for row in rows]
+        answers = recorded_answers(sample, self.cores, calls=self.calls_, checks=self.checks)
+        categories = [record.category for record in sample]
         self.plans_ = tuple(
             select_plans(answers, categories, self.mode, allowed=self.allowed, count=self.count)
         )
@@ -126,14 +129,14 @@ class PlanPredictor(Predictor):
         )
         staged = [plan for plan in self.plans_ if plan.kind != "single"]
         outcomes = replay_plans(answers, staged)
-        self.predictor_ = self.predictor.fit(_extended(history, staged, outcomes.quality))
+        self.predictor_ = self.predictor.fit(_extended(history, rows, staged, outcomes.quality))
         self.reached_prior_ = _reached_prior(outcomes)
         self.reached_: Predictor | None = None
         if staged and not np.isnan(outcomes.last).all():
             # its estimates are calibrated; the hybrid's are corrected for a choice that none makes here
             columns = _stage_columns(staged, outcomes)
             self.reached_ = TrainedPredictor().fit(
-                _replaced(history, list(columns), np.stack([*columns.values()], axis=1))
+                _replaced(sample, list(columns), np.stack([*columns.values()], axis=1))
             )
         return self
 
@@ -244,15 +247,30 @@ def _reached_prior(outcomes: PlanOutcomes) -> float:
     return float(outcomes.last[known].mean()) if known.any() else 0.5
 
 
-def _extended(history: Sequence[Record], plans: Sequence[AnswerPlan], quality: FloatArray) -> list[Record]:
-    """The records with an outcome under each plan's name, where it is known."""
+def _compared(history: Sequence[Record]) -> IntArray:
+    """Rows whose answers are checked and replayed: all, or of a long history some, drawn with a fixed seed.
+
+    Records of several cores come first: the others tell nothing of plans.
+    """
+    if len(history) <= COMPARED:
+        return np.arange(len(history))
+    several = np.flatnonzero([len(record.outputs) >= 2 for record in history])
+    pool = several if len(several) >= LEAST_RECORDS else np.arange(len(history))
+    return np.sort(np.random.default_rng(0).choice(pool, min(COMPARED, len(pool)), replace=False))
+
+
+def _extended(
+    history: Sequence[Record], rows: IntArray, plans: Sequence[AnswerPlan], quality: FloatArray
+) -> Sequence[Record]:
+    """The records, those of `rows` with an outcome under each plan's name where it is known."""
     if not plans:
-        return list(history)
+        return history
     names = [plan.name for plan in plans]
-    return [
-        record.model_copy(update={"outputs": (*record.outputs, *_outcomes(names, values))})
-        for record, values in zip(history, quality, strict=True)
-    ]
+    extended = list(history)
+    for row, values in zip(rows.tolist(), quality, strict=True):
+        outputs = (*history[row].outputs, *_outcomes(names, values))
+        extended[row] = history[row].model_copy(update={"outputs": outputs})
+    return extended
 
 
 def _replaced(history: Sequence[Record], names: Sequence[str], values: FloatArray) -> list[Record]:

@@ -243,3 +243,14 @@ def test_use_counts_every_stage_of_a_plan() -> None:
         assert sum(use.values()) == pytest.approx(estimates.calls[0, number])
         assert {core for core, share in use.items() if share > 0} <= set(plan.every_core)
         assert use[plan.first] == 1.0
+
+
+def test_of_a_long_history_the_records_that_compare_cores_are_replayed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("eccos_aios.plans.predictor.COMPARED", 300)
+    alone = [record.model_copy(update={"outputs": record.outputs[:1]}) for record in records(600, seed=2)]
+    predictor = PlanPredictor(CORES, "agree").fit([*alone, *records(300)])
+    assert AnswerPlan.agree("small", "other", "large") in predictor.plans_
+    found = predictor.predict([query_text("question 7")], ["small", "agree:small+other>large"])
+    assert found.quality[0, 1] > found.quality[0, 0]
