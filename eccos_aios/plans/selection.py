@@ -14,11 +14,12 @@ from eccos_aios.plans.plan import AnswerPlan
 Mode = Literal["off", "check", "agree"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-PLANS = 14  # besides the single cores; twice or four times as many gain nothing, see the README here
+PLANS = 20  # besides the single cores; more gain nothing, see the README here
 LEAST_RECORDS = 100  # that know two cores' answers; with fewer the default plan is taken
 NEAR_BEST = 0.85  # of the best core's mean quality, that a core of the default plan must have
 CATEGORY_PRIOR_STRENGTH = 20.0  # records at which a category's own mean weighs as much as the whole's
 PRICES = 16  # of quality, between the cheapest plan's and the best one's
+CALL_PRICES = (0.0, 0.02)  # quality that one more core asked counts for: without, and with a bound on calls
 SHORTLIST = 25  # plans by mean at each price that selection looks at
 LEAST_GAIN = 1e-5
 MOST_RECORDS = 1500  # that selection looks at: with 16 cores it takes two seconds per thousand
@@ -50,8 +51,9 @@ def select_plans(
 ) -> list[AnswerPlan]:
     """The single cores, and the plans that add most to them and to each other.
 
-    Greedy forward selection: each plan's value at 16 prices of quality, by leave-one-out category means;
-    the plan is taken whose addition raises most the mean, over records and prices, of the best value.
+    Greedy forward selection: each plan's value at 16 prices of quality, with and without one of extra calls,
+    by leave-one-out category means; the plan is taken whose addition raises most the mean, over records and
+    prices, of the best value.
 
     Parameters
     ----------
@@ -167,10 +169,11 @@ def _picked(
     outcomes = replay_plans(answers, every)
     seen = (~np.isnan(outcomes.quality)).sum(axis=0)
     enough = np.flatnonzero((np.arange(len(seen)) < len(singles)) | (seen >= least))
-    quality, cost = (
-        _category_means(array[:, enough], categories) for array in (outcomes.quality, outcomes.cost)
+    quality, cost, calls = (
+        _category_means(array[:, enough], categories)
+        for array in (outcomes.quality, outcomes.cost, outcomes.calls)
     )
-    return [every[int(enough[number])] for number in _forward(quality, cost, len(singles), count)]
+    return [every[int(enough[number])] for number in _forward(quality, cost, calls, len(singles), count)]
 
 
 def default_plans(answers: RecordedAnswers, mode: Mode, cores: Sequence[str]) -> list[AnswerPlan]:
@@ -195,37 +198,44 @@ def default_plans(answers: RecordedAnswers, mode: Mode, cores: Sequence[str]) ->
     return [AnswerPlan.check(names[0], last)]
 
 
-def _forward(quality: FloatArray, cost: FloatArray, singles: int, count: int) -> list[int]:
+def _forward(quality: FloatArray, cost: FloatArray, calls: FloatArray, singles: int, count: int) -> list[int]:
     """Columns that greedy forward selection adds to the first `singles`, in the order of the columns."""
-    mean_quality, mean_cost = quality.mean(axis=0), cost.mean(axis=0)
-    scale = max(float(mean_cost[:singles].min()), 1e-12)
-    prices = np.geomspace(0.5, 3e4, PRICES) * scale  # US dollars per whole quality of one call
+    scale = max(float(cost[:, :singles].mean(axis=0).min()), 1e-12)
+    # US dollars per whole quality of one call, and quality per extra call
+    prices = [(price * scale, extra) for price in np.geomspace(0.5, 3e4, PRICES) for extra in CALL_PRICES]
+    mean_quality, mean_cost, mean_calls = (array.mean(axis=0) for array in (quality, cost, calls))
     shortlist = {
         int(number)
-        for price in prices
-        for number in np.argsort(mean_cost - price * mean_quality, kind="stable")[:SHORTLIST]
+        for price, extra in prices
+        for number in np.argsort(
+            -_value(mean_quality, mean_cost, mean_calls, price, extra, scale), kind="stable"
+        )[:SHORTLIST]
     }
     rest = np.array(sorted(shortlist - set(range(singles))), dtype=np.int64)
     if not len(rest):
         return []
-    best = np.stack([_value(quality, cost, price, scale, slice(0, singles)).max(axis=1) for price in prices])
-    values = np.stack([_value(quality, cost, price, scale, rest) for price in prices])
+
+    def values(columns: slice | IntArray) -> FloatArray:
+        part = quality[:, columns], cost[:, columns], calls[:, columns]
+        return np.stack([_value(*part, price, extra, scale) for price, extra in prices])
+
+    best, others = values(slice(0, singles)).max(axis=2), values(rest)
     picked: list[int] = []
     for _ in range(count):
-        gain = np.maximum(values - best[:, :, None], 0.0).mean(axis=(0, 1))
+        gain = np.maximum(others - best[:, :, None], 0.0).mean(axis=(0, 1))
         number = int(gain.argmax())
         if gain[number] < LEAST_GAIN:
             break
         picked.append(int(rest[number]))
-        best = np.maximum(best, values[:, :, number])
+        best = np.maximum(best, others[:, :, number])
     return sorted(picked)
 
 
 def _value(
-    quality: FloatArray, cost: FloatArray, price: float, scale: float, columns: slice | IntArray
+    quality: FloatArray, cost: FloatArray, calls: FloatArray, price: float, extra: float, scale: float
 ) -> FloatArray:
     """Value at a price, in about the same unit at every price, so that none of them dominates the mean."""
-    worth = price * quality[:, columns] - cost[:, columns]
+    worth = price * (quality - extra * (calls - 1.0)) - cost
     return np.asarray(worth / (0.05 * price + scale), dtype=np.float64)
 
 
