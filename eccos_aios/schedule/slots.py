@@ -12,9 +12,7 @@ from eccos_aios.core import Core
 from eccos_aios.schedule.breaker import FAILURES_TO_OPEN, CircuitBreaker
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
 
-SERVICE_TIME_WEIGHT = 0.2  # of the newest call in the running mean: noisy, yet a core's speed may change
-SHORTEST_SERVICE_S = 1e-3  # seconds; lower bound of the service time of a core that answers from a cache
-MOST_TURNS = 100  # how often a plan counts one slot, at most
+SERVICE_TIME_WEIGHT = 0.05  # of the newest call in the running mean, at least: noisy, yet a speed may change
 
 FIRST_BUSY_S = 0.2  # seconds of the first pause of a busy core that sends no Retry-After; doubles
 LONGEST_BUSY_S = 30.0
@@ -43,10 +41,6 @@ class SlotAvailability(NamedTuple):
     free: int
     slots: int
     service_s: float | None
-
-    def freed_within(self, horizon_s: float, service_s: float) -> int:
-        """Slots that become free within `horizon_s`, repeats counted, at `service_s` seconds a call."""
-        return min(int(self.slots * horizon_s / max(service_s, SHORTEST_SERVICE_S)), MOST_TURNS * self.slots)
 
 
 class CoreSlots:
@@ -319,6 +313,7 @@ class CoreSlots:
         if service_s is None:
             return
         mean = self._service_s
-        self._service_s = service_s if mean is None else mean + SERVICE_TIME_WEIGHT * (service_s - mean)
+        weight = max(SERVICE_TIME_WEIGHT, 1 / (1 + len(self._measured)))
+        self._service_s = service_s if mean is None else mean + weight * (service_s - mean)
         self._measured.append(service_s)
         self._patience_s *= PATIENCE_DECAY
