@@ -16,7 +16,7 @@ from eccos_aios.core import Core
 from eccos_aios.schedule.attempt import Usage
 from eccos_aios.schedule.budget import UNLIMITED, Budget, BudgetExhaustedError, BudgetLimit, within
 from eccos_aios.schedule.call import Call
-from eccos_aios.schedule.plan import PLANNED, Plan
+from eccos_aios.schedule.plan import OUT_OF_REACH, PLANNED, Plan
 from eccos_aios.schedule.round_batch import RoundBatch, estimates_of
 
 EVERYBODY = "the budget"
@@ -181,7 +181,7 @@ def explained(plan: Plan, limits: tuple[BudgetLimit, ...]) -> Plan:
     """The plan with the budget as the reason of the calls that it binds."""
     rows: dict[str, dict[int, int]] = {}
     for row, limit in enumerate(limits):
-        if limit.binds and plan.reasons.get(row, PLANNED) == PLANNED:
+        if limit.binds and plan.reasons.get(row, PLANNED) in (PLANNED, OUT_OF_REACH):
             rows.setdefault(limit.reason, {})[row] = int(plan.columns[row])
     for reason, unmoved in rows.items():
         plan = plan.moved(unmoved, reason)

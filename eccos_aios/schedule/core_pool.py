@@ -24,6 +24,7 @@ PRIOR_OUTPUT_TOKENS = 256.0
 SHORTEST_SERVICE_S = 1e-3  # seconds; lower bound of the service time of a core that answers from a cache
 MOST_TURNS = 100  # how often a plan counts one slot, at most
 ROUNDING = 1e-9
+PRIOR_ANSWERS = 10.0  # what a free core's service time is shrunk to the mean of all answers by
 FIRST_GUESS_S = 1.0  # seconds; the cores' service time before the first answer of any
 
 
@@ -120,7 +121,11 @@ class CorePool:
         if not measured:  # a guess is no reason to wait for a cheaper core
             turn_s = np.full(len(cores), np.inf)
         # The slowest free core allows the longest wait; `passes.use_idle_slots` heeds those that a call has.
-        limit_s = waiting.for_price_until_s(seconds[free > 0].max(initial=0.0), seconds)
+        # Shrunk, as a core that seems slow by a few answers would get no calls that show otherwise.
+        answers = np.array([core.measured for core in cores])
+        mean_s = float(answers @ seconds) / max(1, int(answers.sum()))
+        shrunk_s = (answers * seconds + PRIOR_ANSWERS * mean_s) / (answers + PRIOR_ANSWERS)
+        limit_s = waiting.for_price_until_s(shrunk_s[free > 0].max(initial=0.0), seconds)
         return Capacity(free, _turns_within(limit_s, turn_s, slots), later, seconds, turn_s)
 
     def predict(self, calls: Sequence[Call]) -> Estimates:

@@ -11,14 +11,13 @@ import numpy as np
 from eccos_aios.assign import WAITS, AssignmentProblem, choose_cores, solve, solve_if_reachable
 from eccos_aios.candidates import Candidates, FloatArray
 from eccos_aios.schedule.capacity import IntArray
-from eccos_aios.schedule.plan import PLANNED, Plan
+from eccos_aios.schedule.plan import OUT_OF_REACH, PLANNED, Plan
 from eccos_aios.schedule.round_batch import RoundBatch
 
 # Relative gap to the proven bound at which a plan is good enough: estimates err by a hundred times that.
 CLOSE_ENOUGH = 1e-3
 SAME_COST = 1e-6  # relative: costs closer than that are the same
 OVERDUE = "waited long enough"
-OUT_OF_REACH = "the target is out of reach: the cheapest that is nearly the best"
 IDLE_CORE = "the planned core is busy for too long"
 
 

@@ -19,6 +19,7 @@ CALLS_PER_SLOT = 4
 SPARE_CALLS = 64
 
 PLANNED = "planned"
+OUT_OF_REACH = "the target is out of reach: the cheapest that is nearly the best"
 PLANNING_FAILED = "planning failed"
 
 

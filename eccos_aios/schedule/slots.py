@@ -12,7 +12,7 @@ from eccos_aios.core import Core
 from eccos_aios.schedule.breaker import FAILURES_TO_OPEN, CircuitBreaker
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
 
-SERVICE_TIME_WEIGHT = 0.05  # of the newest call in the running mean, at least: noisy, yet a speed may change
+SERVICE_TIME_WEIGHT = 0.02  # of the newest call in the running mean, at least: noisy, yet a speed may change
 
 FIRST_BUSY_S = 0.2  # seconds of the first pause of a busy core that sends no Retry-After; doubles
 LONGEST_BUSY_S = 30.0
@@ -36,11 +36,14 @@ class SlotAvailability(NamedTuple):
         All slots of a healthy core, free or not; 0 otherwise.
     service_s : float or None
         Running mean of the seconds that an answered call took; None before the first answer.
+    measured : int
+        Answers behind it, at most `MEASURED_CALLS`.
     """
 
     free: int
     slots: int
     service_s: float | None
+    measured: int = 0
 
 
 class CoreSlots:
@@ -214,8 +217,8 @@ class CoreSlots:
             now_s = self._clock.now_s()
             free = self._free(now_s)
             if self._breaker.state != "ok" or now_s < self._paused_until_s:
-                return SlotAvailability(free, 0, self._service_s)
-            self._availability = SlotAvailability(free, self.core.slots, self._service_s)
+                return SlotAvailability(free, 0, self._service_s, len(self._measured))
+            self._availability = SlotAvailability(free, self.core.slots, self._service_s, len(self._measured))
             return self._availability
 
     def attempt_timeout_s(self) -> float:

@@ -19,6 +19,7 @@ from eccos_aios.schedule.outcome_kinds import ANSWERED, AttemptOutcome, OutcomeK
 from eccos_aios.schedule.passes import IDLE_CORE
 from eccos_aios.schedule.pipeline import RoundPipeline
 from eccos_aios.schedule.plan import Dispatch
+from eccos_aios.schedule.slots import MEASURED_CALLS
 
 CHEAP, DEAR = 0, 1
 
@@ -30,7 +31,7 @@ def pool_of(service_s: dict[str, float | None], quota: int = 4) -> CorePool:
         object(),  # type: ignore[arg-type]
     )
     for slots, seconds in zip(pool.slots, service_s.values(), strict=True):
-        if seconds is not None:
+        for _ in range(0 if seconds is None else MEASURED_CALLS):
             slots.note(0, ANSWERED, service_s=seconds)
     return pool
 
@@ -125,6 +126,14 @@ def test_a_core_that_is_down_is_not_waited_for() -> None:
     assert pool.capacity(limits).soon[CHEAP] == 0
 
 
+def test_a_core_that_seems_slow_by_a_few_answers_is_not_shunned() -> None:
+    pool = pool_of({"cheap": 1.0, "dear": None})
+    for _ in range(3):
+        pool.slots[DEAR].note(0, ANSWERED, service_s=1.6)
+    dispatch = round_of(pool, 4, {CHEAP: 4})
+    assert (waits(dispatch), sent(dispatch)) == ([CHEAP], [DEAR] * 3)
+
+
 # Under load: 64 callers on two cores of 16 slots and 0.2 s, of which the dear one costs twice as much.
 
 
@@ -148,11 +157,12 @@ def under_load(
     hard: float = 0.5,
     target: float = 0.85,
     service: Callable[[float], Callable[[np.random.Generator], float]] = fixed,
+    seed: int = 0,
     **options: float,
 ) -> LoopResult:
     cores = [LoopCore("dear", 16, 2.0, service(0.2)), LoopCore("cheap", 16, 1.0, service(0.2))]
     chosen = SchedulerSettings(quality_target=target, **options)  # type: ignore[arg-type]
-    result = run_loop(cores, callers, hard_and_easy(hard), chosen, seconds=10.0)
+    result = run_loop(cores, callers, hard_and_easy(hard), chosen, seconds=10.0, seed=seed)
     assert all(most <= 16 for most in result.most_at_once.values())
     return result
 
@@ -186,6 +196,11 @@ def test_a_few_more_callers_than_the_cheap_core_has_slots_cost_no_more() -> None
     result = under_load(20, hard=0.0)
     assert result.mean_cost == pytest.approx(1.0)
     assert under_load(24, hard=0.0).served["dear"] > 0
+
+
+def test_32_callers_use_nearly_all_slots_however_service_times_vary() -> None:
+    busy = [under_load(32, hard=0.0, service=varying, seed=seed).busy_share for seed in range(3)]
+    assert min(busy) > 0.8
 
 
 def test_quality_that_only_the_dear_core_delivers_is_not_traded_for_throughput() -> None:
