@@ -9,9 +9,9 @@ import numpy as np
 
 from eccos_aios.core import Core
 from eccos_aios.history import Outcome, Record
-from eccos_aios.plans.answers import FloatArray, PlanOutcomes, recorded_answers, replay_plans
-from eccos_aios.plans.plan import FIRST_STAGE, AnswerPlan
-from eccos_aios.plans.selection import PLANS, Mode, select_plans, selection_optimism
+from eccos_aios.plans.answers import FloatArray, IntArray, PlanOutcomes, recorded_answers, replay_plans
+from eccos_aios.plans.plan import AnswerPlan, stages_of
+from eccos_aios.plans.selection import LEAST_RECORDS, PLANS, Mode, select_plans, selection_optimism
 from eccos_aios.predict import (
     CallText,
     CoreExperience,
@@ -26,6 +26,8 @@ from eccos_aios.predict import (
 from eccos_aios.verify import CallHistory, Check, call_history
 
 REACHED = "reached:"  # before a plan's name: the column of the probability that its last stage is reached
+COMPARED = 5_000  # records whose answers are checked and replayed
+MIDDLE = "middle:"  # likewise, the stage between the first and the last
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ class PlanEstimates:
     quality, cost : ndarray of shape (N, P)
         0 to 1, and US dollars of all stages that are expected to be reached.
     calls : ndarray of shape (N, P)
-        Expected cores that are asked, 1 to 3.
-    reached : ndarray of shape (N, P)
-        Probability that the last stage is reached; 0 for single cores.
+        Expected cores that are asked, 1 to 4.
+    reached, middle : ndarray of shape (N, P)
+        Probability that the last stage is reached, and the one between the first and the last; 0 where there
+        is none.
     use : ndarray of shape (N, P, M)
         Expected calls at each core.
     cores : Estimates
@@ -53,6 +56,7 @@ class PlanEstimates:
     cost: FloatArray
     calls: FloatArray
     reached: FloatArray
+    middle: FloatArray
     cores: Estimates
 
     @property
@@ -60,9 +64,9 @@ class PlanEstimates:
         position = {core: column for column, core in enumerate(self.core_names)}
         use = np.zeros((*self.reached.shape, len(position)))
         for number, plan in enumerate(self.plans):
-            use[:, number, [position[core] for core in plan.cores]] = 1.0
-            if plan.otherwise is not None:
-                use[:, number, position[plan.otherwise]] = self.reached[:, number]
+            for core, stage in zip(plan.every_core, stages_of(plan), strict=True):
+                share = _shares(self.middle[:, number], self.reached[:, number])
+                use[:, number, position[core]] = share[stage]
         return use
 
     @property
@@ -114,8 +118,10 @@ class PlanPredictor(Predictor):
     def fit(self, history: Sequence[Record]) -> PlanPredictor:
         """Select plans, replay them, and fit the wrapped predictor on cores and plans."""
         self.calls_: CallHistory = call_history(history)
-        answers = recorded_answers(history, self.cores, calls=self.calls_, checks=self.checks)
-        categories = [record.category for record in history]
+        rows = _compared(history)
+        sample = [history[row] for row in rows]
+        answers = recorded_answers(sample, self.cores, calls=self.calls_, checks=self.checks)
+        categories = [record.category for record in sample]
         self.plans_ = tuple(
             select_plans(answers, categories, self.mode, allowed=self.allowed, count=self.count)
         )
@@ -124,12 +130,15 @@ class PlanPredictor(Predictor):
         )
         staged = [plan for plan in self.plans_ if plan.kind != "single"]
         outcomes = replay_plans(answers, staged)
-        self.predictor_ = self.predictor.fit(_extended(history, staged, outcomes.quality))
+        self.predictor_ = self.predictor.fit(_extended(history, rows, staged, outcomes.quality))
         self.reached_prior_ = _reached_prior(outcomes)
         self.reached_: Predictor | None = None
         if staged and not np.isnan(outcomes.last).all():
             # its estimates are calibrated; the hybrid's are corrected for a choice that none makes here
-            self.reached_ = TrainedPredictor().fit(_replaced(history, staged, outcomes.last))
+            columns = _stage_columns(staged, outcomes)
+            self.reached_ = TrainedPredictor().fit(
+                _replaced(sample, list(columns), np.stack([*columns.values()], axis=1))
+            )
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
@@ -176,33 +185,61 @@ class PlanPredictor(Predictor):
             quality = quality.copy()
             quality[:, :own] = np.clip(quality[:, :own] + shift, 0.0, 1.0)
         core_cost = cores.cost_at(prices_of(self.cores) if prices is None else prices)
-        reached = self._reached(calls)
-        cost, asked = self._stage_sums(core_cost, reached)
-        return PlanEstimates(self.plans_, quality, cost, asked, reached, cores)
+        reached, middle = self._reached(calls)
+        cost, asked = self._stage_sums(core_cost, reached, middle)
+        return PlanEstimates(self.plans_, quality, cost, asked, reached, middle, cores)
 
-    def _reached(self, calls: Sequence[CallText]) -> FloatArray:
-        """Probability that the last stage is reached, shape (calls, plans); 0 for single cores."""
-        reached = np.zeros((len(calls), len(self.plans_)))
-        staged = [number for number, plan in enumerate(self.plans_) if plan.kind != "single"]
-        if not staged:
-            return reached
+    def _reached(self, calls: Sequence[CallText]) -> tuple[FloatArray, FloatArray]:
+        """Probability that the last and the middle stage is reached, each of shape (calls, plans)."""
+        reached, middle = (np.zeros((len(calls), len(self.plans_))) for _ in range(2))
+        columns = {
+            name: (array, number)
+            for number, plan in enumerate(self.plans_)
+            for name, array in _stage_names(plan, reached, middle)
+        }
+        if not columns:
+            return reached, middle
+        names = list(columns)
         if self.reached_ is None:
-            reached[:, staged] = self.reached_prior_
-            return reached
-        names = [REACHED + self.plans_[number].name for number in staged]
-        reached[:, staged] = np.clip(self.reached_.predict(calls, names).quality, 0.0, 1.0)
-        return reached
+            found = np.full((len(calls), len(names)), self.reached_prior_)
+        else:
+            found = np.clip(self.reached_.predict(calls, names).quality, 0.0, 1.0)
+        for place, (array, number) in enumerate(columns.values()):
+            array[:, number] = found[:, place]
+        return np.minimum(reached, np.where(middle > 0, middle, 1.0)), middle
 
-    def _stage_sums(self, core_cost: FloatArray, reached: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _stage_sums(
+        self, core_cost: FloatArray, reached: FloatArray, middle: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         """Expected US dollars and expected number of cores asked, both of shape (calls, plans)."""
         position = {core.name: column for column, core in enumerate(self.cores)}
-        cost, asked = np.empty(reached.shape), np.empty(reached.shape)
+        cost, asked = np.zeros(reached.shape), np.zeros(reached.shape)
         for number, plan in enumerate(self.plans_):
-            first = core_cost[:, [position[core] for core in plan.cores]].sum(axis=1)
-            last = 0.0 if plan.otherwise is None else core_cost[:, position[plan.otherwise]]
-            cost[:, number] = first + reached[:, number] * last
-            asked[:, number] = FIRST_STAGE[plan.kind] + reached[:, number]
+            share = _shares(middle[:, number], reached[:, number])
+            for core, stage in zip(plan.every_core, stages_of(plan), strict=True):
+                cost[:, number] += share[stage] * core_cost[:, position[core]]
+                asked[:, number] += share[stage]
         return cost, asked
+
+
+def _shares(middle: FloatArray, reached: FloatArray) -> dict[str, FloatArray]:
+    """By stage, how often it is reached, shape (calls,)."""
+    return {"first": np.ones(len(middle)), "middle": middle, "last": reached}
+
+
+def _stage_names(plan: AnswerPlan, reached: FloatArray, middle: FloatArray) -> list[tuple[str, FloatArray]]:
+    """The columns of a plan's later stages, each with the one of two arrays that it belongs to."""
+    columns = {"middle": (MIDDLE + plan.name, middle), "last": (REACHED + plan.name, reached)}
+    return [columns[stage] for stage in stages_of(plan) if stage != "first"]
+
+
+def _stage_columns(plans: Sequence[AnswerPlan], outcomes: PlanOutcomes) -> dict[str, FloatArray]:
+    """Whether each later stage of each plan was reached, shape (records,)."""
+    return {
+        name: array[:, number]
+        for number, plan in enumerate(plans)
+        for name, array in _stage_names(plan, outcomes.last, outcomes.middle)
+    }
 
 
 def _reached_prior(outcomes: PlanOutcomes) -> float:
@@ -211,27 +248,43 @@ def _reached_prior(outcomes: PlanOutcomes) -> float:
     return float(outcomes.last[known].mean()) if known.any() else 0.5
 
 
-def _extended(history: Sequence[Record], plans: Sequence[AnswerPlan], quality: FloatArray) -> list[Record]:
-    """The records with an outcome under each plan's name, where it is known."""
+def _compared(history: Sequence[Record]) -> IntArray:
+    """Rows whose answers are checked and replayed: all, or of a long history some, drawn with a fixed seed.
+
+    Records of several cores come first: the others tell nothing of plans.
+    """
+    if len(history) <= COMPARED:
+        return np.arange(len(history))
+    several = np.flatnonzero([len(record.outputs) >= 2 for record in history])
+    pool = several if len(several) >= LEAST_RECORDS else np.arange(len(history))
+    return np.sort(np.random.default_rng(0).choice(pool, min(COMPARED, len(pool)), replace=False))
+
+
+def _extended(
+    history: Sequence[Record], rows: IntArray, plans: Sequence[AnswerPlan], quality: FloatArray
+) -> Sequence[Record]:
+    """The records, those of `rows` with an outcome under each plan's name where it is known."""
     if not plans:
-        return list(history)
+        return history
+    names = [plan.name for plan in plans]
+    extended = list(history)
+    for row, values in zip(rows.tolist(), quality, strict=True):
+        outputs = (*history[row].outputs, *_outcomes(names, values))
+        extended[row] = history[row].model_copy(update={"outputs": outputs})
+    return extended
+
+
+def _replaced(history: Sequence[Record], names: Sequence[str], values: FloatArray) -> list[Record]:
+    """The records with nothing but outcomes of the names, where they are known."""
     return [
-        record.model_copy(update={"outputs": (*record.outputs, *_outcomes(plans, values, ""))})
-        for record, values in zip(history, quality, strict=True)
+        record.model_copy(update={"outputs": _outcomes(names, row)})
+        for record, row in zip(history, values, strict=True)
     ]
 
 
-def _replaced(history: Sequence[Record], plans: Sequence[AnswerPlan], last: FloatArray) -> list[Record]:
-    """The records with nothing but whether each plan's last stage was reached."""
-    return [
-        record.model_copy(update={"outputs": _outcomes(plans, values, REACHED)})
-        for record, values in zip(history, last, strict=True)
-    ]
-
-
-def _outcomes(plans: Sequence[AnswerPlan], values: FloatArray, prefix: str) -> tuple[Outcome, ...]:
+def _outcomes(names: Sequence[str], values: FloatArray) -> tuple[Outcome, ...]:
     return tuple(
-        Outcome(model_name=prefix + plan.name, quality=min(max(value, 0.0), 1.0))
-        for plan, value in zip(plans, values.tolist(), strict=True)
+        Outcome(model_name=name, quality=min(max(value, 0.0), 1.0))
+        for name, value in zip(names, values.tolist(), strict=True)
         if value == value  # not NaN
     )
