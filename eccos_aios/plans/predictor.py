@@ -119,7 +119,8 @@ class PlanPredictor(Predictor):
         """Select plans, replay them, and fit the wrapped predictor on cores and plans."""
         self.calls_: CallHistory = call_history(history)
         rows = _compared(history)
-        sample = [history[row] for row in rows]
+        wanted = set(rows.tolist())
+        sample = [record for row, record in enumerate(history) if row in wanted]
         answers = recorded_answers(sample, self.cores, calls=self.calls_, checks=self.checks)
         categories = [record.category for record in sample]
         self.plans_ = tuple(
@@ -269,8 +270,8 @@ def _extended(
     names = [plan.name for plan in plans]
     extended = list(history)
     for row, values in zip(rows.tolist(), quality, strict=True):
-        outputs = (*history[row].outputs, *_outcomes(names, values))
-        extended[row] = history[row].model_copy(update={"outputs": outputs})
+        outputs = (*extended[row].outputs, *_outcomes(names, values))
+        extended[row] = extended[row].model_copy(update={"outputs": outputs})
     return extended
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from eccos_aios.assign import WAITS
 from eccos_aios.plans import AnswerPlan
+from eccos_aios.plans.plan import FIRST_STAGE
 from eccos_aios.schedule.call import Call
 from eccos_aios.schedule.capacity import Capacity, IntArray
 from eccos_aios.schedule.plan_rows import PlanOptions
@@ -189,7 +190,7 @@ def place_stages(calls: Sequence[Call], columns: Mapping[str, int], capacity: Ca
 def _with_second(placement: Placement, names: tuple[str, ...], left: list[int]) -> Placement:
     """The placement with the plan's second core, where a slot of it is left, which is then taken."""
     plan = placement.plan
-    if plan is None or len(plan.cores) < 2:
+    if plan is None or FIRST_STAGE[plan.kind] < 2:
         return placement
     column = names.index(plan.cores[1])
     if left[column] < 1:

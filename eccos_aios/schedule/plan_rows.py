@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.plans import AnswerPlan
+from eccos_aios.plans.plan import stages_of
 from eccos_aios.predict import CallText
 from eccos_aios.schedule.call import Call, EstimateRow, PlanRow
 
@@ -38,8 +39,9 @@ class PlanTable:
     plans : tuple of AnswerPlan
     chosen : ndarray of int of shape (plans,)
         Their columns in the estimates.
-    first, last : ndarray of float
-        1 for the cores of each plan's first stage, and for the core of its last.
+    first, middle, last : ndarray of float
+        1 for the cores of each plan's first stage, for the core of the stage between, if there is one, and
+        for the core of its last.
     position : ndarray of int of shape (cores,)
         Of each core of the pool, its column in the planner's estimates; -1: it does not know the core.
     """
@@ -47,6 +49,7 @@ class PlanTable:
     plans: tuple[AnswerPlan, ...]
     chosen: IntArray
     first: FloatArray
+    middle: FloatArray
     last: FloatArray
     position: IntArray
 
@@ -60,14 +63,18 @@ def plan_table(plans: tuple[AnswerPlan, ...], names: tuple[str, ...]) -> PlanTab
         for number, plan in enumerate(plans)
         if plan.kind != "single" and all(core in column for core in plan.every_core)
     ]
-    first, last = np.zeros((len(chosen), len(names))), np.zeros((len(chosen), len(names)))
+    shape = len(chosen), len(names)
+    stages = {"first": np.zeros(shape), "middle": np.zeros(shape), "last": np.zeros(shape)}
     for row, number in enumerate(chosen):
-        first[row, [column[core] for core in plans[number].cores]] = 1.0
-        last[row, column[plans[number].otherwise or ""]] = 1.0
+        for core, stage in zip(plans[number].every_core, stages_of(plans[number]), strict=True):
+            stages[stage][row, column[core]] = 1.0
     single = {plan.first: number for number, plan in enumerate(plans) if plan.kind == "single"}
     position = np.array([single.get(name, -1) for name in names], dtype=np.int64)
     return PlanTable(
-        tuple(plans[number] for number in chosen), np.array(chosen, dtype=np.int64), first, last, position
+        tuple(plans[number] for number in chosen),
+        np.array(chosen, dtype=np.int64),
+        **stages,
+        position=position,
     )
 
 
@@ -97,18 +104,21 @@ def attach_plans(calls: Sequence[Call], found: PlanEstimates, names: tuple[str, 
     known = table.position >= 0
     beyond = np.where(known, quality - found.quality[:, table.position], 0.0)
     reached = found.reached[:, table.chosen]
-    asked = table.first.sum(axis=1)
+    middle = found.middle[:, table.chosen]
+    asked, has_middle = table.first.sum(axis=1), table.middle.sum(axis=1)
     mean_first = table.first / asked[:, None]
-    correction = (1.0 - reached) * (beyond @ mean_first.T) + reached * (beyond @ table.last.T)
+    beyond_first = np.where(has_middle > 0, middle, reached)
+    correction = (1.0 - beyond_first) * (beyond @ mean_first.T) + reached * (beyond @ table.last.T)
+    correction += np.maximum(beyond_first - reached, 0.0) * (beyond @ table.middle.T)
     plan_quality = np.clip(found.quality[:, table.chosen] + correction, 0.0, 1.0)
-    plan_cost = cost @ table.first.T + reached * (cost @ table.last.T)
-    may = allowed @ (table.first + table.last).T >= asked + 1.0
+    plan_cost = cost @ table.first.T + middle * (cost @ table.middle.T) + reached * (cost @ table.last.T)
+    may = allowed @ (table.first + table.middle + table.last).T >= asked + has_middle + 1.0
     for position, (call, row) in enumerate(zip(calls, rows, strict=True)):
         plans = PlanRow(
             table.plans,
             plan_quality[position],
             plan_cost[position],
-            asked + reached[position],
+            asked + middle[position] + reached[position],
             reached[position],
             may[position],
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eccos_aios.plans import AnswerPlan, PlanProgress
+from eccos_aios.plans.plan import FIRST_STAGE
 from eccos_aios.verify import AnswerCheck
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class PlanStages:
 
     def beside(self) -> str | None:
         """The core that is to be asked at the same time as the one under way, which is then awaited."""
-        if self.awaited is None and self.begun < len(self.plan.cores):
+        if self.awaited is None and self.begun < FIRST_STAGE[self.plan.kind]:
             self.awaited = self._progress.next_core()
         return self.awaited
 

@@ -57,7 +57,9 @@ class Planner:
         reached[:, own:] = self.reached
         calls_ = np.array([len(plan.cores) for plan in self.plans]) + reached
         cores = TableOfQualities(**QUALITY).predict(calls, [core.name for core in CORES])
-        return PlanEstimates(self.plans, quality, np.zeros_like(quality), calls_, reached, cores)
+        return PlanEstimates(
+            self.plans, quality, np.zeros_like(quality), calls_, reached, np.zeros_like(reached), cores
+        )
 
 
 class Scripted:
