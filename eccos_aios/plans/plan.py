@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 Kind = Literal["single", "check", "agree"]
 Stage = Literal["first", "middle", "last"]
@@ -146,6 +150,57 @@ def stages_of(plan: AnswerPlan) -> list[Stage]:
     later: list[Stage] = ["middle", "last"]
     start: list[Stage] = ["first"] * first
     return [*start, *later[len(later) - len(plan.every_core) + first :]]
+
+
+@dataclass(frozen=True, eq=False)
+class StageMatrices:
+    """Which core each of P plans asks in which stage; arrays of shape (P, M), 1 where it is asked.
+
+    Attributes
+    ----------
+    first, middle, last : ndarray
+    later : tuple of (int, str)
+        Plan and stage of every stage after a first one.
+    """
+
+    first: NDArray[np.float64]
+    middle: NDArray[np.float64]
+    last: NDArray[np.float64]
+    later: tuple[tuple[int, Stage], ...]
+
+    def sums(
+        self, values: NDArray[np.float64], middle: NDArray[np.float64], reached: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Sums over the cores that a plan is expected to ask, shape (calls, P).
+
+        Parameters
+        ----------
+        values : ndarray of shape (calls, M)
+        middle, reached : ndarray of shape (calls, P)
+            Probability that the middle and the last stage is reached.
+        """
+        found: NDArray[np.float64] = values @ self.first.T
+        return found + middle * (values @ self.middle.T) + reached * (values @ self.last.T)
+
+    @property
+    def cores(self) -> NDArray[np.float64]:
+        """Cores that each plan may ask, shape (P,)."""
+        count: NDArray[np.float64] = (self.first + self.middle + self.last).sum(axis=1)
+        return count
+
+
+@lru_cache(maxsize=16)
+def stage_matrices(plans: tuple[AnswerPlan, ...], cores: tuple[str, ...]) -> StageMatrices:
+    """The matrices of plans over named cores, all of which are among these."""
+    column = {core: number for number, core in enumerate(cores)}
+    arrays = {stage: np.zeros((len(plans), len(cores))) for stage in get_args(Stage)}
+    later: list[tuple[int, Stage]] = []
+    for number, plan in enumerate(plans):
+        for core, stage in zip(plan.every_core, stages_of(plan), strict=True):
+            arrays[stage][number, column[core]] = 1.0
+            if stage != "first":
+                later.append((number, stage))
+    return StageMatrices(**arrays, later=tuple(later))
 
 
 def _readings(name: str, cores: Collection[str]) -> Iterator[AnswerPlan]:

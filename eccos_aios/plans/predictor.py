@@ -10,11 +10,12 @@ import numpy as np
 from eccos_aios.core import Core
 from eccos_aios.history import Outcome, Record
 from eccos_aios.plans.answers import FloatArray, IntArray, PlanOutcomes, recorded_answers, replay_plans
-from eccos_aios.plans.plan import AnswerPlan, stages_of
+from eccos_aios.plans.plan import AnswerPlan, stage_matrices
 from eccos_aios.plans.selection import LEAST_RECORDS, PLANS, Mode, select_plans, selection_optimism
 from eccos_aios.predict import (
     CallText,
     CoreExperience,
+    EmbeddingPredictor,
     Estimates,
     HybridPredictor,
     Predictor,
@@ -23,6 +24,8 @@ from eccos_aios.predict import (
     prices_of,
     prior_shift,
 )
+from eccos_aios.predict.embedders.base import Vectors
+from eccos_aios.predict.features import embed_calls
 from eccos_aios.verify import CallHistory, Check, call_history
 
 REACHED = "reached:"  # before a plan's name: the column of the probability that its last stage is reached
@@ -61,13 +64,9 @@ class PlanEstimates:
 
     @property
     def use(self) -> FloatArray:
-        position = {core: column for column, core in enumerate(self.core_names)}
-        use = np.zeros((*self.reached.shape, len(position)))
-        for number, plan in enumerate(self.plans):
-            for core, stage in zip(plan.every_core, stages_of(plan), strict=True):
-                share = _shares(self.middle[:, number], self.reached[:, number])
-                use[:, number, position[core]] = share[stage]
-        return use
+        stages = stage_matrices(self.plans, tuple(self.core_names))
+        later = self.middle[:, :, None] * stages.middle + self.reached[:, :, None] * stages.last
+        return np.asarray(stages.first + later, dtype=np.float64)
 
     @property
     def core_names(self) -> list[str]:
@@ -135,16 +134,24 @@ class PlanPredictor(Predictor):
         self.reached_prior_ = _reached_prior(outcomes)
         self.reached_: Predictor | None = None
         if staged and not np.isnan(outcomes.last).all():
+            reached = {"middle": outcomes.middle, "last": outcomes.last}
+            later = stage_matrices(self.plans_, self._core_names).later
+            columns = [reached[stage][:, number - len(self.cores)] for number, stage in later]
+            records = _replaced(sample, self._later_names(), np.stack(columns, axis=1))
             # its estimates are calibrated; the hybrid's are corrected for a choice that none makes here
-            columns = _stage_columns(staged, outcomes)
-            self.reached_ = TrainedPredictor().fit(
-                _replaced(sample, list(columns), np.stack([*columns.values()], axis=1))
-            )
+            embedder = getattr(self.predictor_, "embedder_", None)  # so that a call is embedded once
+            self.reached_ = TrainedPredictor().fit(records, embedder)
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         """Estimates of cores and of plans by name; plans less what selection makes them look better."""
-        found = self.predictor_.predict(calls, cores)
+        return self._predict(calls, cores, None)
+
+    def _predict(self, calls: Sequence[CallText], cores: Sequence[str], vectors: Vectors | None) -> Estimates:
+        if vectors is not None and isinstance(self.predictor_, EmbeddingPredictor):
+            found = self.predictor_.predict_embedded(calls, vectors, cores)
+        else:
+            found = self.predictor_.predict(calls, cores)
         own = {core.name for core in self.cores}
         lucky = np.array([0.0 if name in own else self.optimism_ for name in cores])
         if not lucky.any():
@@ -169,7 +176,8 @@ class PlanPredictor(Predictor):
             The wrapped predictor returns estimates of another shape or out of range.
         """
         names = [plan.name for plan in self.plans_]
-        found, sound, fault = self.predict(calls, names).checked(len(calls), names)
+        vectors = self._vectors(calls)
+        found, sound, fault = self._predict(calls, names, vectors).checked(len(calls), names)
         if not sound.all():
             raise ValueError(f"estimates of {type(self.predictor).__name__}: {fault}")
         own = len(self.cores)
@@ -186,61 +194,51 @@ class PlanPredictor(Predictor):
             quality = quality.copy()
             quality[:, :own] = np.clip(quality[:, :own] + shift, 0.0, 1.0)
         core_cost = cores.cost_at(prices_of(self.cores) if prices is None else prices)
-        reached, middle = self._reached(calls)
-        cost, asked = self._stage_sums(core_cost, reached, middle)
+        reached, middle = self._reached(calls, vectors)
+        stages = stage_matrices(self.plans_, self._core_names)
+        cost = stages.sums(core_cost, middle, reached)
+        asked = stages.first.sum(axis=1) + middle * (stages.middle.sum(axis=1) > 0) + reached
         return PlanEstimates(self.plans_, quality, cost, asked, reached, middle, cores)
 
-    def _reached(self, calls: Sequence[CallText]) -> tuple[FloatArray, FloatArray]:
+    def share_embedder(self) -> None:
+        """Let two fitted predictors that were loaded apart embed a call once, as those fitted together do."""
+        if isinstance(self.predictor_, EmbeddingPredictor) and isinstance(self.reached_, EmbeddingPredictor):
+            self.reached_.embedder_ = self.predictor_.embedder_
+
+    @property
+    def _core_names(self) -> tuple[str, ...]:
+        return tuple(core.name for core in self.cores)
+
+    def _vectors(self, calls: Sequence[CallText]) -> Vectors | None:
+        """Embeddings of the calls, if both fitted predictors take the same."""
+        one, other = self.predictor_, self.reached_
+        if not isinstance(one, EmbeddingPredictor) or not isinstance(other, EmbeddingPredictor):
+            return None
+        return embed_calls(calls, one.embedder_) if one.embedder_ is other.embedder_ else None
+
+    def _later_names(self) -> list[str]:
+        """Columns of `reached_`: one for every stage after a first one."""
+        matrices = stage_matrices(self.plans_, self._core_names)
+        prefix = {"middle": MIDDLE, "last": REACHED}
+        return [prefix[stage] + self.plans_[number].name for number, stage in matrices.later]
+
+    def _reached(self, calls: Sequence[CallText], vectors: Vectors | None) -> tuple[FloatArray, FloatArray]:
         """Probability that the last and the middle stage is reached, each of shape (calls, plans)."""
-        reached, middle = (np.zeros((len(calls), len(self.plans_))) for _ in range(2))
-        columns = {
-            name: (array, number)
-            for number, plan in enumerate(self.plans_)
-            for name, array in _stage_names(plan, reached, middle)
-        }
-        if not columns:
-            return reached, middle
-        names = list(columns)
-        if self.reached_ is None:
-            found = np.full((len(calls), len(names)), self.reached_prior_)
-        else:
-            found = np.clip(self.reached_.predict(calls, names).quality, 0.0, 1.0)
-        for place, (array, number) in enumerate(columns.values()):
-            array[:, number] = found[:, place]
-        return np.minimum(reached, np.where(middle > 0, middle, 1.0)), middle
-
-    def _stage_sums(
-        self, core_cost: FloatArray, reached: FloatArray, middle: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Expected US dollars and expected number of cores asked, both of shape (calls, plans)."""
-        position = {core.name: column for column, core in enumerate(self.cores)}
-        cost, asked = np.zeros(reached.shape), np.zeros(reached.shape)
-        for number, plan in enumerate(self.plans_):
-            share = _shares(middle[:, number], reached[:, number])
-            for core, stage in zip(plan.every_core, stages_of(plan), strict=True):
-                cost[:, number] += share[stage] * core_cost[:, position[core]]
-                asked[:, number] += share[stage]
-        return cost, asked
-
-
-def _shares(middle: FloatArray, reached: FloatArray) -> dict[str, FloatArray]:
-    """By stage, how often it is reached, shape (calls,)."""
-    return {"first": np.ones(len(middle)), "middle": middle, "last": reached}
-
-
-def _stage_names(plan: AnswerPlan, reached: FloatArray, middle: FloatArray) -> list[tuple[str, FloatArray]]:
-    """The columns of a plan's later stages, each with the one of two arrays that it belongs to."""
-    columns = {"middle": (MIDDLE + plan.name, middle), "last": (REACHED + plan.name, reached)}
-    return [columns[stage] for stage in stages_of(plan) if stage != "first"]
-
-
-def _stage_columns(plans: Sequence[AnswerPlan], outcomes: PlanOutcomes) -> dict[str, FloatArray]:
-    """Whether each later stage of each plan was reached, shape (records,)."""
-    return {
-        name: array[:, number]
-        for number, plan in enumerate(plans)
-        for name, array in _stage_names(plan, outcomes.last, outcomes.middle)
-    }
+        later = stage_matrices(self.plans_, self._core_names).later
+        by_stage = {"last": np.zeros((len(calls), len(self.plans_)))}
+        by_stage["middle"] = np.zeros_like(by_stage["last"])
+        if later:
+            if self.reached_ is None:
+                found = np.full((len(calls), len(later)), self.reached_prior_)
+            elif vectors is not None and isinstance(self.reached_, EmbeddingPredictor):
+                found = self.reached_.predict_embedded(calls, vectors, self._later_names()).quality
+            else:
+                found = self.reached_.predict(calls, self._later_names()).quality
+            for stage, array in by_stage.items():
+                places = [place for place, (_, each) in enumerate(later) if each == stage]
+                array[:, [later[place][0] for place in places]] = np.clip(found[:, places], 0.0, 1.0)
+        middle = by_stage["middle"]
+        return np.minimum(by_stage["last"], np.where(middle > 0, middle, 1.0)), middle
 
 
 def _reached_prior(outcomes: PlanOutcomes) -> float:

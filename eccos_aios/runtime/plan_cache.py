@@ -118,6 +118,7 @@ class PlanCache:
         fitted.calls_ = CallHistory({name: float(share) for name, share in calls["right"]}, calls["overall"])
         fitted.predictor_ = load_predictor(self._plans, content["fit"])
         fitted.reached_ = load_predictor(self._reached, content["fit"]) if content["has_reached"] else None
+        fitted.share_embedder()
         return fitted
 
 

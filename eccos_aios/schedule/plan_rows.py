@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.plans import AnswerPlan
-from eccos_aios.plans.plan import stages_of
+from eccos_aios.plans.plan import StageMatrices, stage_matrices
 from eccos_aios.predict import CallText
 from eccos_aios.schedule.call import Call, EstimateRow, PlanRow
 
@@ -32,25 +32,22 @@ class PlanSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PlanTable:
-    """Plans of several cores over the columns of a pool; matrices have shape (plans, cores).
+    """Plans of several cores over the columns of a pool; see its attributes.
 
     Attributes
     ----------
     plans : tuple of AnswerPlan
     chosen : ndarray of int of shape (plans,)
         Their columns in the estimates.
-    first, middle, last : ndarray of float
-        1 for the cores of each plan's first stage, for the core of the stage between, if there is one, and
-        for the core of its last.
+    stages : StageMatrices
+        Over the pool's cores.
     position : ndarray of int of shape (cores,)
         Of each core of the pool, its column in the planner's estimates; -1: it does not know the core.
     """
 
     plans: tuple[AnswerPlan, ...]
     chosen: IntArray
-    first: FloatArray
-    middle: FloatArray
-    last: FloatArray
+    stages: StageMatrices
     position: IntArray
 
 
@@ -63,19 +60,11 @@ def plan_table(plans: tuple[AnswerPlan, ...], names: tuple[str, ...]) -> PlanTab
         for number, plan in enumerate(plans)
         if plan.kind != "single" and all(core in column for core in plan.every_core)
     ]
-    shape = len(chosen), len(names)
-    stages = {"first": np.zeros(shape), "middle": np.zeros(shape), "last": np.zeros(shape)}
-    for row, number in enumerate(chosen):
-        for core, stage in zip(plans[number].every_core, stages_of(plans[number]), strict=True):
-            stages[stage][row, column[core]] = 1.0
     single = {plan.first: number for number, plan in enumerate(plans) if plan.kind == "single"}
     position = np.array([single.get(name, -1) for name in names], dtype=np.int64)
-    return PlanTable(
-        tuple(plans[number] for number in chosen),
-        np.array(chosen, dtype=np.int64),
-        **stages,
-        position=position,
-    )
+    staged = tuple(plans[number] for number in chosen)
+    stages = stage_matrices(staged, names)
+    return PlanTable(staged, np.array(chosen, dtype=np.int64), stages, position)
 
 
 def attach_plans(calls: Sequence[Call], found: PlanEstimates, names: tuple[str, ...]) -> None:
@@ -105,14 +94,15 @@ def attach_plans(calls: Sequence[Call], found: PlanEstimates, names: tuple[str, 
     beyond = np.where(known, quality - found.quality[:, table.position], 0.0)
     reached = found.reached[:, table.chosen]
     middle = found.middle[:, table.chosen]
-    asked, has_middle = table.first.sum(axis=1), table.middle.sum(axis=1)
-    mean_first = table.first / asked[:, None]
+    stages = table.stages
+    asked, has_middle = stages.first.sum(axis=1), stages.middle.sum(axis=1)
     beyond_first = np.where(has_middle > 0, middle, reached)
-    correction = (1.0 - beyond_first) * (beyond @ mean_first.T) + reached * (beyond @ table.last.T)
-    correction += np.maximum(beyond_first - reached, 0.0) * (beyond @ table.middle.T)
+    correction = (1.0 - beyond_first) * (beyond @ (stages.first / asked[:, None]).T)
+    correction += np.maximum(beyond_first - reached, 0.0) * (beyond @ stages.middle.T)
+    correction += reached * (beyond @ stages.last.T)
     plan_quality = np.clip(found.quality[:, table.chosen] + correction, 0.0, 1.0)
-    plan_cost = cost @ table.first.T + middle * (cost @ table.middle.T) + reached * (cost @ table.last.T)
-    may = allowed @ (table.first + table.middle + table.last).T >= asked + has_middle + 1.0
+    plan_cost = stages.sums(cost, middle, reached)
+    may = allowed @ (stages.first + stages.middle + stages.last).T >= stages.cores
     for position, (call, row) in enumerate(zip(calls, rows, strict=True)):
         plans = PlanRow(
             table.plans,
