@@ -57,6 +57,8 @@ class OutcomeLog:
         self._closed: list[OutcomeRecorder] = []  # of the stores before this one
         self._completing: dict[str, str] = {}  # id to agent of calls that are answered, not yet recorded
         self._recent: OrderedDict[str, CallOutcome] = OrderedDict()
+        self._stages: dict[str, list[str]] = {}  # by call, the ids of its other stages' outcomes
+        self._selected: set[str] = set()  # ids of outcomes of cores that were asked after another's answer
         self._failed = 0  # outcomes that could not be made
         self._log = LogOnce(logger)
 
@@ -109,13 +111,19 @@ class OutcomeLog:
                 del self._completing[call_id]
                 self._changed.notify_all()
 
-    def record(self, make: Callable[[], CallOutcome | None]) -> None:
+    def record(
+        self, make: Callable[[], CallOutcome | None], *, stage_of: str | None = None, selected: bool = False
+    ) -> None:
         """Record an outcome; never waits for the disk, never raises.
 
         Parameters
         ----------
         make : callable
             Makes the outcome; None: there is none. Where it raises, the outcome is lost and counted.
+        stage_of : str, optional
+            The id of the call, where this is the answer of a stage of its plan that was not given.
+        selected : bool
+            Whether the core was asked only because an earlier stage's answer was not accepted.
         """
         outcome, error = None, None
         try:
@@ -130,9 +138,7 @@ class OutcomeLog:
                 self._failed += recorder is not None
                 stored = recorder is None
             else:
-                self._recent[outcome.call_id] = outcome
-                if len(self._recent) > REMEMBERED_OUTCOMES:
-                    self._recent.popitem(last=False)
+                self._remember(outcome, stage_of, selected=selected)
                 stored = recorder is None or recorder.record(outcome)
         if not stored:
             why = "the store cannot be written as fast" if error is None else type(error).__name__
@@ -160,6 +166,30 @@ class OutcomeLog:
                 return None
             self._recent[call_id] = graded = outcome.model_copy(update={"quality": quality})
             return graded
+
+    def stages_of(self, call_id: str) -> list[CallOutcome]:
+        """The answers of a call's other stages, where they are remembered."""
+        with self._changed:
+            ids = self._stages.get(call_id, ())
+            return [self._recent[stage_id] for stage_id in ids if stage_id in self._recent]
+
+    def is_selected(self, call_id: str) -> bool:
+        """Whether the core of an outcome was asked only because an earlier answer was not accepted."""
+        with self._changed:
+            return call_id in self._selected
+
+    def _remember(self, outcome: CallOutcome, stage_of: str | None, *, selected: bool) -> None:
+        """Remember an outcome, and forget the oldest beyond the limit; the lock is held."""
+        self._recent[outcome.call_id] = outcome
+        if stage_of is not None:
+            self._stages.setdefault(stage_of, []).append(outcome.call_id)
+        if selected:
+            self._selected.add(outcome.call_id)
+        if len(self._recent) > REMEMBERED_OUTCOMES:
+            forgotten, _ = self._recent.popitem(last=False)
+            for call_id in (forgotten, forgotten.rpartition("/")[0]):
+                self._stages.pop(call_id, None)
+            self._selected.discard(forgotten)
 
     def agent_of(self, call_id: str) -> str | None:
         """The agent of a call, if it is remembered."""
