@@ -319,7 +319,7 @@ class Attempts:
                         answer, stages.given_up = None, True
                 else:
                     stages.given_up = True  # no core can take it; an answer that there is will be given
-            step = NextStep.END if state.stopping else self._next_step(call, outcome)
+            step = NextStep.END if state.stopping else self._next_step(call, name, outcome)
             given_up = call.stages if call.stages is not None and call.stages.given_up else None
             if given_up and given_up.answered and not self._another_may_pass(call, given_up):
                 step = NextStep.END  # with the answer in hand
@@ -445,10 +445,14 @@ class Attempts:
             return None
         return float(row.cost[column])
 
-    def _next_step(self, call: Call, outcome: AttemptOutcome) -> NextStep:
+    def _next_step(self, call: Call, name: str, outcome: AttemptOutcome) -> NextStep:
         state = self._state
         down = state.pool.down(call.arrived_s + state.settings.call_timeout_s)
-        return next_step(call, outcome, state.pool.permitted(call), down, state.settings.retry.max_attempts)
+        slots = state.pool.known.get(name)
+        wait_s = 0.0 if slots is None else self._timeout_s(call, slots)
+        late = state.clock.now_s() + wait_s - call.arrived_s >= state.settings.unavailable_after_s
+        permitted, most = state.pool.permitted(call), state.settings.retry.max_attempts
+        return next_step(call, outcome, permitted, down, most, late=late)
 
     def _forgive_alike(self, call: Call, name: str, outcome: AttemptOutcome) -> None:
         """Forgive the cores that failed a call alike, as it is probably at fault; the lock is held."""
