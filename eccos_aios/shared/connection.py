@@ -24,7 +24,7 @@ class SharedUnavailableError(Exception):
 def key_prefix(name: str) -> str:
     """What every key of the kernels of one `shared_name` begins with.
 
-    The braces are Redis Cluster's: all keys of a name lie in one hash slot, and a script may use them together.
+    The braces put all keys of a name into one hash slot of a Redis Cluster, so that scripts may use them.
     """
     return f"{{eccos:{name}}}:"
 

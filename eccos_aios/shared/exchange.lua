@@ -70,6 +70,8 @@ end
 
 local poked = {[me] = ask.leaves or nil}  -- a kernel that ends wakes its own waiting thread
 
+local NOTHING = {granted = {}, lost = {}, share = 0, recalled = 0, waiting = 0, quota = 0, most_quota = 0}
+
 local function settle(core, LEASES, NEEDS)
   local claim = ask.claims[core]
   if not reclaiming then redis.call('ZREMRANGEBYSCORE', LEASES, '-inf', now) end
@@ -116,7 +118,7 @@ local function settle(core, LEASES, NEEDS)
   local this = {id = me, quota = claim.quota, used = #claim.used, pending = claim.pending,
                 granted_at = my_granted_at, told = -1, at = now, held = holding, unmet = 0}
   if ask.leaves then redis.call('HDEL', NEEDS, me) else kernels[#kernels + 1] = this end
-  if #kernels == 0 then return {granted = {}, lost = {}, share = 0, recalled = 0, quota = 0, most_quota = 0} end
+  if #kernels == 0 then return NOTHING end
   table.sort(kernels, function(a, b)
     if a.granted_at ~= b.granted_at then return a.granted_at < b.granted_at end
     return a.id < b.id
@@ -131,11 +133,12 @@ local function settle(core, LEASES, NEEDS)
   shares_of(quota, kernels)
 
   local granted, free = {}, math.max(0, quota - total)
-  local over, ahead, unmet, missing = math.max(0, total - quota), 0, 0, 0
+  local over, ahead, unmet, missing, waiting = math.max(0, total - quota), 0, 0, 0, 0
   for _, k in ipairs(kernels) do
     k.unmet = math.max(0, math.min(k.share, k.want) - k.held)
     if k ~= this then
       unmet, missing = unmet + k.unmet, missing + math.max(0, k.share - k.held)
+      waiting = waiting + math.max(0, k.want - k.held)
       local before = k.held < this.held or (this.held == k.held and
         (k.granted_at < this.granted_at or (k.granted_at == this.granted_at and k.id < me)))
       if before then ahead = ahead + k.unmet end
@@ -167,13 +170,13 @@ local function settle(core, LEASES, NEEDS)
       end
     end
   end
-  if ask.leaves then return {granted = {}, lost = {}, share = 0, recalled = 0, quota = 0, most_quota = 0} end
+  if ask.leaves then return NOTHING end
   local short = math.max(0, missing - free) + over
   local recalled = reclaiming and 0 or math.max(0, math.min(this.held - this.share, short))
   redis.call('HSET', NEEDS, me, cjson.encode({quota = this.quota, used = this.used, pending = this.pending,
     granted_at = this.granted_at, told = recalled > 0 and this.share or -1, at = now}))
   return {granted = granted, lost = lost, share = this.share, recalled = recalled,
-          quota = quota, most_quota = most_quota}
+          waiting = waiting, quota = quota, most_quota = most_quota}
 end
 
 local grants = {}

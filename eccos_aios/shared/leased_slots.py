@@ -57,6 +57,7 @@ class _Held:
     asked: int = 0  # leases that the table knows to be missing
     share: int = 0
     recalled: int = 0
+    waiting: int = 0  # calls of other kernels
     lowest_quota: int = 0
     most_quota: int = 0
     is_present: bool = True  # whether the configuration has the core
@@ -159,7 +160,8 @@ class LeasedSlots:
         with self._changed:
             held = self._cores[core]
             held.used.discard(token)
-            if held.recalled > 0 or not held.is_present:
+            unused = held.waiting > 0 and not held.pending
+            if held.recalled > 0 or unused or not held.is_present:
                 held.recalled = max(0, held.recalled - 1)
                 self._wake()
             else:
@@ -345,7 +347,7 @@ class LeasedSlots:
         held.idle.update(dict.fromkeys(grant.granted, now_s))
         before = held.share, held.recalled
         held.asked = max(0, claim.pending - len(claim.idle) - len(grant.granted))
-        held.share, held.recalled = grant.share, grant.recalled
+        held.share, held.recalled, held.waiting = grant.share, grant.recalled, grant.waiting
         held.lowest_quota, held.most_quota = grant.quota, grant.most_quota
         if held.missing > held.asked:
             self._is_due = True

@@ -106,7 +106,8 @@ class LocalSlotTable:
         short = max(0, missing - free) + max(0, len(core.leases) - min(quotas))
         recalled = max(0, min(mine.held - mine.share, short))
         mine.asked = mine.share if recalled else None
-        return CoreGrant(granted, lost, mine.share, recalled, min(quotas), max(quotas))
+        waiting = sum(max(0, need.wanted - need.held) for need in needs.values() if need is not mine)
+        return CoreGrant(granted, lost, mine.share, recalled, waiting, min(quotas), max(quotas))
 
     def _shared_out(self, core: _Core, now_s: float) -> dict[str, _Need]:
         """The needs of all kernels with their shares, who was granted last coming last."""

@@ -77,7 +77,8 @@ class RedisSlotTable:
         """As `SlotTable.wait`."""
         try:
             if self._subscription is None:
-                self._subscription = self._wakeups.client.pubsub(ignore_subscribe_messages=True)
+                client: Any = self._wakeups.client
+                self._subscription = client.pubsub(ignore_subscribe_messages=True)
                 channel = f"{self._prefix}wakeup:{kernel}"
                 self._wakeups.call(lambda _: self._subscription.subscribe(channel))
             message = self._wakeups.call(lambda _: self._subscription.get_message(timeout=timeout_s))
@@ -114,6 +115,7 @@ def _grant(content: dict[str, Any]) -> CoreGrant:
         tuple(content["lost"]),
         content["share"],
         content["recalled"],
+        content["waiting"],
         content["quota"],
         content["most_quota"],
     )

@@ -48,6 +48,8 @@ class CoreGrant:
         Slots that are this kernel's by need: see `shares_of`.
     recalled : int
         Leases that others are short of: this kernel gives so many back as soon as it can.
+    waiting : int
+        Calls of other kernels that wait for a slot, at most a quota each.
     quota, most_quota : int
         The smallest and the greatest quota that a live kernel states. The smallest holds.
     """
@@ -56,6 +58,7 @@ class CoreGrant:
     lost: tuple[str, ...] = ()
     share: int = 0
     recalled: int = 0
+    waiting: int = 0
     quota: int = 0
     most_quota: int = 0
 

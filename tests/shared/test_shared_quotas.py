@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from hammering import Hammering
+from experiments.redis_server import RedisServer
+from experiments.shared_load import Hammering
 
 CORES = {"dear": 2, "cheap": 4}
 KERNELS = 3
@@ -17,7 +18,7 @@ Start = Callable[..., Hammering]
 
 
 @pytest.fixture
-def hammering(redis_server) -> Iterator[Start]:
+def hammering(redis_server: RedisServer) -> Iterator[Start]:
     started: list[Hammering] = []
 
     def start(**options) -> Hammering:
@@ -49,7 +50,7 @@ def test_slots_of_a_killed_kernel_are_used_by_the_others(hammering: Start) -> No
 
 
 def test_calls_go_on_within_the_last_share_while_redis_is_killed_and_restarted(
-    redis_server, hammering: Start
+    redis_server: RedisServer, hammering: Start
 ) -> None:
     load = hammering()
     for _ in range(3):
@@ -61,7 +62,7 @@ def test_calls_go_on_within_the_last_share_while_redis_is_killed_and_restarted(
 
 
 def test_no_quota_is_exceeded_while_redis_stands_still_for_longer_than_the_leases(
-    redis_server, hammering: Start
+    redis_server: RedisServer, hammering: Start
 ) -> None:
     load = hammering(lease_s=1.0)
     for _ in range(2):

@@ -21,6 +21,7 @@ class Callers:
 
     def __init__(self, slots: LeasedSlots) -> None:
         self.slots = slots
+        self.extra = 0  # calls that wait besides those of the threads
         self._changed = threading.Condition()
         self._pending: Counter[str] = Counter()
         slots.on_change = self._wake
@@ -36,14 +37,17 @@ class Callers:
             self._pending[core] += 1
             try:
                 while (token := self.slots.take(core)) is None:
-                    self.slots.want(self._pending)
+                    self._want()
                     if (left_s := end_s - time.monotonic()) <= 0:
                         return None
                     self._changed.wait(left_s)
                 return token
             finally:
                 self._pending[core] -= 1
-                self.slots.want(self._pending)
+                self._want()
+
+    def _want(self) -> None:
+        self.slots.want({core: count + self.extra for core, count in self._pending.items()})
 
     def release(self, core: str, token: str) -> None:
         self.slots.give_back(core, token)
@@ -150,6 +154,14 @@ class Hammering:
         began_s, before = time.monotonic(), self.calls()
         while self.calls() < before + more:
             assert time.monotonic() - began_s < timeout_s, f"{self.calls() - before} calls in {timeout_s} s"
+            time.sleep(0.005)
+        return time.monotonic() - began_s
+
+    def await_all(self, more: int, timeout_s: float = 30.0) -> float:
+        """Wait until every kernel has made so many more calls; the seconds that it took."""
+        began_s, before = time.monotonic(), list(self.tally.calls)
+        while min(now - then for now, then in zip(self.tally.calls, before, strict=True)) < more:
+            assert time.monotonic() - began_s < timeout_s, f"a kernel stands still: {list(self.tally.calls)}"
             time.sleep(0.005)
         return time.monotonic() - began_s
 
