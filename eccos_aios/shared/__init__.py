@@ -1,7 +1,18 @@
 """Cores, outcomes and predictors that several kernels share, over Redis."""
 
+from eccos_aios.shared.connection import SharedUnavailableError
+from eccos_aios.shared.event_relay import EventRelay
+from eccos_aios.shared.events import Event, EventKind, EventLog, LoggedEvent
 from eccos_aios.shared.leased_slots import LEASE_S, LeasedSlots, SlotShare
+from eccos_aios.shared.local_events import LocalEventLog
 from eccos_aios.shared.local_slots import LocalSlotTable
+from eccos_aios.shared.publication import (
+    LocalPublication,
+    PredictorPublication,
+    Published,
+    RedisPublication,
+)
+from eccos_aios.shared.redis_events import RedisEventLog
 from eccos_aios.shared.redis_slots import RedisSlotTable
 from eccos_aios.shared.slots import (
     Answer,
@@ -9,7 +20,6 @@ from eccos_aios.shared.slots import (
     CoreGrant,
     Exchange,
     SlotTable,
-    TableUnavailableError,
     shares_of,
 )
 
@@ -18,12 +28,23 @@ __all__ = [
     "Answer",
     "CoreClaim",
     "CoreGrant",
+    "Event",
+    "EventKind",
+    "EventLog",
+    "EventRelay",
     "Exchange",
     "LeasedSlots",
+    "LocalEventLog",
+    "LocalPublication",
     "LocalSlotTable",
+    "LoggedEvent",
+    "PredictorPublication",
+    "Published",
+    "RedisEventLog",
+    "RedisPublication",
     "RedisSlotTable",
+    "SharedUnavailableError",
     "SlotShare",
     "SlotTable",
-    "TableUnavailableError",
     "shares_of",
 ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from eccos_aios.clock import MONOTONIC_CLOCK, Clock
+from eccos_aios.shared.connection import SharedUnavailableError
 from eccos_aios.shared.slots import (
     HEARTBEAT_S,
     Answer,
@@ -17,7 +18,6 @@ from eccos_aios.shared.slots import (
     CoreGrant,
     Exchange,
     SlotTable,
-    TableUnavailableError,
 )
 from eccos_aios.supervised import SupervisedThread
 
@@ -246,7 +246,7 @@ class LeasedSlots:
         while (exchange := self._next_exchange()) is not None:
             try:
                 answer = self._table.exchange(exchange)
-            except TableUnavailableError as error:
+            except SharedUnavailableError as error:
                 self._note_failure(str(error))
                 continue
             if self._apply(exchange, answer):
@@ -257,7 +257,7 @@ class LeasedSlots:
             last = Exchange(self.kernel, self._number, self._lease_s, claims, self._known, leaves=True)
         try:
             self._table.exchange(last)
-        except TableUnavailableError as error:
+        except SharedUnavailableError as error:
             logger.debug("slots expire by themselves: %s", error)
 
     def _listen(self) -> None:
@@ -267,7 +267,7 @@ class LeasedSlots:
                     return
             try:
                 poked = self._table.wait(self.kernel, HEARTBEAT_S)
-            except TableUnavailableError:  # the other thread reports it
+            except SharedUnavailableError:  # the other thread reports it
                 with self._changed:
                     until_s = self._clock.now_s() + SHORT_S
                     self._clock.wait_for(self._changed, lambda: self._stopping, until_s)

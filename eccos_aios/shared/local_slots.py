@@ -6,7 +6,8 @@ import threading
 from dataclasses import dataclass, field
 
 from eccos_aios.clock import MONOTONIC_CLOCK, Clock
-from eccos_aios.shared.slots import Answer, CoreClaim, CoreGrant, Exchange, TableUnavailableError, shares_of
+from eccos_aios.shared.connection import SharedUnavailableError
+from eccos_aios.shared.slots import Answer, CoreClaim, CoreGrant, Exchange, shares_of
 
 SILENT_S = 3.0  # seconds after which what a silent kernel is waiting for holds no slot back from others
 
@@ -56,7 +57,7 @@ class LocalSlotTable:
         with self._changed:
             me, now_s = exchange.kernel, self._clock.now_s()
             if exchange.number <= self._numbers.get(me, 0):
-                raise TableUnavailableError("the exchange came after a later one")
+                raise SharedUnavailableError("the exchange came after a later one")
             self._numbers[me] = exchange.number
             self._expiry_s[me] = now_s + exchange.lease_s
             for dead in [kernel for kernel, expiry_s in self._expiry_s.items() if expiry_s <= now_s]:

@@ -15,7 +15,6 @@ from eccos_aios.shared.slots import (
     CoreClaim,
     CoreGrant,
     Exchange,
-    TableUnavailableError,
 )
 
 SILENT_S = 3.0  # seconds after which what a silent kernel is waiting for holds no slot back from others
@@ -48,28 +47,25 @@ class RedisSlotTable:
         keys = [self._prefix + key for key in ("meta", "kernels", "numbers", "awaited")]
         for core in cores:
             keys += [f"{self._prefix}leases:{core}", f"{self._prefix}needs:{core}"]
-        try:
-            content = {
-                "kernel": exchange.kernel,
-                "number": exchange.number,
-                "lease_ms": int(exchange.lease_s * 1000),
-                "reclaim_ms": int(RECLAIM_S * 1000),
-                "gap_ms": int(1000 * min(GAP_S, GAP_SHARE * exchange.lease_s)),
-                "silent_ms": int(SILENT_S * 1000),
-                "known": list(exchange.known),
-                "leaves": exchange.leaves,
-                "server": self._connection.server(),
-                "channel": f"{self._prefix}wakeup:",
-                "cores": cores,
-                "claims": {core: _content(claim) for core, claim in exchange.claims.items()},
-            }
-            arguments = [json.dumps(content)]
-            reply: Any = self._connection.call(lambda _: self._script(keys=keys, args=arguments))
-        except SharedUnavailableError as error:
-            raise TableUnavailableError(str(error)) from error
+        content = {
+            "kernel": exchange.kernel,
+            "number": exchange.number,
+            "lease_ms": int(exchange.lease_s * 1000),
+            "reclaim_ms": int(RECLAIM_S * 1000),
+            "gap_ms": int(1000 * min(GAP_S, GAP_SHARE * exchange.lease_s)),
+            "silent_ms": int(SILENT_S * 1000),
+            "known": list(exchange.known),
+            "leaves": exchange.leaves,
+            "server": self._connection.server(),
+            "channel": f"{self._prefix}wakeup:",
+            "cores": cores,
+            "claims": {core: _content(claim) for core, claim in exchange.claims.items()},
+        }
+        arguments = [json.dumps(content)]
+        reply: Any = self._connection.call(lambda _: self._script(keys=keys, args=arguments))
         answer = json.loads(reply)
         if answer.get("late"):
-            raise TableUnavailableError("the exchange came after a later one")
+            raise SharedUnavailableError("the exchange came after a later one")
         grants = {core: _grant(grant) for core, grant in dict(answer["grants"]).items()}
         return Answer(grants, tuple(answer["kernels"]), bool(answer["reclaiming"]))
 
@@ -82,9 +78,9 @@ class RedisSlotTable:
                 channel = f"{self._prefix}wakeup:{kernel}"
                 self._wakeups.call(lambda _: self._subscription.subscribe(channel))
             message = self._wakeups.call(lambda _: self._subscription.get_message(timeout=timeout_s))
-        except SharedUnavailableError as error:
+        except SharedUnavailableError:
             self._unsubscribe()
-            raise TableUnavailableError(str(error)) from error
+            raise
         return message is not None
 
     def close(self) -> None:

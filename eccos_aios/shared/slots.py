@@ -113,10 +113,6 @@ class Answer:
     reclaiming: bool = False
 
 
-class TableUnavailableError(Exception):
-    """The table cannot be reached, does not answer in time, or refuses to write."""
-
-
 class SlotTable(Protocol):
     """Leases of the slots of cores, for any number of kernels.
 
@@ -130,7 +126,7 @@ class SlotTable(Protocol):
     - After a restart, or after `GAP_S` in which the table stood still, no lease is granted or expires until
       every kernel that was known has claimed its leases, for `RECLAIM_S` at least and ``lease_s`` at most.
 
-    Methods raise `TableUnavailableError`.
+    Methods raise `SharedUnavailableError`.
     """
 
     def exchange(self, exchange: Exchange) -> Answer:

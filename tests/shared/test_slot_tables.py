@@ -14,8 +14,8 @@ from eccos_aios.shared import (
     Exchange,
     LocalSlotTable,
     RedisSlotTable,
+    SharedUnavailableError,
     SlotTable,
-    TableUnavailableError,
     shares_of,
 )
 
@@ -156,7 +156,7 @@ def test_a_late_exchange_changes_nothing(table: SlotTable) -> None:
     kernel = Kernel(table, "a")
     kernel.exchange()
     kernel.number -= 1
-    with pytest.raises(TableUnavailableError):
+    with pytest.raises(SharedUnavailableError):
         kernel.exchange(leaves=True)
     kernel.number += 1
     assert not kernel.exchange().lost
