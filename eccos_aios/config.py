@@ -13,6 +13,7 @@ from eccos_aios.plugins import absolute_file
 
 Unit = Annotated[float, Field(strict=True, ge=0, le=1)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Span = Literal["hour", "day", "month"]
 
 SECTION = "scheduler.eccos"
 STORE_SUFFIX = ".db"  # of a history store, which the kernel writes to and creates if absent
@@ -33,6 +34,27 @@ class AgentConfig(BaseModel):
 
     weight: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 1.0
     quality_target: Unit | None = None
+
+
+class BudgetConfig(BaseModel):
+    """What calls may cost in a period.
+
+    Attributes
+    ----------
+    usd : float
+        US dollars.
+    per : {"hour", "day", "month"}
+        Of the calendar, in UTC.
+    when_exhausted : {"cheapest", "error"}
+        What happens to calls once the money is spent: the cheapest core that may take them, whatever it
+        costs, or an error that says when the next period begins.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    usd: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+    per: Span
+    when_exhausted: Literal["cheapest", "error"] = "cheapest"
 
 
 class EccosConfig(BaseModel):
@@ -61,7 +83,11 @@ class EccosConfig(BaseModel):
     quality_target : float
         Mean quality that the scheduled calls must reach, 0 to 1.
     max_wait_s : float
-        Seconds that a call may wait for a cheaper core that is busy while another core is free.
+        Seconds that a call may wait for a cheaper core that is busy while another core is free, at most.
+    max_wait_share : float
+        The same as a share of the service time at the free core: the expected wait for the cheaper core
+        and the service there may take 1 + `max_wait_share` times as long. 0: no call waits for a cheaper
+        core that is not faster.
     max_quality_wait_s : float
         Seconds that a call may wait for a core that is good enough while another core is free.
     reach_slack : float
@@ -84,6 +110,10 @@ class EccosConfig(BaseModel):
         the config's folder; see ``eccos_aios/schedule/README.md``.
     agents : dict of str to AgentConfig
         Shares and targets of agents, by name.
+    budget : BudgetConfig or None
+        What all calls together may cost. It precedes the quality target.
+    agent_budgets : dict of str to BudgetConfig
+        What the calls of an agent may cost, by name, in addition.
     token : SecretStr or None
         Required from every client of the ``/eccos`` endpoints. None: they answer this machine's programs
         only.
@@ -121,6 +151,7 @@ class EccosConfig(BaseModel):
     embedder_options: dict[str, Any] = Field(default_factory=dict)
     mode: Literal["schedule", "shadow"] = "schedule"
     max_wait_s: Seconds = 1.0
+    max_wait_share: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.25
     max_quality_wait_s: Seconds = 10.0
     reach_slack: Unit = 0.01
     price_per_second: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.0
@@ -130,6 +161,8 @@ class EccosConfig(BaseModel):
     exploration: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.0
     passes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     agents: dict[str, AgentConfig] = Field(default_factory=dict)
+    budget: BudgetConfig | None = None
+    agent_budgets: dict[str, BudgetConfig] = Field(default_factory=dict)
     token: Annotated[SecretStr, Field(min_length=8)] | None = None
     store_text: Annotated[bool, Field(strict=True)] = True
     log_text: Annotated[bool, Field(strict=True)] = False

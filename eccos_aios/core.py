@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from eccos_aios.bounded_yaml import load_yaml
@@ -47,16 +48,37 @@ def _is_address(url: str) -> str:
 
 
 class Price(BaseModel):
-    """US dollars per million tokens."""
+    """US dollars per million tokens.
+
+    Attributes
+    ----------
+    input, output : float
+    cached_input : float or None
+        Of input tokens that the provider reads from its cache, as they begin the conversation that the core
+        served last. None: not given, they count as `input`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: Dollars = 0.0
     output: Dollars = 0.0
+    cached_input: Dollars | None = None
 
-    def usd(self, input_tokens: float, output_tokens: float) -> float:
-        """The price of that many tokens, in US dollars."""
-        return (self.input * input_tokens + self.output * output_tokens) / TOKENS_PER_PRICE_UNIT
+    @model_validator(mode="after")
+    def _cache_is_no_dearer(self) -> Price:
+        if self.cached_input is not None and self.cached_input > self.input:
+            raise ValueError(f"cached_input: {self.cached_input:g}: must be at most input: {self.input:g}")
+        return self
+
+    @property
+    def saved(self) -> float:
+        """US dollars that a million input tokens from the cache cost less."""
+        return 0.0 if self.cached_input is None else self.input - self.cached_input
+
+    def usd(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
+        """The price of that many tokens, in US dollars; `cached_tokens` are some of `input_tokens`."""
+        full = self.input * input_tokens + self.output * output_tokens
+        return (full - self.saved * min(cached_tokens, input_tokens)) / TOKENS_PER_PRICE_UNIT
 
 
 class QualityPrior(BaseModel):

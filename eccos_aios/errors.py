@@ -14,7 +14,8 @@
     ├── UnknownCallError        feedback on a call that is not known
     ├── FeedbackLimitError      too much feedback
     └── eccos_aios.schedule     how a call may end without an answer of a core
-        └── StoppedError, CallTimeoutError, AbandonedError, OverloadedError, UnavailableError, CallFailedError
+        └── StoppedError, CallTimeoutError, AbandonedError, OverloadedError, UnavailableError,
+            CallFailedError, BudgetExhaustedError
 """
 
 from __future__ import annotations

@@ -12,7 +12,15 @@ import numpy as np
 from eccos_aios.assign import REACH_SLACK, WAITS, Assignment, solve
 from eccos_aios.candidates import Candidates, FloatArray, IntArray
 from eccos_aios.core import Core, Manifest
-from eccos_aios.predict import CallText, CoreExperience, Estimates, Predictor, call_text, query_text
+from eccos_aios.predict import (
+    CallText,
+    CoreExperience,
+    Estimates,
+    Predictor,
+    call_text,
+    experience_of,
+    query_text,
+)
 from eccos_aios.requirements import Requirements, why_none
 
 if TYPE_CHECKING:
@@ -406,7 +414,7 @@ class Router:
         estimates, sound, fault = predicted.checked(len(read), self._names)
         if not sound.all():
             raise ValueError(f"estimates of {type(self.predictor).__name__}: {fault}")
-        experience = self.predictor.experience(self._names)
+        experience = experience_of(self.predictor, self._names)
         candidates = Candidates.of(estimates, requirements, self.cores, experience=experience)
         return EstimatedBatch(self.cores, requirements, estimates, candidates, self._seconds, experience)
 

@@ -18,7 +18,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from eccos_aios.bench.kernel_pair import PAIR, PairQuestions, cost_usd, manifest_cores, pair_questions
+from eccos_aios.bench.kernel_pair import (
+    PairCore,
+    PairQuestions,
+    cost_usd,
+    manifest_cores,
+    pair_at,
+    pair_questions,
+)
 from eccos_aios.collect.generated import GeneratedQuestion, is_right
 from eccos_aios.errors import ABSENT, AiosError
 from eccos_aios.sandbox.aios import AiosKernel, aios_config, aios_kernel, free_port
@@ -55,7 +62,13 @@ class KernelRow:
         `errors`: calls answered with an error.
     calls_per_s : float
     busy_share : float
-        Utilisation of the cores: service seconds over slots times elapsed seconds.
+        Utilisation of the slots: service seconds over slots times elapsed seconds; `calls_per_s` over what
+        the slots could give.
+    busy_by_core : dict of str to float
+        The same of each core.
+    kernel_cpus : float or None
+        CPU seconds of the kernel's process per second; near 1 the interpreter's lock bounds it. None where
+        the system does not tell.
     p50_s, p95_s, p99_s : float
         Seconds from a call to its answer.
     cost_usd : float
@@ -74,6 +87,8 @@ class KernelRow:
     errors: int
     calls_per_s: float
     busy_share: float
+    busy_by_core: dict[str, float]
+    kernel_cpus: float | None
     p50_s: float
     p95_s: float
     p99_s: float
@@ -94,6 +109,8 @@ def kernel_bench(
     on_step: Callable[[str], None] = lambda _: None,
     environment: Mapping[str, str] | None = None,
     quality_target: float = QUALITY_TARGET,
+    price_ratio: float | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> list[KernelRow]:
     """Run every load on a kernel of each scheduler, over two sandbox cores that answer generated questions.
 
@@ -120,6 +137,10 @@ def kernel_bench(
         For the kernels, in addition to this process's.
     quality_target : float
         Mean quality that ECCOS has to reach, 0 to 1.
+    price_ratio : float, optional
+        The dear core's prices over the cheap one's. Default: those of `PAIR`, 16.7.
+    options : mapping of str to Any, optional
+        More of the ``scheduler.eccos`` section.
 
     Raises
     ------
@@ -128,13 +149,14 @@ def kernel_bench(
     """
     python = _interpreter(aios, python, environment or {})
     questions = pair_questions(max(load.calls for load in loads))
-    files = {"cores.yaml": _manifest(quota), "history.jsonl": _history(questions)}
+    pair = pair_at(price_ratio)
+    files = {"cores.yaml": _manifest(quota, pair), "history.jsonl": _history(questions)}
     rows: list[KernelRow] = []
     for scheduler in schedulers:
         with ExitStack() as stack:
             cores = [
                 stack.enter_context(SandboxCore(core.name, questions.reply_of(core), latency_s=latency_s))
-                for core in PAIR
+                for core in pair
             ]
             on_step(f"starting AIOS with {scheduler}")
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "aios"
@@ -142,7 +164,7 @@ def kernel_bench(
                 aios_kernel(
                     aios,
                     folder,
-                    aios_config(cores, free_port(), _section(scheduler, quality_target)),
+                    aios_config(cores, free_port(), _section(scheduler, quality_target, options or {})),
                     [str(python), "-m", "runtime.launch"],
                     files,
                     environment,
@@ -157,7 +179,7 @@ def kernel_bench(
             for load in loads:
                 on_step(f"{scheduler}: {load.calls} calls of {load.callers} callers")
                 asked = questions.asked[: load.calls]
-                rows.append(_measure(kernel, cores, scheduler, load, asked, latency_s, quota))
+                rows.append(_measure(kernel, cores, pair, scheduler, load, asked, latency_s, quota))
     return rows
 
 
@@ -185,15 +207,16 @@ def _merged(environment: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **environment}
 
 
-def _section(scheduler: str, quality_target: float) -> dict[str, Any]:
+def _section(scheduler: str, quality_target: float, options: Mapping[str, Any]) -> dict[str, Any]:
     if scheduler != "eccos":
         return {}
     eccos = {"manifest": "cores.yaml", "history": "history.jsonl", "quality_target": quality_target}
-    return {"scheduler_type": "eccos", "eccos": eccos}
+    return {"scheduler_type": "eccos", "eccos": {**eccos, **options}}
 
 
-def _manifest(quota: int) -> str:
-    cores = [core.model_dump(include={"name", "quota", "price"}) for core in manifest_cores(quota)]
+def _manifest(quota: int, pair: Sequence[PairCore]) -> str:
+    fields = {"name", "quota", "price"}
+    cores = [core.model_dump(include=fields, exclude_none=True) for core in manifest_cores(quota, pair)]
     return str(yaml.safe_dump({"cores": cores}))
 
 
@@ -204,6 +227,7 @@ def _history(questions: PairQuestions) -> str:
 def _measure(
     kernel: AiosKernel,
     cores: Sequence[SandboxCore],
+    pair: Sequence[PairCore],
     scheduler: str,
     load: Load,
     asked: Sequence[GeneratedQuestion],
@@ -223,10 +247,11 @@ def _measure(
         failed = answer["error"] is not None
         return failed, not failed and is_right(answer["response_message"], asked[number].truth)
 
-    started_s = time.perf_counter()
+    cpu_s, started_s = _cpu_s(kernel.process.pid), time.perf_counter()
     with ThreadPoolExecutor(load.callers, thread_name_prefix="caller") as callers:
         outcomes = list(callers.map(call, range(load.calls)))
     elapsed_s = time.perf_counter() - started_s
+    ended_cpu_s = _cpu_s(kernel.process.pid)
     p50, p95, p99 = np.percentile(latencies_s, [50, 95, 99]).tolist()
     status = kernel.request("/eccos/status") if scheduler == "eccos" else None
     return KernelRow(
@@ -236,15 +261,26 @@ def _measure(
         errors=sum(failed for failed, _ in outcomes),
         calls_per_s=load.calls / elapsed_s,
         busy_share=load.calls * latency_s / (elapsed_s * quota * len(cores)),
+        busy_by_core={core.name: core.requests * latency_s / (elapsed_s * quota) for core in cores},
+        kernel_cpus=None if cpu_s is None or ended_cpu_s is None else (ended_cpu_s - cpu_s) / elapsed_s,
         p50_s=p50,
         p95_s=p95,
         p99_s=p99,
-        cost_usd=cost_usd(cores),
+        cost_usd=cost_usd(cores, pair),
         quality=sum(right for _, right in outcomes) / load.calls,
         max_in_flight={core.name: core.max_in_flight for core in cores},
         requests={core.name: core.requests for core in cores},
         decision_ms_p50=status and status["totals"]["decision_ms_p50"],
     )
+
+
+def _cpu_s(process: int) -> float | None:
+    """CPU seconds that a process has used; None where the system has no /proc."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def rows_as_json(rows: Sequence[KernelRow]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eccos_aios.collect.generated import GeneratedQuestion, is_right, make_questions
@@ -46,6 +46,15 @@ PAIR = (
     PairCore("cheap", Price(input=0.15, output=0.6), level=1),
 )
 """In AIOS's order of models: AIOS's own scheduler sends every call to the first."""
+
+
+def pair_at(price_ratio: float | None) -> tuple[PairCore, PairCore]:
+    """The pair, the dear core priced at so many times the cheap one; None: as in `PAIR`."""
+    dear, cheap = PAIR
+    if price_ratio is None:
+        return PAIR
+    price = Price(input=price_ratio * cheap.price.input, output=price_ratio * cheap.price.output)
+    return replace(dear, price=price), cheap
 
 
 @dataclass(frozen=True)
@@ -96,14 +105,14 @@ def pair_questions(count: int, seed: int = 0) -> PairQuestions:
     return PairQuestions(every[count:], every[:count], seed)
 
 
-def manifest_cores(quota: int) -> list[Core]:
+def manifest_cores(quota: int, pair: Sequence[PairCore] = PAIR) -> list[Core]:
     """The two cores as in a manifest."""
-    return [Core(name=core.name, quota=quota, price=core.price) for core in PAIR]
+    return [Core(name=core.name, quota=quota, price=core.price) for core in pair]
 
 
-def cost_usd(servers: Iterable[SandboxCore]) -> float:
+def cost_usd(servers: Iterable[SandboxCore], pair: Sequence[PairCore] = PAIR) -> float:
     """US dollars of the tokens that the cores counted."""
-    prices = {core.name: core.price for core in PAIR}
+    prices = {core.name: core.price for core in pair}
     total = 0.0
     for server in servers:
         price, stats = prices[server.name], server.stats

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from eccos_aios.bench.kernel import KernelRow
 
 DEFAULT_CALLERS = (1, 40)
+
+
+def _settings(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """The values of ``--set``, read as YAML."""
+    import yaml
+
+    pairs = [value.partition("=") for value in values]
+    for value, (key, equals, _) in zip(values, pairs, strict=True):
+        if not key or not equals:
+            raise click.BadParameter(f"{value!r}: must be KEY=VALUE")
+    try:
+        return {key: yaml.safe_load(value) for key, _, value in pairs}
+    except yaml.YAMLError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command("kernel")
@@ -36,6 +50,17 @@ DEFAULT_CALLERS = (1, 40)
     default=("fifo", "eccos"),
     show_default=True,
 )
+@click.option(
+    "--price-ratio", type=click.FloatRange(min=1), help="Of the dear core's prices to the cheap one's."
+)
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_settings,
+    help="A further key of scheduler.eccos, such as max_wait_share=0.",
+)
 @options.out_folder(help="Folder for kernel.json and kernel.png.")
 @options.as_json()
 def kernel(
@@ -47,6 +72,8 @@ def kernel(
     quota: int,
     quality_target: float,
     schedulers: tuple[str, ...],
+    price_ratio: float | None,
+    settings: dict[str, Any],
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -73,6 +100,8 @@ def kernel(
             schedulers,
             on_step=on_step,
             quality_target=quality_target,
+            price_ratio=price_ratio,
+            options=settings,
         )
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -100,7 +129,8 @@ def _print_kernel(rows: Sequence[KernelRow]) -> None:
         "p99 s",
         "US $",
         "right",
-        "busy",
+        "busy: all, " + ", ".join(rows[0].busy_by_core),
+        "kernel's CPUs",
         "errors",
         "most at once: " + ", ".join(rows[0].max_in_flight),
         left=("scheduler",),
@@ -115,7 +145,8 @@ def _print_kernel(rows: Sequence[KernelRow]) -> None:
             f"{row.p99_s:.3f}",
             f"{row.cost_usd:.4f}",
             f"{row.quality:.1%}",
-            f"{row.busy_share:.0%}",
+            ", ".join(f"{share:.0%}" for share in (row.busy_share, *row.busy_by_core.values())),
+            "" if row.kernel_cpus is None else f"{row.kernel_cpus:.2f}",
             str(row.errors),
             ", ".join(map(str, row.max_in_flight.values())),
         )

@@ -58,7 +58,7 @@ class CorePlan:
             "unsuited": self.unsuited,
             "expected_usd": self.expected_usd,
             "most_usd": self.most_usd,
-            "price": self.core.resolved_price.model_dump(),
+            "price": self.core.resolved_price.model_dump(exclude_none=True),
             "quota": self.core.slots,
         }
 

@@ -103,7 +103,10 @@ def write_manifest(manifest: Path, cores: Sequence[Core]) -> None:
     InputError
         It cannot be written.
     """
-    listed = [core.model_dump(mode="json", include=core.model_fields_set - {"api_key_env"}) for core in cores]
+    listed = [
+        core.model_dump(mode="json", include=core.model_fields_set - {"api_key_env"}, exclude_none=True)
+        for core in cores
+    ]
     draft = manifest.with_name(f".{manifest.name}.draft")
     try:
         draft.write_text(MARK + yaml.safe_dump({"cores": listed}, sort_keys=False), encoding="utf-8")

@@ -91,7 +91,9 @@ def run_demo(
 
 
 def _write_inputs(out: Path, scenario: Scenario) -> EccosConfig:
-    cores = [core.model_dump(mode="json", include=_shown_keys(core)) for core in scenario.cores]
+    cores = [
+        core.model_dump(mode="json", include=_shown_keys(core), exclude_none=True) for core in scenario.cores
+    ]
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / CORES_FILE).write_text(yaml.safe_dump({"cores": cores}, sort_keys=False), encoding="utf-8")

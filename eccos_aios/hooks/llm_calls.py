@@ -125,18 +125,18 @@ class LlmCalls:
             return
         served: Any = result.value
         if is_final(result):
-            self._remember(syscall, served.response, result)
+            self._remember(call, syscall, served.response, result)
             answer(syscall, _with_causes(served.response, result) if result.failed else served.response)
         elif result.core is not None:
             self._service.suspensions.suspend(syscall.get_pid(), result.core)
             answer(syscall, served.response, status="suspend")
 
-    def _remember(self, syscall: Syscall, response: Any, result: CallResult) -> None:
+    def _remember(self, call: Call, syscall: Syscall, response: Any, result: CallResult) -> None:
         """Let the turn after this answer find its core."""
         if result.failed or result.core is None or not isinstance(response.response_message, str):
             return
         conversation = answered_conversation(syscall, response.response_message)
-        self._service.scheduler.remember(conversation, result.core)
+        self._service.scheduler.remember(conversation, result.core, call.text.input_tokens)
 
     def _answer_error(self, syscall: Syscall, error: BaseException, core: str | None = None) -> None:
         client = client_of(syscall)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Core
+from eccos_aios.core import Core
 from eccos_aios.history import CallOutcome
 from eccos_aios.hooks.syscall import Syscall
 from eccos_aios.predict import call_text
@@ -124,7 +124,9 @@ def outcome_of(call: Call, result: CallResult, core: Core, finished_s: float) ->
         output_token_length=output_tokens,
         token_source="provider" if usage else "counted",
         latency_s=result.service_s,
-        cost_usd=None if output_tokens is None else _cost_usd(core, input_tokens, output_tokens),
+        cost_usd=None
+        if output_tokens is None
+        else _cost_usd(core, usage or Usage(input_tokens, output_tokens)),
         error=error_word(result) if result.failed else None,
         finished_s=finished_s,
     )
@@ -156,8 +158,8 @@ def _counted(response: Any) -> int:
     return math.ceil(call_text([said]).input_tokens)
 
 
-def _cost_usd(core: Core, input_tokens: int, output_tokens: int) -> float | None:
+def _cost_usd(core: Core, usage: Usage) -> float | None:
     price = core.known_price
     if price is None:
         return None
-    return (input_tokens * price.input + output_tokens * price.output) / TOKENS_PER_PRICE_UNIT
+    return price.usd(usage.input_tokens, usage.output_tokens, usage.cached_tokens)

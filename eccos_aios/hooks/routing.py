@@ -12,7 +12,7 @@ from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.hooks.kernel_config import kernel_config, kernel_cores, models_of
 from eccos_aios.log_once import LogOnce
-from eccos_aios.predict import call_text
+from eccos_aios.predict import call_text, experience_of
 from eccos_aios.requirements import Requirements
 from eccos_aios.runtime.configuration import make_learner
 
@@ -99,7 +99,7 @@ class EccosRouting:
         # Not by Router: two of AIOS's models may have the same name.
         estimates = self._predictor.predict(texts, names)
         candidates = Candidates.of(
-            estimates, requirements, cores, experience=self._predictor.experience(names)
+            estimates, requirements, cores, experience=experience_of(self._predictor, names)
         )
         assignment = solve(candidates.problem(self.quality_target))
         columns = [

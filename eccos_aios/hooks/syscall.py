@@ -14,6 +14,7 @@ from eccos_aios.hooks.sendable import require_sendable
 from eccos_aios.predict import CallText, call_text
 from eccos_aios.schedule import (
     AbandonedError,
+    BudgetExhaustedError,
     CallTimeoutError,
     Conversation,
     OverloadedError,
@@ -164,6 +165,8 @@ def status_code_of(error: BaseException) -> int:
     """The status code of the response to a call that ended with an error of this package."""
     if isinstance(error, StoppedError | UnavailableError | OverloadedError):
         return 503
+    if isinstance(error, BudgetExhaustedError):
+        return 402
     if isinstance(error, AbandonedError):
         return GONE_STATUS
     if isinstance(error, CallTimeoutError):

@@ -60,7 +60,12 @@ def _read_answer(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
         raise
     # litellm may use OpenAI's client inside; its own answer comes last and counts
     usage = getattr(answer, "usage", None)
-    attempt.note_usage(getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None))
+    details = getattr(usage, "prompt_tokens_details", None)
+    attempt.note_usage(
+        getattr(usage, "prompt_tokens", None),
+        getattr(usage, "completion_tokens", None),
+        getattr(details, "cached_tokens", None),
+    )
     choices = getattr(answer, "choices", None)
     if isinstance(choices, list):
         _note_choice(attempt, choices[0] if choices else None)

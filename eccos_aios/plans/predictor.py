@@ -19,6 +19,7 @@ from eccos_aios.predict import (
     HybridPredictor,
     Predictor,
     TrainedPredictor,
+    experience_of,
     prices_of,
     prior_shift,
 )
@@ -141,7 +142,7 @@ class PlanPredictor(Predictor):
         return replace(found, quality=np.maximum(found.quality - lucky, 0.0))
 
     def experience(self, cores: Sequence[str]) -> CoreExperience | None:
-        return self.predictor_.experience(cores)
+        return experience_of(self.predictor_, cores)
 
     def estimate_plans(self, calls: Sequence[CallText], prices: FloatArray | None = None) -> PlanEstimates:
         """Estimate every call under every plan.

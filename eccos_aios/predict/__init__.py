@@ -9,6 +9,7 @@ from eccos_aios.predict.base import EmbeddingPredictor as EmbeddingPredictor
 from eccos_aios.predict.base import NeighbourSearch as NeighbourSearch
 from eccos_aios.predict.base import OnlinePredictor as OnlinePredictor
 from eccos_aios.predict.base import Predictor as Predictor
+from eccos_aios.predict.base import experience_of as experience_of
 from eccos_aios.predict.estimates import Estimates as Estimates
 from eccos_aios.predict.estimates import prices_of as prices_of
 from eccos_aios.predict.text import CallText as CallText
@@ -77,6 +78,7 @@ else:
         "TokenCount",
         "call_text",
         "count_tokens",
+        "experience_of",
         "prices_of",
         "query_text",
         "record_text",

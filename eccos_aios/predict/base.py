@@ -55,6 +55,12 @@ class Predictor(ABC):
         return None
 
 
+def experience_of(predictor: Predictor, cores: Sequence[str]) -> CoreExperience | None:
+    """`Predictor.experience`, also of a class that has `fit` and `predict` without being a `Predictor`."""
+    asked = getattr(predictor, "experience", None)
+    return None if asked is None else asked(cores)
+
+
 class EmbeddingPredictor(Predictor):
     """A predictor that embeds calls. It also learns online in the kernel, by the residuals of similar calls.
 

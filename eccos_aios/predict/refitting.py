@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from eccos_aios.history import Record
-from eccos_aios.predict.base import EmbeddingPredictor, OnlinePredictor, Predictor
+from eccos_aios.predict.base import EmbeddingPredictor, OnlinePredictor, Predictor, experience_of
 from eccos_aios.predict.core_prior import CoreExperience
 from eccos_aios.predict.drift import Drift
 from eccos_aios.predict.estimates import Estimates
@@ -57,7 +57,7 @@ class RefittedPredictor(OnlinePredictor):
         return False
 
     def experience(self, cores: Sequence[str]) -> CoreExperience | None:
-        return self.fitted.experience(cores)
+        return experience_of(self.fitted, cores)
 
     def fit(self, history: Sequence[Record]) -> RefittedPredictor:
         self.rebase(self.fitted.fit(history), ())

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from eccos_aios.config import SECTION, EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.history import HistoryStore
 from eccos_aios.history.schema import is_store
 from eccos_aios.plugins import Where
-from eccos_aios.predict import Predictor, PredictorSpec, online_predictor, prior_shift
+from eccos_aios.predict import Predictor, PredictorSpec, experience_of, online_predictor, prior_shift
+from eccos_aios.runtime.budget_file import budget_path
 from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.runtime.outcome_log import open_store
 from eccos_aios.schedule import SchedulerSettings
@@ -31,12 +33,15 @@ class ServiceConfiguration:
         Holds the predictor, fitted.
     store : HistoryStore or None
         Where outcomes are written; None: nowhere. The service that gets the configuration owns it.
+    budgets : Path or None
+        Where it is kept what is spent of the budgets; None: there are none.
     """
 
     cores: tuple[Core, ...]
     settings: SchedulerSettings
     learner: Learner
     store: HistoryStore | None = None
+    budgets: Path | None = None
 
     def discard(self) -> None:
         """Release what no service has taken over."""
@@ -66,12 +71,13 @@ def prepare(
     """
     learner = learner or make_learner(config)
     _warn_of_unrecorded(cores, learner.predictor, config)
-    return ServiceConfiguration(tuple(cores), SchedulerSettings.of(config), learner, open_store(config))
+    settings = SchedulerSettings.of(config)
+    return ServiceConfiguration(tuple(cores), settings, learner, open_store(config), budget_path(config))
 
 
 def _warn_of_unrecorded(cores: Sequence[Core], predictor: Predictor, config: EccosConfig) -> None:
     """One line for all cores without a record, with what is believed of them instead."""
-    experience = predictor.experience([core.name for core in cores])
+    experience = experience_of(predictor, [core.name for core in cores])
     if experience is None or experience.records.all() or len(cores) < 2:
         return
     shift = prior_shift(cores, experience)

@@ -87,11 +87,30 @@ class _Collector:
         for core, points in status["learning"]["shifts"].items():
             shift.add_metric([core], points)
         yield shift
+        yield from self._budgets(GaugeMetricFamily)
         for name, meaning, histogram in self._histograms:
             yield HistogramMetricFamily(
                 f"eccos_{name}_seconds", meaning, buckets=histogram.cumulative(), sum_value=histogram.sum_s
             )
         yield from self._cores(status["cores"], CounterMetricFamily, GaugeMetricFamily)
+
+    def _budgets(self, gauge: Any) -> Iterable[Any]:
+        budgets = {"": self._status.get("budget"), **self._status.get("agent_budgets", {})}
+        labels = ["agent"]  # empty for the budget of all calls
+        families = {
+            "usd": gauge("eccos_budget_usd", "US dollars for the period.", labels=labels),
+            "spent": gauge("eccos_budget_spent_usd", "Spent of them.", labels=labels),
+            "left": gauge("eccos_budget_left_usd", "Left of them.", labels=labels),
+            "price": gauge(
+                "eccos_budget_price", "Points of quality that a US dollar must buy; 0: any.", labels=labels
+            ),
+            "resets_at": gauge("eccos_budget_resets_at", "Unix seconds of the next period.", labels=labels),
+            "exhausted": gauge("eccos_budget_exhausted", "1 where nothing is left.", labels=labels),
+        }
+        for agent, budget in budgets.items():
+            for key, family in families.items() if budget is not None else ():
+                family.add_metric([agent], float(budget[key] or 0.0))
+        return families.values() if any(budgets.values()) else ()
 
     def _cores(self, cores: dict[str, dict[str, Any]], counter: Any, gauge: Any) -> Iterable[Any]:
         families = {

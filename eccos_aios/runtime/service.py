@@ -14,6 +14,7 @@ from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError
 from eccos_aios.history import CallOutcome, Record
+from eccos_aios.runtime.budget_file import BudgetFile
 from eccos_aios.runtime.configuration import ServiceConfiguration, predictor_spec
 from eccos_aios.runtime.feedback import Feedback
 from eccos_aios.runtime.feedback_limit import FeedbackLimit
@@ -85,9 +86,10 @@ class Suspensions:
 class SchedulingService:
     """Schedules calls over cores, records their outcomes and learns from them.
 
-    It owns the scheduler, the store with its recorder, the learner, and the limits of feedback. `start`
-    begins, `reconfigure` swaps cores, predictor, settings, store and backend in place, and `stop` ends it for
-    good. Calls in flight keep their slots over a reconfiguration, and waiting calls are planned anew.
+    It owns the scheduler, the store with its recorder, the budgets' file, the learner, and the limits of
+    feedback. `start` begins, `reconfigure` swaps cores, predictor, settings, store and backend in place, and
+    `stop` ends it for good. Calls in flight keep their slots over a reconfiguration, and waiting calls are
+    planned anew.
 
     `start` and `reconfigure` are called by one thread at a time; any thread may call the other methods.
 
@@ -118,6 +120,7 @@ class SchedulingService:
             clock=clock,
         )
         self.suspensions = Suspensions()
+        self._budgets = BudgetFile(self.scheduler, clock)
         self._outcomes = OutcomeLog(clock)
         self._feedback = Feedback(
             self.scheduler, self._outcomes, self._learn, FeedbackLimit(clock=clock.now_s)
@@ -149,6 +152,7 @@ class SchedulingService:
             self._is_started = True
             configuration = self._configuration
         self._outcomes.write_to(configuration.store)
+        self._budgets.save_to(configuration.budgets)
         configuration.learner.start()
         self.scheduler.start()
         self._read_from(intake)
@@ -191,6 +195,7 @@ class SchedulingService:
             before.discard()
             return
         self._outcomes.write_to(configuration.store)
+        self._budgets.save_to(configuration.budgets)
         configuration.learner.start()
         if before.learner is not configuration.learner:
             before.learner.stop()
@@ -207,6 +212,7 @@ class SchedulingService:
             configuration, intake = self._configuration, self._intake
             started = self._is_started
         self.scheduler.stop()
+        self._budgets.close()
         self._outcomes.close()
         configuration.learner.stop()
         if not started:
@@ -275,6 +281,7 @@ class SchedulingService:
         learner = self.learner
         reasons = [*self.scheduler.faults(), *self._outcomes.faults(), *learner.faults()]
         degraded = [*self.scheduler.restarts(), *self._outcomes.restarts(), *learner.restarts()]
+        degraded += [*self._budgets.restarts(), *self._budgets.faults()]
         if intake is not None:
             reasons += intake.reader_faults()
             degraded += intake.reader_restarts()

@@ -3,6 +3,7 @@
 from eccos_aios.requirements import Requirements, allowed_cores, why_none
 from eccos_aios.schedule.affinity import Conversation
 from eccos_aios.schedule.attempt import Attempt, Usage, attempt_under_way, current_attempt
+from eccos_aios.schedule.budget import BudgetExhaustedError
 from eccos_aios.schedule.call import TRANSITIONS, Call, CallResult, CallState
 from eccos_aios.schedule.classify import Observation, classify
 from eccos_aios.schedule.execution import (
@@ -30,6 +31,7 @@ __all__ = [
     "AbandonedError",
     "Attempt",
     "AttemptOutcome",
+    "BudgetExhaustedError",
     "Call",
     "CallFailedError",
     "CallResult",

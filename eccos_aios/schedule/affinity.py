@@ -1,4 +1,4 @@
-"""Affinity: remembers which core served a conversation last."""
+"""Affinity: remembers which core served a conversation last, and so holds its prefix in a cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 REMEMBERED_CALLS = 30_000  # each call of a conversation has a key of its own
-PREFIX_DISCOUNT = 0.1  # share of a call's cost that a warm prefix cache is assumed to save
+PREFIX_DISCOUNT = 0.1  # share of a call's cost that a warm prefix cache is assumed to save, if not priced
+CACHED_S = 300.0  # seconds that providers keep a prefix which nobody reads
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,15 @@ class Conversation:
     continues: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Prefix:
+    """What a core has read of a conversation: input tokens of the last call, and when it was sent."""
+
+    core: str
+    tokens: float = 0.0
+    read_s: float = float("-inf")
+
+
 class Affinity:
     """Remembers the core of each conversation. Not thread-safe: the scheduler's lock guards it.
 
@@ -35,28 +45,49 @@ class Affinity:
     """
 
     def __init__(self) -> None:
-        self._cores: OrderedDict[str, str] = OrderedDict()
+        self._prefixes: OrderedDict[str, Prefix] = OrderedDict()
 
-    def served(self, conversation: Conversation | str | None, core: str) -> None:
-        """Note that a call of the conversation was sent to a core."""
+    def served(
+        self,
+        conversation: Conversation | str | None,
+        core: str,
+        tokens: float = 0.0,
+        now_s: float = float("-inf"),
+    ) -> None:
+        """Note that a call of the conversation was sent to a core.
+
+        Parameters
+        ----------
+        conversation : Conversation, str or None
+        core : str
+        tokens : float
+            The call's input tokens.
+        now_s : float
+            Seconds on the scheduler's clock.
+        """
         if conversation is None:
             return
         key = conversation if isinstance(conversation, str) else conversation.known_as
-        self._cores[key] = core
-        self._cores.move_to_end(key)
-        while len(self._cores) > REMEMBERED_CALLS:
-            self._cores.popitem(last=False)
+        self._prefixes[key] = Prefix(core, tokens, now_s)
+        self._prefixes.move_to_end(key)
+        while len(self._prefixes) > REMEMBERED_CALLS:
+            self._prefixes.popitem(last=False)
 
     def core_of(self, conversation: Conversation | str | None) -> str | None:
         """The core that served the conversation last; None where none is remembered."""
-        if conversation is None or not self._cores:
+        prefix = self.prefix_of(conversation)
+        return None if prefix is None else prefix.core
+
+    def prefix_of(self, conversation: Conversation | str | None) -> Prefix | None:
+        """What that core has read of it; None where none is remembered."""
+        if conversation is None or not self._prefixes:
             return None
         keys = (conversation,) if isinstance(conversation, str) else conversation.continues
-        return next((self._cores[key] for key in keys if key in self._cores), None)
+        return next((self._prefixes[key] for key in keys if key in self._prefixes), None)
 
 
-def discounted(cost: NDArray[np.float64], column: int) -> NDArray[np.float64]:
-    """Costs of one call, shape (cores,), where the core at `column` holds its prefix."""
+def less(cost: NDArray[np.float64], column: int, saved: float) -> NDArray[np.float64]:
+    """Costs of one call, shape (cores,), of which the core at `column` saves some, in US dollars."""
     cheaper = cost.copy()
-    cheaper[column] *= 1 - PREFIX_DISCOUNT
+    cheaper[column] = max(0.0, cheaper[column] - saved)
     return cheaper

@@ -14,10 +14,11 @@ from eccos_aios.schedule.outcome_kinds import ANSWERED, AttemptOutcome, OutcomeK
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens as the provider counted them."""
+    """Tokens as the provider counted them; `cached_tokens` are some of `input_tokens`."""
 
     input_tokens: int
     output_tokens: int
+    cached_tokens: int = 0
 
 
 @dataclass(eq=False)
@@ -115,7 +116,7 @@ class Attempt:
                 OutcomeKind.NO_ANSWER, f"nothing said, finish_reason {finish_reason}"
             )
 
-    def note_usage(self, input_tokens: object, output_tokens: object) -> None:
+    def note_usage(self, input_tokens: object, output_tokens: object, cached_tokens: object = None) -> None:
         """Note reported token counts; null and 0, which some servers send, are ignored."""
         counts = [
             count
@@ -123,7 +124,8 @@ class Attempt:
             if isinstance(count, int) and not isinstance(count, bool) and count > 0
         ]
         if len(counts) == 2:
-            self.usage = Usage(*counts)
+            cached = cached_tokens if isinstance(cached_tokens, int) else 0
+            self.usage = Usage(counts[0], counts[1], min(max(0, cached), counts[0]))
 
     def note_error(self, error: BaseException) -> None:
         """Note what the client raised; only the first is kept, as it is closest to the cause."""

@@ -193,6 +193,7 @@ class Attempts:
             late = attempt not in self._under_way
             self._forget(attempt)
             state.metrics.service.add(service_s)
+            state.budgets.returned(call, slots.core, attempt.usage, free=result.failed and not silent)
             if silent and not late:
                 slots.give_up(call.number, result.outcome, attempt.timeout_s, trial=attempt.trial)
             elif not late or not result.failed:

@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 
 from eccos_aios.candidates import Candidates
 from eccos_aios.clock import MONOTONIC_CLOCK, Clock
-from eccos_aios.core import Core
-from eccos_aios.predict import Estimates, Predictor, prices_of
+from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Core
+from eccos_aios.predict import Estimates, Predictor, experience_of, prices_of
 from eccos_aios.requirements import allowed_cores
-from eccos_aios.schedule.affinity import discounted
+from eccos_aios.schedule.affinity import CACHED_S, PREFIX_DISCOUNT, Prefix, less
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.capacity import Capacity, WaitLimits
 from eccos_aios.schedule.slots import CoreSlots, SlotAvailability
 
 PRIOR_QUALITY = 0.5  # of every core when the predictor failed: none is preferred for its quality
 PRIOR_OUTPUT_TOKENS = 256.0
+SHORTEST_SERVICE_S = 1e-3  # seconds; lower bound of the service time of a core that answers from a cache
+MOST_TURNS = 100  # how often a plan counts one slot, at most
+ROUNDING = 1e-9
+PRIOR_ANSWERS = 10.0  # what a free core's service time is shrunk to the mean of all answers by
 FIRST_GUESS_S = 1.0  # seconds; the cores' service time before the first answer of any
 
 
@@ -65,6 +69,20 @@ class CorePool:
         """As `prices_of` returns them; litellm's price map is read once per configuration."""
         return prices_of(self.cores)
 
+    @cached_property
+    def _caches(self) -> tuple[float, ...]:
+        """US dollars that an input token from each core's cache costs less; 0 where that is not known."""
+        prices = [core.price for core in self.cores]
+        return tuple(0.0 if price is None else price.saved / TOKENS_PER_PRICE_UNIT for price in prices)
+
+    @property
+    def priced_caches(self) -> bool:
+        """Whether it matters for costs which core has read a conversation."""
+        return any(self._caches)
+
+    def _cached_tokens(self, prefix: Prefix) -> float:
+        return prefix.tokens if self.clock.now_s() - prefix.read_s <= CACHED_S else 0.0
+
     def successor(self, cores: Sequence[Core], predictor: Predictor) -> CorePool:
         """A pool of other cores; those that stay keep their slots, and so their calls in flight."""
         known = {
@@ -95,13 +113,20 @@ class CorePool:
         measured = [core.service_s for core in cores if core.service_s is not None]
         # An untried core is taken to be as fast as the others; otherwise it might never be tried.
         guess_s = sum(measured) / len(measured) if measured else FIRST_GUESS_S
-        service_s = [guess_s if core.service_s is None else core.service_s for core in cores]
-        soon, later = (
-            [core.freed_within(wait_s, each_s) for core, each_s in zip(cores, service_s, strict=True)]
-            for wait_s in waiting.limits_s
-        )
-        free, soon, later = np.array([[core.free for core in cores], soon, later], dtype=np.int64)
-        return Capacity(free, soon, later, np.array(service_s))
+        seconds = np.array([guess_s if core.service_s is None else core.service_s for core in cores])
+        free, slots = np.array([[core.free for core in cores], [core.slots for core in cores]])
+        turn_s = np.full(len(cores), np.inf)
+        np.divide(np.maximum(seconds, SHORTEST_SERVICE_S), slots, out=turn_s, where=slots > 0)
+        later = _turns_within(waiting.for_quality_s, turn_s, slots)
+        if not measured:  # a guess is no reason to wait for a cheaper core
+            turn_s = np.full(len(cores), np.inf)
+        # The slowest free core allows the longest wait; `passes.use_idle_slots` heeds those that a call has.
+        # Shrunk, as a core that seems slow by a few answers would get no calls that show otherwise.
+        answers = np.array([core.measured for core in cores])
+        mean_s = float(answers @ seconds) / max(1, int(answers.sum()))
+        shrunk_s = (answers * seconds + PRIOR_ANSWERS * mean_s) / (answers + PRIOR_ANSWERS)
+        limit_s = waiting.for_price_until_s(shrunk_s[free > 0].max(initial=0.0), seconds)
+        return Capacity(free, _turns_within(limit_s, turn_s, slots), later, seconds, turn_s)
 
     def predict(self, calls: Sequence[Call]) -> Estimates:
         """Stage 1 on a batch of calls."""
@@ -122,7 +147,7 @@ class CorePool:
         self,
         calls: Sequence[Call],
         estimates: Estimates,
-        last_cores: Mapping[Call, str | None] | None = None,
+        prefixes: Mapping[Call, Prefix | None] | None = None,
         affinity: str = "off",
         down: Collection[str] = (),
     ) -> None:
@@ -133,8 +158,8 @@ class CorePool:
         calls : sequence of Call
         estimates : Estimates
             Arrays of shape (calls, cores).
-        last_cores : mapping of Call to str, optional
-            The core that last served each call's conversation.
+        prefixes : mapping of Call to Prefix, optional
+            The core that last served each call's conversation, and what it has read of it.
         affinity : {"off", "prefer", "strict"}
             Whether that core is preferred or required.
         down : collection of str
@@ -143,21 +168,24 @@ class CorePool:
         cores, columns = self.cores, self.columns
         requirements = [call.requirements for call in calls]
         candidates = Candidates.of(
-            estimates, requirements, cores, self.prices, self.predictor.experience(self.names)
+            estimates, requirements, cores, self.prices, experience_of(self.predictor, self.names)
         )
         cost, allowed = candidates.cost, candidates.allowed
         choices = allowed.sum(axis=1).tolist()
         for position, call in enumerate(calls):
             permitted, prices = _untried(allowed[position], call, columns, down), cost[position]
             pinned = columns.get(call.pinned or "")
-            last_core = (last_cores or {}).get(call) or ""
-            last = None if last_core in down else columns.get(last_core)
+            prefix = (prefixes or {}).get(call)
+            last = None if prefix is None or prefix.core in down else columns.get(prefix.core)
+            if prefix is not None and last is not None and self._caches[last]:
+                read = min(estimates.input_tokens[position, last], self._cached_tokens(prefix))
+                prices = less(prices, last, read * self._caches[last])
             if pinned is not None:
                 permitted = _only(pinned, len(cores))
             elif last is not None and permitted[last] and affinity == "strict":
                 permitted = _only(last, len(cores))
-            elif last is not None and affinity == "prefer":
-                prices = discounted(prices, last)
+            elif last is not None and affinity == "prefer" and not self._caches[last]:
+                prices = less(prices, last, PREFIX_DISCOUNT * prices[last])
             call.row = EstimateRow(
                 self,
                 candidates.quality[position],
@@ -166,6 +194,14 @@ class CorePool:
                 estimates.support[position],
                 has_choice=call.pinned is None and choices[position] > 1,
             )
+
+
+def _turns_within(
+    limit_s: float | NDArray[np.float64], turn_s: NDArray[np.float64], slots: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Slots that come free within so many seconds, repeats counted."""
+    turns: NDArray[np.int64] = np.clip(limit_s / turn_s + ROUNDING, 0, MOST_TURNS * slots).astype(np.int64)
+    return turns
 
 
 def _untried(

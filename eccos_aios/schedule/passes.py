@@ -11,14 +11,14 @@ import numpy as np
 from eccos_aios.assign import WAITS, AssignmentProblem, choose_cores, solve, solve_if_reachable
 from eccos_aios.candidates import Candidates, FloatArray
 from eccos_aios.schedule.capacity import IntArray
-from eccos_aios.schedule.plan import PLANNED, Plan
+from eccos_aios.schedule.plan import OUT_OF_REACH, PLANNED, Plan
 from eccos_aios.schedule.round_batch import RoundBatch
 
 # Relative gap to the proven bound at which a plan is good enough: estimates err by a hundred times that.
 CLOSE_ENOUGH = 1e-3
 SAME_COST = 1e-6  # relative: costs closer than that are the same
 OVERDUE = "waited long enough"
-OUT_OF_REACH = "the target is out of reach: the cheapest that is nearly the best"
+IDLE_CORE = "the planned core is busy for too long"
 
 
 def optimise(batch: RoundBatch, plan: Plan) -> Plan:
@@ -48,34 +48,43 @@ def _optimum(columns: IntArray, *, met: bool, fell_back: bool = False) -> Plan:
 
 
 def use_idle_slots(batch: RoundBatch, plan: Plan) -> Plan:
-    """Send calls that would wait to a core with a free slot that costs the same, as far as quality allows.
+    """Send calls to a core with a free slot that would wait for another too long, as far as quality allows.
 
-    The quality that the plan promises beyond the target may be spent on it. Not where time has a price: the
-    optimiser has weighed it already.
+    The n-th call that waits for a busy core expects to wait n of `Capacity.turn_s`. That is too long where
+    the idle core costs the same, or by `WaitLimits.for_price_until_s`. The quality that the plan
+    promises beyond the target may be spent on it. Not where time has a price: the optimiser has weighed it
+    already.
     """
-    if len(batch) == 1 or batch.target.price_per_second:
-        return plan
     capacity, columns = batch.capacity, plan.columns
     left = capacity.free - plan.load(len(capacity.free))
     # A core with less than nothing left is one that calls wait for.
-    if not (left < 0).any() or not (left > 0).any():
+    if not (left < 0).any() or not (left > 0).any() or batch.target.price_per_second:
         return plan
     waits = np.flatnonzero((columns != WAITS) & ~np.array(plan.is_sent(capacity.free)))
-    here, each = columns[waits], np.arange(len(waits))
+    here, each, service_s = columns[waits], np.arange(len(waits)), capacity.service_s
     cost, quality = batch.candidates.cost[waits], batch.candidates.quality[waits]
+    fits = batch.candidates.allowed[waits] & (left > 0)
     as_cheap = cost <= cost[each, here, None] * (1 + SAME_COST)
-    sooner = capacity.service_s < 2 * capacity.service_s[here, None]
-    fits = as_cheap & sooner & batch.candidates.allowed[waits] & (left > 0)
+    as_cheap &= service_s < 2 * service_s[here, None]
     lost = quality[each, here, None] - quality
-    spare, moves = _spare_quality(batch, columns), dict[int, int]()
-    for row in np.flatnonzero(fits.any(axis=1)).tolist():
-        open_ = fits[row] & (left > 0) & (lost[row] <= spare)
-        if open_.any():
-            column = int(np.where(open_, capacity.service_s, np.inf).argmin())
-            moves[int(waits[row])] = column
-            left[column] -= 1
-            spare -= max(0.0, float(lost[row, column]))
-    return plan.moved(moves, PLANNED)
+    limit_s = batch.limits.for_price_until_s(service_s, service_s[here, None]) * (1 + SAME_COST)
+    spare, line = _spare_quality(batch, columns), np.zeros(len(left))
+    moves: dict[str, dict[int, int]] = {PLANNED: {}, IDLE_CORE: {}}
+    for row in each.tolist() if (fits & (lost <= spare)).any() else ():
+        if not (left > 0).any():
+            break
+        wait_s = (line[here[row]] + 1) * capacity.turn_s[here[row]]
+        too_long = as_cheap[row] | (wait_s > limit_s[row])
+        open_ = fits[row] & (left > 0) & (lost[row] <= spare) & too_long
+        if not open_.any():
+            line[here[row]] += 1
+            continue
+        open_ &= cost[row] <= cost[row, open_].min() * (1 + SAME_COST)
+        column = int(np.where(open_, service_s, np.inf).argmin())
+        moves[PLANNED if as_cheap[row, column] else IDLE_CORE][int(waits[row])] = column
+        left[column] -= 1
+        spare -= max(0.0, float(lost[row, column]))
+    return plan.moved(moves[PLANNED], PLANNED).moved(moves[IDLE_CORE], IDLE_CORE)
 
 
 def release_overdue(batch: RoundBatch, plan: Plan) -> Plan:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from eccos_aios.log_once import LogOnce
 from eccos_aios.predict import Estimates
+from eccos_aios.schedule.budget import BudgetLimit
+from eccos_aios.schedule.budgets import explained, limited
 from eccos_aios.schedule.call import Call
 from eccos_aios.schedule.capacity import Target
 from eccos_aios.schedule.core_pool import CorePool
@@ -70,6 +72,7 @@ class RoundPipeline:
         pending: Sequence[Call],
         owed: Callable[[int], float],
         now_s: float,
+        limits: Callable[[tuple[Call, ...]], tuple[BudgetLimit, ...]] | None = None,
     ) -> Dispatch:
         """Stage 2: ECCOS's own passes, exploration, then the settings' passes.
 
@@ -81,6 +84,8 @@ class RoundPipeline:
             See `Target`.
         now_s : float
             Seconds on the scheduler's clock.
+        limits : callable, optional
+            What budgets allow each call. Default: there are none.
         """
         capacity = pool.capacity(settings.waiting)
         free = int(capacity.free.sum())
@@ -89,7 +94,11 @@ class RoundPipeline:
         front = pending[: CALLS_PER_SLOT * free + SPARE_CALLS]
         target = Target(settings.quality_target, owed, settings.price_per_second, settings.reach_slack)
         batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names)
-        return dispatch_of(batch, self._plan(batch, settings))
+        if limits is None:
+            return dispatch_of(batch, self._plan(batch, settings))
+        allowed = limits(batch.calls)
+        batch = limited(batch, allowed)
+        return dispatch_of(batch, explained(self._plan(batch, settings), allowed))
 
     def _plan(self, batch: RoundBatch, settings: SchedulerSettings) -> Plan:
         """The plan after all passes; one that raises leaves the plan as it was, or the first free cores."""

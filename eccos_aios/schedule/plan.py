@@ -19,6 +19,7 @@ CALLS_PER_SLOT = 4
 SPARE_CALLS = 64
 
 PLANNED = "planned"
+OUT_OF_REACH = "the target is out of reach: the cheapest that is nearly the best"
 PLANNING_FAILED = "planning failed"
 
 
@@ -95,11 +96,12 @@ Pass = Callable[[RoundBatch, Plan], Plan]
 
 @dataclass(frozen=True)
 class Placement:
-    """A call that is sent now, the column of its core, and why it goes there."""
+    """A call that is sent now, the column of its core, why it goes there, and the quality target it had."""
 
     call: Call
     column: int
     reason: str = PLANNED
+    target: float | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def dispatch_of(batch: RoundBatch, plan: Plan) -> Dispatch:
             continue
         if left[column] > 0:
             left[column] -= 1
-            placements.append(Placement(call, column, plan.reasons.get(row, PLANNED)))
+            placements.append(Placement(call, column, plan.reasons.get(row, PLANNED), batch.target.of(call)))
         else:
             waiting_for[call] = column
     return Dispatch(placements, waiting_for, plan.fell_back)

@@ -9,6 +9,7 @@ from functools import partial
 from eccos_aios.errors import NoCoreError
 from eccos_aios.requirements import why_none
 from eccos_aios.schedule.attempts import Attempts
+from eccos_aios.schedule.budget import BudgetLimit
 from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.decision_log import LOG_LINE, Decision, decision_of
@@ -136,12 +137,18 @@ class Rounds:
             state.starved = False
             state.end_backoffs(started_s)
             pool, settings, owed = state.pool, state.settings, state.debt.owed
+            limits = self._limits if state.budgets else None
             self._front = front = self._first(pool, started_s)
+            unpaid = {call: state.budgets.refusal(call.agent) for call in front} if limits else {}
+        for call, refusal in unpaid.items():
+            if refusal is not None:
+                state.finish(call, CallResult(call.core, error=refusal, failed=True, causes=call.causes))
+        front = [call for call in front if unpaid.get(call) is None]
         if not front:
             return
         refused = self._estimate(pool, front)
         pending = [call for call in front if call not in refused and call.row is not None]
-        plan = self._pipeline.plan(pool, settings, pending, owed, self._clock.now_s())
+        plan = self._pipeline.plan(pool, settings, pending, owed, self._clock.now_s(), limits)
         with state.changed:
             for call in pending:
                 if call in state.queue:
@@ -160,11 +167,11 @@ class Rounds:
         estimates = self._pipeline.estimate(pool, calls)
         state = self._state
         with state.changed:
-            last_cores = {call: state.affinity.core_of(call.conversation) for call in calls}
+            prefixes = {call: state.affinity.prefix_of(call.conversation) for call in calls}
             affinity = state.settings.affinity
             down = pool.down(self._clock.now_s() + state.settings.unavailable_after_s)
         try:
-            pool.attach_estimates(calls, estimates, last_cores, affinity, down)
+            pool.attach_estimates(calls, estimates, prefixes, affinity, down)
         except BaseException as error:  # noqa: BLE001 - a call's requirements may hold anything
             return self._estimate_one_by_one(pool, calls, error)
         refused = {call for call in calls if call.row is not None and not call.row.allowed.any()}
@@ -218,11 +225,19 @@ class Rounds:
         decision = decision_of(placement, pool.names, decision_ms, waited_s, settings.log_text)
         state.metrics.add_decision(decision)
         state.decision_log.add(decision)
-        if settings.affinity != "off":
-            state.affinity.served(call.conversation, decision.core)
-        target = settings.quality_target if call.quality_target is None else call.quality_target
-        state.debt.sent(target, decision.predicted_quality)
+        if settings.affinity != "off" or pool.priced_caches:
+            state.affinity.served(
+                call.conversation, decision.core, call.text.input_tokens, self._clock.now_s()
+            )
+        own = settings.quality_target if call.quality_target is None else call.quality_target
+        state.debt.sent(own if placement.target is None else placement.target, decision.predicted_quality)
+        state.budgets.sent(call, decision.core, placement.column, own)
         return decision
+
+    def _limits(self, calls: tuple[Call, ...]) -> tuple[BudgetLimit, ...]:
+        """What budgets allow each call now."""
+        with self._state.changed:
+            return self._state.budgets.limits(calls)
 
 
 def _is_served(pool: CorePool, free: Set[str]) -> Callable[[Call], bool]:

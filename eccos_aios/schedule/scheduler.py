@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from typing import Any
 
 from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.core import Core
@@ -49,6 +51,8 @@ class Scheduler:
         Checks whether a core that is down has recovered. Default: a call is sent there now and then.
     clock : Clock, optional
         Times every wait, deadline and pause.
+    wall_s : callable, optional
+        Unix seconds now, for the periods of budgets.
     """
 
     def __init__(
@@ -60,10 +64,13 @@ class Scheduler:
         prober: Prober | None = None,
         *,
         clock: Clock = MONOTONIC_CLOCK,
+        wall_s: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
         pool = CorePool((), predictor, probed=prober is not None, clock=clock).successor(cores, predictor)
-        self._state = state = SchedulerState(pool, execute, settings or SchedulerSettings(), prober, clock)
+        self._state = state = SchedulerState(
+            pool, execute, settings or SchedulerSettings(), prober, clock, wall_s
+        )
         self._call_threads = CallThreads(clock=clock)
         attempts = Attempts(state, self._call_threads)
         self._rounds = Rounds(state, attempts)
@@ -129,6 +136,8 @@ class Scheduler:
                     call.agent
                 ):
                     evicted, refusal = None, _overloaded(state.settings.max_pending)
+            if refusal is None and (spent := state.budgets.refusal(call.agent)) is not None:
+                evicted, refusal = None, CallResult(None, error=spent, failed=True)
             if refusal is None:
                 if call.quality_target is None:
                     call.quality_target = state.settings.agent_targets.get(call.agent)
@@ -157,6 +166,7 @@ class Scheduler:
             state.prober = prober or state.prober
             state.queue.weights = dict(settings.agent_weights)
             state.queue.max_age_s = settings.max_age_s
+            state.budgets.configure(settings.budget, settings.agent_budgets)
             state.wake()
             state.watched.notify_all()
 
@@ -197,11 +207,22 @@ class Scheduler:
         with self._state.changed:
             return self._state.pending
 
-    def remember(self, conversation: Conversation, core: str) -> None:
-        """Note which core holds a conversation, where affinity is on."""
+    def remember(self, conversation: Conversation, core: str, tokens: float = 0.0) -> None:
+        """Note which core holds a conversation, where that matters; `tokens`: how many it has read of it."""
+        state = self._state
+        with state.changed:
+            if state.settings.affinity != "off" or state.pool.priced_caches:
+                state.affinity.served(conversation, core, tokens, self._clock.now_s())
+
+    def budget_state(self) -> dict[str, Any]:
+        """What is spent of the budgets, as JSON, for `restore_budgets`; empty without budgets."""
         with self._state.changed:
-            if self._state.settings.affinity != "off":
-                self._state.affinity.served(conversation, core)
+            return self._state.budgets.state()
+
+    def restore_budgets(self, state: Mapping[str, Any]) -> None:
+        """Take over what an earlier process has spent of the budgets in the same periods."""
+        with self._state.changed:
+            self._state.budgets.restore(state)
 
     def note_refusal(self) -> None:
         """Count a call that was refused before it was submitted."""
@@ -259,6 +280,7 @@ class Scheduler:
                 "quality_owed": round(state.debt.points, 6),
                 "cores": {slots.core.name: slots.status() for slots in state.pool.slots},
                 "totals": {**state.metrics.totals(), "degraded": degraded},
+                **state.budgets.status(),
             }
 
     def faults(self) -> list[str]:

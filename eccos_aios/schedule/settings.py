@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
-from eccos_aios.config import SECTION, EccosConfig, default_of
+from eccos_aios.config import SECTION, BudgetConfig, EccosConfig, default_of
 from eccos_aios.plugins import load_function
 from eccos_aios.schedule.capacity import WaitLimits
 from eccos_aios.schedule.retry import RetryPolicy
@@ -33,6 +33,7 @@ class SchedulerSettings:
 
     quality_target: float = default_of("quality_target")
     max_wait_s: float = default_of("max_wait_s")
+    max_wait_share: float = default_of("max_wait_share")
     max_quality_wait_s: float = default_of("max_quality_wait_s")
     reach_slack: float = default_of("reach_slack")
     price_per_second: float = default_of("price_per_second")
@@ -45,6 +46,8 @@ class SchedulerSettings:
     max_age_s: float = default_of("max_age_s")
     agent_weights: Mapping[str, float] = field(default_factory=dict)
     agent_targets: Mapping[str, float] = field(default_factory=dict)
+    budget: BudgetConfig | None = None
+    agent_budgets: Mapping[str, BudgetConfig] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     affinity: Literal["off", "prefer", "strict"] = default_of("affinity")
     exploration: float = default_of("exploration")
@@ -74,7 +77,7 @@ class SchedulerSettings:
     @property
     def waiting(self) -> WaitLimits:
         """How long a call may wait for a busy core."""
-        return WaitLimits(self.max_wait_s, self.max_quality_wait_s)
+        return WaitLimits(self.max_wait_s, self.max_quality_wait_s, self.max_wait_share)
 
 
 def load_passes(config: EccosConfig, file: str = "") -> tuple[Pass, ...]:

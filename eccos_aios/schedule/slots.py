@@ -12,9 +12,7 @@ from eccos_aios.core import Core
 from eccos_aios.schedule.breaker import FAILURES_TO_OPEN, CircuitBreaker
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
 
-SERVICE_TIME_WEIGHT = 0.2  # of the newest call in the running mean: noisy, yet a core's speed may change
-SHORTEST_SERVICE_S = 1e-3  # seconds; lower bound of the service time of a core that answers from a cache
-MOST_TURNS = 100  # how often a plan counts one slot, at most
+SERVICE_TIME_WEIGHT = 0.02  # of the newest call in the running mean, at least: noisy, yet a speed may change
 
 FIRST_BUSY_S = 0.2  # seconds of the first pause of a busy core that sends no Retry-After; doubles
 LONGEST_BUSY_S = 30.0
@@ -38,15 +36,14 @@ class SlotAvailability(NamedTuple):
         All slots of a healthy core, free or not; 0 otherwise.
     service_s : float or None
         Running mean of the seconds that an answered call took; None before the first answer.
+    measured : int
+        Answers behind it, at most `MEASURED_CALLS`.
     """
 
     free: int
     slots: int
     service_s: float | None
-
-    def freed_within(self, horizon_s: float, service_s: float) -> int:
-        """Slots that become free within `horizon_s`, repeats counted, at `service_s` seconds a call."""
-        return min(int(self.slots * horizon_s / max(service_s, SHORTEST_SERVICE_S)), MOST_TURNS * self.slots)
+    measured: int = 0
 
 
 class CoreSlots:
@@ -220,8 +217,8 @@ class CoreSlots:
             now_s = self._clock.now_s()
             free = self._free(now_s)
             if self._breaker.state != "ok" or now_s < self._paused_until_s:
-                return SlotAvailability(free, 0, self._service_s)
-            self._availability = SlotAvailability(free, self.core.slots, self._service_s)
+                return SlotAvailability(free, 0, self._service_s, len(self._measured))
+            self._availability = SlotAvailability(free, self.core.slots, self._service_s, len(self._measured))
             return self._availability
 
     def attempt_timeout_s(self) -> float:
@@ -319,6 +316,7 @@ class CoreSlots:
         if service_s is None:
             return
         mean = self._service_s
-        self._service_s = service_s if mean is None else mean + SERVICE_TIME_WEIGHT * (service_s - mean)
+        weight = max(SERVICE_TIME_WEIGHT, 1 / (1 + len(self._measured)))
+        self._service_s = service_s if mean is None else mean + weight * (service_s - mean)
         self._measured.append(service_s)
         self._patience_s *= PATIENCE_DECAY

@@ -5,10 +5,12 @@ from __future__ import annotations
 import heapq
 import logging
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from eccos_aios.clock import Clock
 from eccos_aios.schedule.affinity import Affinity
+from eccos_aios.schedule.budgets import Budgets
 from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.decision_log import DecisionLog
@@ -39,6 +41,7 @@ class SchedulerState:
         settings: SchedulerSettings,
         prober: Prober | None,
         clock: Clock,
+        wall_s: Callable[[], float] = time.time,
     ) -> None:
         lock = threading.RLock()
         self.changed = threading.Condition(lock)
@@ -55,6 +58,7 @@ class SchedulerState:
         self.held: set[Call] = set()
         self._by_arrival: list[tuple[float, int, Call]] = []  # a heap of those held, and some that are done
         self.debt = QualityDebt()
+        self.budgets = Budgets(settings.budget, settings.agent_budgets, wall_s)
         self.metrics = SchedulerMetrics()
         self.decision_log = DecisionLog()
         self.affinity = Affinity()

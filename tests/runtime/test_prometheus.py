@@ -12,6 +12,17 @@ from eccos_aios.schedule.metrics import Histogram
 pytest.importorskip("prometheus_client")
 
 
+BUDGET = {
+    "usd": 5.0,
+    "per": "day",
+    "spent": 2.0,
+    "left": 3.0,
+    "resets_at": 86400.0,
+    "exhausted": False,
+    "price": None,
+}
+
+
 class Even(Predictor):
     def fit(self, history: object) -> Even:
         return self
@@ -39,6 +50,8 @@ def test_the_metrics_tell_what_happened() -> None:
         "history": {"path": "history.db", "recorded": 4, "dropped": 1},
         "learning": {"learned": 2, "refused": 0, "refits": 1, "shifts": {"only": -0.25}},
         "feedback": {"refused": {"call": 3}},
+        "budget": {**BUDGET, "price": 12.5},
+        "agent_budgets": {"a": {**BUDGET, "exhausted": True}},
     }
     content, media_type = exposition(status, scheduler.histograms())
     lines = content.decode().splitlines()
@@ -50,6 +63,9 @@ def test_the_metrics_tell_what_happened() -> None:
     assert 'eccos_feedback_refused_total{account="call"} 3.0' in lines
     assert 'eccos_core_quota{core="only"} 3.0' in lines
     assert 'eccos_core_breaker{core="only",state="ok"} 1.0' in lines
+    assert 'eccos_budget_left_usd{agent=""} 3.0' in lines
+    assert 'eccos_budget_price{agent=""} 12.5' in lines
+    assert 'eccos_budget_exhausted{agent="a"} 1.0' in lines
     assert "eccos_wait_seconds_count 5.0" in lines
     assert media_type.startswith("text/plain")
 

@@ -51,7 +51,9 @@ def test_a_round_explores_within_the_slots_that_are_free_and_says_so() -> None:
         call.row = EstimateRow(None, QUALITY, COST, ALL, np.array([1000.0, 0.0, 0.0]))
         calls.append(call)
     free = np.array([12, 2, 1])
-    batch = RoundBatch.of(calls, Capacity(free, free, free, np.ones(3)), Target(0.6, lambda _: 0.0))
+    batch = RoundBatch.of(
+        calls, Capacity(free, free, free, np.ones(3), np.ones(3)), Target(0.6, lambda _: 0.0)
+    )
     plan = Plan(np.zeros(12, dtype=np.int64))
     explored = Exploration(1.0, seed=0)(batch, plan)
     assert all(explored.is_sent(free))
@@ -65,6 +67,8 @@ def test_a_call_that_waits_does_not_explore() -> None:
     call = Call(CallText("", 1.0), Requirements(1.0), None, lambda call, result: None)
     call.row = EstimateRow(None, QUALITY, COST, ALL, np.zeros(3))
     free = np.array([0, 1, 1])
-    batch = RoundBatch.of([call], Capacity(free, free, free, np.ones(3)), Target(0.6, lambda _: 0.0))
+    batch = RoundBatch.of(
+        [call], Capacity(free, free, free, np.ones(3), np.ones(3)), Target(0.6, lambda _: 0.0)
+    )
     plan = Plan(np.array([0]))
     assert Exploration(1.0, seed=0)(batch, plan).columns.tolist() == [0]

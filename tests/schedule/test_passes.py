@@ -40,10 +40,12 @@ def waiting_calls(cost: Any, quality: Any, allowed: Any = True, arrived_s: Any =
     return calls
 
 
-def capacity(free: Any, soon: Any, later: Any = None, service_s: Any = None) -> Capacity:
+def capacity(
+    free: Any, soon: Any, later: Any = None, service_s: Any = None, quota: float = 1000.0
+) -> Capacity:
     free, soon = np.array(free), np.array(soon)
     seconds = np.ones(len(free)) if service_s is None else np.array(service_s)
-    return Capacity(free, soon, soon if later is None else np.array(later), seconds)
+    return Capacity(free, soon, soon if later is None else np.array(later), seconds, seconds / quota)
 
 
 def batch_of(
@@ -283,7 +285,7 @@ def test_a_wrong_pass_degrades_the_round_and_leaves_the_plan_as_it_was(
     calls = waiting_calls(np.tile([2.0, 1.0, 1.0], (4, 1)), np.full((4, 3), 0.9), [True, False, True])
     with caplog.at_level(logging.WARNING):
         dispatch, degraded = dispatched(calls, broken, broken)
-    assert [placement.column for placement in dispatch.placements] == [2, 2]
+    assert [placement.column for placement in dispatch.placements] == [0, 0, 2, 2]
     assert degraded == [0]
     assert len(caplog.records) == 1
 

@@ -187,14 +187,22 @@ def test_no_core_ever_holds_more_than_its_quota_and_every_call_is_answered_once(
 
 def test_a_busy_cheap_core_is_waited_for_but_not_for_long() -> None:
     clock, backend, answers = FakeClock(), Backend(open_gate=False), Answers()
-    with running(backend, clock=clock, max_wait_s=0.6, quality_target=0.5) as scheduler:
+    limits = {"max_wait_s": 0.6, "max_wait_share": 1.0}
+    with running(backend, clock=clock, quality_target=0.5, **limits) as scheduler:
+        for _ in range(2):
+            scheduler.submit(call(answers))
+        backend.wait_until_holding(2)
+        clock.advance(1.0)
+        backend.gate.set()  # a call at the cheap core takes a second: a slot comes free each half second
+        answers.wait(2)
+        backend.gate.clear()
         for _ in range(3):
             scheduler.submit(call(answers))
         backend.wait_until_holding(2)
-        assert [core for core, _ in backend.served] == ["cheap", "cheap"]
+        assert [core for core, _ in backend.served] == ["cheap"] * 4
         clock.advance_waiters(0.6)
         backend.wait_until_holding(1)  # the third has waited long enough, and takes the free core
-        assert backend.served[2][0] == "dear"
+        assert backend.served[4][0] == "dear"
 
 
 def test_a_core_that_is_good_enough_is_waited_for_longer_than_a_cheap_one() -> None:
