@@ -21,6 +21,7 @@ from eccos_aios.schedule.execution import AbandonedError, Execute, OverloadedErr
 from eccos_aios.schedule.metrics import Histogram
 from eccos_aios.schedule.rounds import Rounds
 from eccos_aios.schedule.settings import SchedulerSettings
+from eccos_aios.schedule.slot_source import SlotSource
 from eccos_aios.schedule.state import SchedulerState
 from eccos_aios.supervised import SupervisedThread
 from eccos_aios.version import __version__
@@ -53,6 +54,9 @@ class Scheduler:
         Times every wait, deadline and pause.
     wall_s : callable, optional
         Unix seconds now, for the periods of budgets.
+    source : SlotSource, optional
+        Where the slots of cores that are shared with other kernels come from. Whoever owns it calls `wake`
+        when there are more.
     """
 
     def __init__(
@@ -65,9 +69,11 @@ class Scheduler:
         *,
         clock: Clock = MONOTONIC_CLOCK,
         wall_s: Callable[[], float] = time.time,
+        source: SlotSource | None = None,
     ) -> None:
         self._clock = clock
-        pool = CorePool((), predictor, probed=prober is not None, clock=clock).successor(cores, predictor)
+        pool = CorePool((), predictor, probed=prober is not None, clock=clock, source=source)
+        pool = pool.successor(cores, predictor)
         self._state = state = SchedulerState(
             pool, execute, settings or SchedulerSettings(), prober, clock, wall_s
         )
@@ -206,6 +212,11 @@ class Scheduler:
         """Number of calls that wait for a core."""
         with self._state.changed:
             return self._state.pending
+
+    def wake(self) -> None:
+        """Plan anew, as slots have changed."""
+        with self._state.changed:
+            self._state.wake()
 
     def remember(self, conversation: Conversation, core: str, tokens: float = 0.0) -> None:
         """Note which core holds a conversation, where that matters; `tokens`: how many it has read of it."""
