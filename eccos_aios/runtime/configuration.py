@@ -16,6 +16,7 @@ from eccos_aios.predict import Predictor, PredictorSpec, experience_of, online_p
 from eccos_aios.runtime.budget_file import budget_path
 from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.runtime.outcome_log import open_store
+from eccos_aios.runtime.sharing import SharedCores, shared_cores
 from eccos_aios.schedule import SchedulerSettings
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class ServiceConfiguration:
         Where outcomes are written; None: nowhere. The service that gets the configuration owns it.
     budgets : Path or None
         Where it is kept what is spent of the budgets; None: there are none.
+    shared : SharedCores or None
+        Where cores are shared with other kernels; None: they are not.
     """
 
     cores: tuple[Core, ...]
@@ -42,6 +45,7 @@ class ServiceConfiguration:
     learner: Learner
     store: HistoryStore | None = None
     budgets: Path | None = None
+    shared: SharedCores | None = None
 
     def discard(self) -> None:
         """Release what no service has taken over."""
@@ -72,7 +76,9 @@ def prepare(
     learner = learner or make_learner(config)
     _warn_of_unrecorded(cores, learner.predictor, config)
     settings = SchedulerSettings.of(config)
-    return ServiceConfiguration(tuple(cores), settings, learner, open_store(config), budget_path(config))
+    store = open_store(config)
+    shared = shared_cores(config, store)
+    return ServiceConfiguration(tuple(cores), settings, learner, store, budget_path(config), shared)
 
 
 def _warn_of_unrecorded(cores: Sequence[Core], predictor: Predictor, config: EccosConfig) -> None:

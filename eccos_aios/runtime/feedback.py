@@ -104,6 +104,13 @@ class Feedback:
             raise UnknownCallError(f"call: {call_id!r}: is not among the last finished calls")
         return call_id
 
+    def hear(self, call_id: str, quality: float) -> None:
+        """Learn from a grade that another kernel was given, on a call of whichever kernel."""
+        outcome = self._outcomes.note_grade(call_id, quality)
+        self._scheduler.note_quality(call_id, quality)
+        if outcome is not None:
+            self._learn(outcome.record())
+
     def _limit_call(self, call_id: str) -> None:
         self.limit.take("call", call_id)
         agent = self._outcomes.agent_of(call_id)

@@ -20,6 +20,7 @@ from eccos_aios.runtime.feedback import Feedback
 from eccos_aios.runtime.feedback_limit import FeedbackLimit
 from eccos_aios.runtime.learner import Learner
 from eccos_aios.runtime.outcome_log import OutcomeLog
+from eccos_aios.runtime.sharing import KernelSharing
 from eccos_aios.schedule import Call, CallResult, Execute, Prober, Scheduler, StoppedError
 
 Describe = Callable[[Call, CallResult, Core, float], "CallOutcome | None"]
@@ -111,6 +112,7 @@ class SchedulingService:
     def __init__(
         self, configuration: ServiceConfiguration, backend: Backend, *, clock: Clock = MONOTONIC_CLOCK
     ) -> None:
+        self._sharing = self._make_sharing(configuration)
         self.scheduler = Scheduler(
             configuration.cores,
             configuration.learner.predictor,
@@ -118,10 +120,11 @@ class SchedulingService:
             configuration.settings,
             backend.prober,
             clock=clock,
+            source=self._sharing,
         )
         self.suspensions = Suspensions()
         self._budgets = BudgetFile(self.scheduler, clock)
-        self._outcomes = OutcomeLog(clock)
+        self._outcomes = OutcomeLog(clock, self._sharing)
         self._feedback = Feedback(
             self.scheduler, self._outcomes, self._learn, FeedbackLimit(clock=clock.now_s)
         )
@@ -154,6 +157,8 @@ class SchedulingService:
         self._outcomes.write_to(configuration.store)
         self._budgets.save_to(configuration.budgets)
         configuration.learner.start()
+        if self._sharing is not None:
+            self._sharing.start()
         self.scheduler.start()
         self._read_from(intake)
 
@@ -212,6 +217,8 @@ class SchedulingService:
             configuration, intake = self._configuration, self._intake
             started = self._is_started
         self.scheduler.stop()
+        if self._sharing is not None and started:
+            self._sharing.stop()
         self._budgets.close()
         self._outcomes.close()
         configuration.learner.stop()
@@ -269,6 +276,7 @@ class SchedulingService:
             "history": self._outcomes.status(),
             "learning": self.learner.status(),
             "feedback": self._feedback.limit.status(),
+            **({} if self._sharing is None else {"shared": self._sharing.status()}),
         }
 
     def health(self) -> dict[str, Any]:
@@ -282,6 +290,9 @@ class SchedulingService:
         reasons = [*self.scheduler.faults(), *self._outcomes.faults(), *learner.faults()]
         degraded = [*self.scheduler.restarts(), *self._outcomes.restarts(), *learner.restarts()]
         degraded += [*self._budgets.restarts(), *self._budgets.faults()]
+        if self._sharing is not None:
+            reasons += self._sharing.faults()
+            degraded += self._sharing.degraded()
         if intake is not None:
             reasons += intake.reader_faults()
             degraded += intake.reader_restarts()
@@ -308,6 +319,17 @@ class SchedulingService:
             if name is not None:  # a call that never reached a core says nothing about any
                 core = next((core for core in cores if core.name == name), Core(name=name))
                 self._outcomes.record(lambda: describe(call, result, core, finished_s))
+
+    def _make_sharing(self, configuration: ServiceConfiguration) -> KernelSharing | None:
+        if configuration.shared is None:
+            return None
+        return KernelSharing(
+            configuration.shared,
+            on_slots=lambda: self.scheduler.wake(),
+            on_core=lambda *report: self.scheduler.hear_of_core(*report),
+            on_outcome=lambda outcome: self._outcomes.remember(outcome),
+            on_grade=lambda call_id, quality: self._feedback.hear(call_id, quality),
+        )
 
     def _learn(self, record: Record) -> None:
         self.learner.learn(record)

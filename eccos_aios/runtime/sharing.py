@@ -1,4 +1,4 @@
-"""KernelSharing: what one kernel shares with others over Redis: slots, the health of cores, outcomes, grades."""
+"""KernelSharing: a kernel's part in slots, the health of cores, outcomes and grades that kernels share."""
 
 from __future__ import annotations
 

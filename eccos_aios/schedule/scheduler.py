@@ -218,6 +218,15 @@ class Scheduler:
         with self._state.changed:
             self._state.wake()
 
+    def hear_of_core(self, name: str, state: str, seconds: float, cause: str) -> None:
+        """Take over what another kernel reports of a core; parameters as `SlotSource.report`."""
+        with self._state.changed:
+            slots = self._state.pool.known.get(name)
+            if slots is not None:
+                slots.hear(state, seconds, cause)
+                self._state.wake()
+                self._state.watched.notify_all()
+
     def remember(self, conversation: Conversation, core: str, tokens: float = 0.0) -> None:
         """Note which core holds a conversation, where that matters; `tokens`: how many it has read of it."""
         state = self._state

@@ -47,6 +47,17 @@ class SlotSource(Protocol):
     def want(self, pending: Mapping[str, int]) -> None:
         """State how many calls wait for a slot of each core; none of one that is absent."""
 
+    def report(self, core: str, state: str, seconds: float, cause: str) -> None:
+        """Tell other kernels that a core is ``paused``, ``open`` or ``ok`` again.
+
+        Parameters
+        ----------
+        core, state : str
+        seconds : float
+            How long a pause lasts.
+        cause : str
+        """
+
 
 def wanted_slots(names: Sequence[str], pending: Iterable[Call], dispatch: Dispatch) -> Counter[str]:
     """How many calls wait for each core after a round.

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.core import Core
-from eccos_aios.schedule.breaker import FAILURES_TO_OPEN, CircuitBreaker
+from eccos_aios.schedule.breaker import FAILURES_TO_OPEN, LONGEST_PAUSE_S, CircuitBreaker
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
 from eccos_aios.schedule.slot_source import SlotSource
 
@@ -90,6 +90,7 @@ class CoreSlots:
         self._busy_in_a_row = 0
         self._busy_said = True  # whether the last busy reply had a Retry-After
         self._busy_cause = ""
+        self._reported = "ok", 0.0  # the last health that other kernels know of
         self._availability: SlotAvailability | None = None  # cached; only while time cannot change it
 
     def acquire(self) -> Literal["slot", "trial"] | None:
@@ -134,6 +135,7 @@ class CoreSlots:
             if outcome.kind is OutcomeKind.CORE_BUSY:
                 self._pause(outcome, now_s)
             self._end_trial(outcome, started_s, now_s)
+        self._report(now_s)
 
     def release(self, *, silent: bool = False) -> None:
         """Return a slot; `silent`: that of an attempt which `give_up` had recorded as timed out."""
@@ -196,6 +198,24 @@ class CoreSlots:
                 self._breaker.failed(call, self._weight(consequence), str(outcome), now_s)
             if trial:
                 self._end_trial(outcome, started_s, now_s)
+        self._report(now_s)
+
+    def hear(self, state: str, seconds: float, cause: str) -> None:
+        """Take over what another kernel reports of this core; parameters as `SlotSource.report`.
+
+        That kernel probes a core that is down; this one does so later, should that one end.
+        """
+        now_s = self._clock.now_s()
+        with self._lock:
+            self._availability = None
+            if state == "paused":
+                self._busy_said, self._busy_cause = True, cause
+                self._paused_until_s = max(self._paused_until_s, now_s + seconds)
+            elif state == "open" and self._breaker.state == "ok":
+                self._breaker.refused(cause, now_s, LONGEST_PAUSE_S)
+            elif state == "ok":
+                self._breaker.succeeded(now_s)
+            self._reported = self._health(now_s)
 
     def forgive(self, call: object) -> None:
         """Uncount a failure that was the call's own fault, unless every slot of the core hangs."""
@@ -307,6 +327,24 @@ class CoreSlots:
             return free
         due_s = self._breaker.probe_at_s
         return min(1, free) if not self.probed and due_s is not None and due_s <= now_s else 0
+
+    def _health(self, now_s: float) -> tuple[str, float]:
+        """What other kernels should know: the state, and when a pause ends; the lock is held."""
+        if self._breaker.state != "ok":
+            return "open", 0.0
+        return ("paused", self._paused_until_s) if now_s < self._paused_until_s else ("ok", 0.0)
+
+    def _report(self, now_s: float) -> None:
+        """Tell other kernels of a change."""
+        if self._source is None:
+            return
+        with self._lock:
+            health, before = self._health(now_s), self._reported
+            self._reported = health
+            cause = self._breaker.cause or self._busy_cause
+        state, until_s = health
+        if health != before and (state, before[0]) != ("ok", "paused"):  # a pause ends by itself
+            self._source.report(self.core.name, state, max(0.0, until_s - now_s), cause)
 
     def _take_shared(self) -> bool:
         """Take a slot of the source, if there is one to ask; the lock is held."""

@@ -1,6 +1,6 @@
 """Cores, outcomes and predictors that several kernels share, over Redis."""
 
-from eccos_aios.shared.connection import SharedUnavailableError
+from eccos_aios.shared.connection import SharedUnavailableError, without_password
 from eccos_aios.shared.event_relay import EventRelay
 from eccos_aios.shared.events import Event, EventKind, EventLog, LoggedEvent
 from eccos_aios.shared.leased_slots import LEASE_S, LeasedSlots, SlotShare
@@ -47,4 +47,5 @@ __all__ = [
     "SlotShare",
     "SlotTable",
     "shares_of",
+    "without_password",
 ]

@@ -71,9 +71,11 @@ class RedisConnection:
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
+            redis_connect_func=self._connected,
         )
         self.client: redis.Redis = redis.Redis(connection_pool=self._pool)
         self._server: str | None = None
+        self._connects = 0
 
     def server(self) -> str:
         """Identifies the running server: another one after every restart or failover.
@@ -93,13 +95,23 @@ class RedisConnection:
         Raises
         ------
         SharedUnavailableError
-            It failed; the connection is closed.
+            It failed, or ran at another server than the one that `server` names.
         """
+        server, connects = self._server, self._connects
         try:
-            return command(self.client)
+            result = command(self.client)
         except self._failures as error:
             self.close()
             raise SharedUnavailableError(_reason(error)) from error
+        # redis-py replaces a connection that was closed while it was idle without a word.
+        if server is not None and self._connects != connects:
+            raise SharedUnavailableError("ConnectionError: the connection was closed")
+        return result
+
+    def _connected(self, connection: Any) -> None:
+        self._connects += 1
+        self._server = None
+        connection.on_connect()
 
     def close(self) -> None:
         """Close the connection; the next command opens another one."""
