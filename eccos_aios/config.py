@@ -112,6 +112,12 @@ class EccosConfig(BaseModel):
     exploration : float
         Share of the calls, 0 to 0.5, that may go to a core of which too little is known, to learn its
         quality.
+    plans : {"off", "check", "agree"}
+        Whether calls whose answers can be checked may be answered by several cores: no; by another core
+        where the first one's answer fails its checks; also by two cores at once and, where they disagree,
+        a third. Only where the history holds the answers of several cores.
+    max_calls_per_query : float
+        Cores that a call asks, at most in the mean over calls.
     passes : tuple of str
         Further passes of a round's plan, as ``module:function`` or ``path/to/file.py:function``, relative to
         the config's folder; see ``eccos_aios/schedule/README.md``.
@@ -173,6 +179,8 @@ class EccosConfig(BaseModel):
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
     affinity: Literal["off", "prefer", "strict"] = "off"
     exploration: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.0
+    plans: Literal["off", "check", "agree"] = "check"
+    max_calls_per_query: Annotated[float, Field(strict=True, ge=1, le=3)] = 1.5
     passes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     agents: dict[str, AgentConfig] = Field(default_factory=dict)
     budget: BudgetConfig | None = None

@@ -166,7 +166,7 @@ def _plan_estimate(estimates: PlanEstimates, number: int) -> PlanEstimate:
     return PlanEstimate(
         plan.name,
         plan.to_dict(),
-        plan.in_words(float(estimates.reached[0, number])),
+        plan.in_words(float(estimates.reached[0, number]), float(estimates.middle[0, number])),
         float(estimates.quality[0, number]),
         float(estimates.cost[0, number]),
         float(estimates.calls[0, number]),

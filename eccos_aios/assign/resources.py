@@ -22,7 +22,6 @@ from eccos_aios.assign.problem import (
 CHUNK = 1_000  # calls that are solved together: the time of the linear program grows faster than they do
 ROUNDED = (24, 96)  # calls besides those that the relaxation splits, tried one after the other
 INTEGRAL = 1 - 1e-6
-SAFETY = 1e-9  # relative, of a limit: solvers hold it only to their own tolerance
 DUST = 1e-6  # quality that the dearest column weighs: decides between assignments where only quality counts
 GAP = 1e-6  # relative, of the integer programs
 
@@ -44,6 +43,7 @@ class ResourceProblem:
     use : ndarray of shape (N, P, R)
         Expected use; negative values give room to other calls, as in a bound on a mean.
     limit : ndarray of shape (R,)
+        Held to within 1e-6, the tolerance of HiGHS.
     target : float
         Mean quality of the placed calls.
     allowed : ndarray of bool of shape (N, P)
@@ -130,8 +130,9 @@ class _Program:
     @classmethod
     def of(cls, problem: ResourceProblem, rows: IntArray) -> _Program:
         """The cheapest assignment, whatever its quality."""
-        limit = problem.limit - SAFETY * np.maximum(np.abs(problem.limit), 1.0)
-        return cls(problem.cost[rows], problem.quality[rows], problem.use[rows], limit, problem.allowed[rows])
+        return cls(
+            problem.cost[rows], problem.quality[rows], problem.use[rows], problem.limit, problem.allowed[rows]
+        )
 
     def reaching(self, required: float) -> _Program:
         """The same with a sum of quality to reach, as the last row."""

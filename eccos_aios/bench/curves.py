@@ -159,8 +159,19 @@ def quality_at_cost(quality: FloatArray, cost: FloatArray, spent: float) -> floa
     return float(np.interp(spent, cost[order], np.maximum.accumulate(quality[order])))
 
 
+def quality_if_spent(quality: FloatArray, cost: FloatArray, spent: float) -> float:
+    """Quality where a policy spends just that much, its last beyond its end; NaN where everything costs more.
+
+    Less money may have bought more, but nobody knows that beforehand.
+    """
+    order = np.lexsort((quality, cost))
+    if spent < cost[order[0]]:
+        return float("nan")
+    return float(np.interp(spent, cost[order], quality[order]))
+
+
 def along(
     read: Callable[[FloatArray, FloatArray, float], float], curve: Curve, given: FloatArray
 ) -> FloatArray:
-    """`cost_at_quality` or `quality_at_cost` in every draw, shape (draws,)."""
+    """One of the three above in every draw, shape (draws,)."""
     return np.array([read(*row) for row in zip(curve.quality, curve.cost, given, strict=True)])

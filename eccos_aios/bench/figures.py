@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eccos_aios.bench.curves import Curve, Curves, along, cost_at_quality, quality_at_cost
+from eccos_aios.bench.curves import Curve, Curves, along, cost_at_quality, quality_at_cost, quality_if_spent
 from eccos_aios.bench.fold import FloatArray
-from eccos_aios.bench.plan_policy import PLAN_POLICY
+from eccos_aios.bench.plan_policy import PLAN_POLICY, UNBOUNDED_PLAN_POLICY
 from eccos_aios.bench.policy import SMART_THRESHOLD, SMART_THRESHOLDS
 from eccos_aios.bench.replay import MIX_POLICY
 
@@ -188,9 +188,12 @@ class PlanHeadline:
     Attributes
     ----------
     quality_gain : Figure
-        Quality at the best single core's cost, less routing's there; 0.01 is a point.
+        Best quality for at most the best single core's cost, less routing's; 0.01 is a point.
+    quality_gain_spent : Figure
+        The same where both spend just that much.
     cost_share : Figure
-        Cost of routing's best quality, divided by what routing pays for it; NaN where plans do not reach it.
+        Cost of routing's best quality in the same draw, divided by what routing pays for it; undefined where
+        plans do not reach it.
     gap_closed, routing_gap_closed : Figure
         Share of the gap between the best single core's quality and the oracle's that the best level closes.
     extra_calls : float
@@ -201,6 +204,7 @@ class PlanHeadline:
 
     policy: str
     quality_gain: Figure
+    quality_gain_spent: Figure
     cost_share: Figure
     gap_closed: Figure
     routing_gap_closed: Figure
@@ -246,19 +250,34 @@ def headlines(curves: Curves, spread: Spread) -> list[Headline]:
     ]
 
 
-def plan_headline(curves: Curves, spread: Spread) -> PlanHeadline | None:
-    """Plans against routing; None where one of them, the best single core or the oracle was not replayed."""
-    plans, routing, single, oracle = map(curves.find, (PLAN_POLICY, ROUTING, BEST_SINGLE, ORACLE))
-    if plans is None or routing is None or single is None or oracle is None:
-        return None
+def plan_headlines(curves: Curves, spread: Spread) -> list[PlanHeadline]:
+    """Plans against routing; empty where one of them, the best core or the oracle was not replayed."""
+    routing, single, oracle = map(curves.find, (ROUTING, BEST_SINGLE, ORACLE))
+    if routing is None or single is None or oracle is None:
+        return []
+    return [
+        _plan_headline(policy, plans, routing, single, oracle, spread)
+        for policy in (PLAN_POLICY, UNBOUNDED_PLAN_POLICY)
+        if (plans := curves.find(policy)) is not None
+    ]
+
+
+def _plan_headline(
+    policy: str, plans: Curve, routing: Curve, single: Curve, oracle: Curve, spread: Spread
+) -> PlanHeadline:
     single_quality, single_cost = single.quality[:, 0], single.cost[:, 0]
-    gain = along(quality_at_cost, plans, single_cost) - along(quality_at_cost, routing, single_cost)
+    gain, spent = (
+        along(read, plans, single_cost) - along(read, routing, single_cost)
+        for read in (quality_at_cost, quality_if_spent)
+    )
     best, top = (_best_level(curve, spread) for curve in (plans, routing))
-    share = along(cost_at_quality, plans, routing.quality[:, top]) / routing.cost[:, top]
+    every = np.arange(len(routing.quality)), routing.quality.argmax(axis=1)
+    share = along(cost_at_quality, plans, routing.quality[every]) / routing.cost[every]
     gap = oracle.quality.max(axis=1) - single_quality
     return PlanHeadline(
-        policy=PLAN_POLICY,
+        policy=policy,
         quality_gain=spread.figure(gain),
+        quality_gain_spent=spread.figure(spent),
         cost_share=spread.figure(share),
         gap_closed=spread.figure((plans.quality[:, best] - single_quality) / gap),
         routing_gap_closed=spread.figure((routing.quality[:, top] - single_quality) / gap),

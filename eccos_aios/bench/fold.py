@@ -19,7 +19,7 @@ BoolArray = NDArray[np.bool_]
 UNRECORDED_OUTPUT_TOKENS = 256.0  # assumed for an answer of unrecorded length
 QUOTA_SLACK = 1.5  # with quotas, all cores together take this many times the calls of a fold
 TRAIN_SHARE = 0.5  # of the queries of a split, where the number of records to learn from is not given
-MOST_TESTED = 2000  # records of a split that are measured
+MOST_TESTED = 1000  # records of a split that are measured
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,11 @@ from eccos_aios.plans import (
     replay_plans,
     route_plans,
 )
+from eccos_aios.plans.answers import STAGES
 
 PLAN_POLICY = "eccos-plans"
+UNBOUNDED_PLAN_POLICY = "eccos-plans-unbounded"  # what the bound on calls costs
+UNBOUNDED = float(STAGES)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,6 @@ class EccosPlans(TargetPolicy):
         super().__init__(targets)
         self.mode = mode
         self.max_calls = max_calls
-        self._learned: WeakKeyDictionary[FoldEstimates, LearnedPlans] = WeakKeyDictionary()
 
     def promise_range(self, learned: FoldEstimates, quota: IntArray) -> tuple[float, float]:
         plans = self._plans(learned, quota)
@@ -100,12 +102,22 @@ class EccosPlans(TargetPolicy):
         fold = learned.fold
         if (quota < len(fold.calls)).any():
             raise ValueError(f"{PLAN_POLICY}: cannot be replayed with quotas")
-        if learned not in self._learned:
-            predictor = PlanPredictor(fold.cores, self.mode, learned.spec.make()).fit(fold.history)
-            answers = recorded_answers(fold.records, fold.cores, calls=predictor.calls_)
-            self._learned[learned] = LearnedPlans(
-                predictor.estimate_plans(fold.calls),
-                replay_plans(answers, predictor.plans_),
-                np.array([fold.names.index(plan.first) for plan in predictor.plans_]),
-            )
-        return self._learned[learned]
+        return _learned_plans(learned, self.mode)
+
+
+_LEARNED: WeakKeyDictionary[FoldEstimates, dict[Mode, LearnedPlans]] = WeakKeyDictionary()
+
+
+def _learned_plans(learned: FoldEstimates, mode: Mode) -> LearnedPlans:
+    """Plans of a fold, learned once for all policies."""
+    known = _LEARNED.setdefault(learned, {})
+    if mode not in known:
+        fold = learned.fold
+        predictor = PlanPredictor(fold.cores, mode, learned.spec.make()).fit(fold.history)
+        answers = recorded_answers(fold.records, fold.cores, calls=predictor.calls_)
+        known[mode] = LearnedPlans(
+            predictor.estimate_plans(fold.calls),
+            replay_plans(answers, predictor.plans_),
+            np.array([fold.names.index(plan.first) for plan in predictor.plans_]),
+        )
+    return known[mode]

@@ -11,7 +11,7 @@ from eccos_aios.assign import WAITS
 from eccos_aios.bench.fold import FloatArray, Fold, IntArray, Truth, folds, held_out, recorded_truth
 from eccos_aios.bench.fold_estimates import FoldEstimates
 from eccos_aios.bench.mix import Mix
-from eccos_aios.bench.plan_policy import PLAN_POLICY, EccosPlans
+from eccos_aios.bench.plan_policy import PLAN_POLICY, UNBOUNDED, UNBOUNDED_PLAN_POLICY, EccosPlans
 from eccos_aios.bench.policy import (
     NEAR_BEST,
     SMART_THRESHOLD,
@@ -33,7 +33,11 @@ from eccos_aios.predict import PredictorSpec
 OnStep = Callable[[str, int, int], None]
 
 MIX_POLICY = "mix"
-WITHOUT_QUOTAS = (PLAN_POLICY, MIX_POLICY)  # policies that are not replayed with quotas
+WITHOUT_QUOTAS = (
+    PLAN_POLICY,
+    UNBOUNDED_PLAN_POLICY,
+    MIX_POLICY,
+)  # policies that are not replayed with quotas
 MORE_THAN_BASELINE = 0.01  # of quality, that the reference asks for beyond SmartRouting's
 
 
@@ -53,7 +57,8 @@ class Options:
     predictor : PredictorSpec, optional
         The predictor of policy ``eccos``; ``eccos-r`` and ``eccos-t`` use its embedder. Default: the hybrid.
     plans : str
-        ``check`` or ``agree`` adds policy ``eccos-plans``, which replays the recorded answers.
+        ``check`` or ``agree`` adds policy ``eccos-plans``, which replays the recorded answers; ``agree``
+        also ``eccos-plans-unbounded``.
     max_calls : float
         Mean expected cores asked per call under plans, at most.
     """
@@ -77,9 +82,12 @@ class Options:
         known[MIX_POLICY] = Mix(self.targets)
         if self.plans != "off":
             known[PLAN_POLICY] = EccosPlans(self.plans, self.targets, self.max_calls)
+        if self.plans == "agree" and self.max_calls < UNBOUNDED:
+            known[UNBOUNDED_PLAN_POLICY] = EccosPlans(self.plans, self.targets, UNBOUNDED)
         chosen = list(known) if self.names is None else list(self.names)
-        if self.plans != "off" and PLAN_POLICY not in chosen:
-            chosen.append(PLAN_POLICY)
+        chosen += [
+            name for name in (PLAN_POLICY, UNBOUNDED_PLAN_POLICY) if name in known and name not in chosen
+        ]
         for name in chosen:
             if name not in known:
                 raise ValueError(f"policies: {name!r}: must be among {', '.join(known)}")

@@ -16,7 +16,7 @@ from eccos_aios.bench.figures import (
     OverSplits,
     Spread,
     headlines,
-    plan_headline,
+    plan_headlines,
     points,
 )
 from eccos_aios.bench.policy import SMART_THRESHOLD
@@ -40,7 +40,6 @@ def results_of(replay: Replay | SplitReplay) -> dict[str, Any]:
         curves, spread = curves_of(replay), Bootstrap()
         made = {"folds": replay.folds, "records": replay.records, "learned": replay.learned}
     names = [core.name for core in replay.cores]
-    plans = plan_headline(curves, spread)
     content = {
         **made,
         "seed": replay.seed,
@@ -48,7 +47,7 @@ def results_of(replay: Replay | SplitReplay) -> dict[str, Any]:
         "best_single": float(spread.centre(curves.best_single)),
         "oracle": float(spread.centre(curves.oracle)),
         "headlines": [asdict(headline) for headline in headlines(curves, spread)],
-        "plans": None if plans is None else asdict(plans),
+        "plans": [asdict(row) for row in plan_headlines(curves, spread)],
         "points": [asdict(point) for point in points(curves, names, spread)],
     }
     finite: dict[str, Any] = _without_nan(content)

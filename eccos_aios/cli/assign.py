@@ -61,8 +61,8 @@ def assign(
     one is unlimited. Where every quota is taken, a query's core is null.
 
     With --plans, a line's plan names the cores to ask: check, a core and another where its answer fails its
-    checks; agree, two cores and a third where they disagree. A quota then limits how
-    often a core is expected to be asked.
+    checks; agree, two cores and a third or fourth where they disagree. A quota then limits how often a
+    core is expected to be asked.
 
     \b
     Examples:

@@ -64,7 +64,8 @@ def bench(
     best-single, knn-argmax, mix, oracle; each without quotas and, but for mix, with quotas in proportion to
     the manifest's. mix spreads the calls over single cores by their means alone. --plans adds eccos-plans,
     without quotas: a core whose answer fails its checks is followed by another (check), two cores whose
-    answers disagree by a third (agree). Only histories with answers show a gain.
+    answers disagree by a third (agree), and eccos-plans-unbounded shows what the bound on calls costs. Only
+    histories with answers show a gain.
 
     --predictor is for eccos; --embedder is for eccos, eccos-r, eccos-t, smart (AIOS uses minilm) and
     knn-argmax.

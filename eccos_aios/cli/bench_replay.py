@@ -72,7 +72,7 @@ def run_replay(
     print_tables(
         _policy_table(results),
         *(table for table in (_headline_table(results), _trust_table(results)) if table.row_count),
-        *([] if results["plans"] is None else [_plan_table(results["plans"], _how(results))]),
+        *([_plan_table(results["plans"], _how(results))] if results["plans"] else []),
         "wrote " + ", ".join(str(path) for path in written),
     )
     if len(written) == 1:
@@ -185,11 +185,12 @@ def _trust_table(results: dict[str, Any]) -> Table:
     return table
 
 
-def _plan_table(row: dict[str, Any], how: str) -> Table:
+def _plan_table(rows: Sequence[dict[str, Any]], how: str) -> Table:
     """Plans against routing to one core."""
     table = make_table(
         "policy",
-        "quality at the best core's cost, points",
+        "quality for at most the best core's cost, points",
+        "if all is spent",
         "cost of routing's best quality",
         "gap to the oracle closed",
         "by routing",
@@ -198,17 +199,19 @@ def _plan_table(row: dict[str, Any], how: str) -> Table:
         "by routing",
         title=f"against {ROUTING}, {how}",
     )
-    table.add_row(
-        row["policy"],
-        _with_error(row["quality_gain"], "{:+.1f}", 100),
-        _with_error(row["cost_share"], "{:.2f}"),
-        _with_error(row["gap_closed"], "{:.0%}"),
-        _with_error(row["routing_gap_closed"], "{:.0%}"),
-        *(
-            UNKNOWN if row[key] is None else f"{row[key]:.2f}"
-            for key in ("extra_calls", "seconds", "routing_seconds")
-        ),
-    )
+    for row in rows:
+        table.add_row(
+            row["policy"],
+            _with_error(row["quality_gain"], "{:+.1f}", 100),
+            _with_error(row["quality_gain_spent"], "{:+.1f}", 100),
+            _with_error(row["cost_share"], "{:.2f}"),
+            _with_error(row["gap_closed"], "{:.0%}"),
+            _with_error(row["routing_gap_closed"], "{:.0%}"),
+            *(
+                UNKNOWN if row[key] is None else f"{row[key]:.2f}"
+                for key in ("extra_calls", "seconds", "routing_seconds")
+            ),
+        )
     return table
 
 

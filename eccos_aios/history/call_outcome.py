@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from eccos_aios.history.record import Embed, Embedding, Outcome, Record, Seconds, Tokens, Unit, text_hash
+from eccos_aios.history.record import (
+    AnswerKey,
+    Embed,
+    Embedding,
+    Outcome,
+    Record,
+    Seconds,
+    Tokens,
+    Unit,
+    text_hash,
+)
 
 
 def _writable(text: Any) -> Any:
@@ -57,6 +67,8 @@ class CallOutcome(BaseModel):
         0 to 1. None: not graded.
     finished_s : float
         Unix seconds; now, unless given.
+    answer_key, answer_passes : str or None, bool or None
+        As in `Outcome`.
     query_hash, query_length : str or None, int or None
         SHA-256 and characters of the query. Only where the text was left out.
     embedding : str or None
@@ -81,6 +93,8 @@ class CallOutcome(BaseModel):
     query_hash: str | None = None
     query_length: Annotated[int, Field(ge=0)] | None = None
     embedding: Embedding | None = None
+    answer_key: AnswerKey | None = None
+    answer_passes: bool | None = None
 
     def without_text(self, embed: Embed | None = None) -> CallOutcome:
         """The same outcome without the query and the tools, as `Record.without_text`."""
@@ -103,6 +117,8 @@ class CallOutcome(BaseModel):
             input_token_length=self.input_token_length,
             output_token_length=self.output_token_length,
             latency_s=self.latency_s,
+            answer_key=self.answer_key,
+            answer_passes=self.answer_passes,
         )
         return Record(
             id=self.call_id,

@@ -79,6 +79,11 @@ STEPS = (
     ),
     # Replaces a text that was left out.
     ("ALTER TABLE outcomes ADD COLUMN embedding TEXT",),
+    # What the checks found in the answer: whether it passes, and a hash by which answers agree.
+    (
+        "ALTER TABLE outcomes ADD COLUMN answer_key TEXT",
+        "ALTER TABLE outcomes ADD COLUMN answer_passes INTEGER",
+    ),
 )
 VERSION = len(STEPS)
 

@@ -152,7 +152,7 @@ class StoredRecords(Sequence[Record]):
             return [self[position] for position in range(*place.indices(len(self)))]
         if not -len(self) <= place < len(self):
             raise IndexError(place)
-        place %= len(self)
+        place = int(place) % len(self)  # SQLite takes no integer of NumPy
         return self._restated(place, self._at(place))
 
     def _at(self, place: int) -> Record:

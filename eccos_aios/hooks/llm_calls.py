@@ -11,6 +11,7 @@ from eccos_aios.core import Core
 from eccos_aios.errors import EccosError
 from eccos_aios.hooks.clients import client_of
 from eccos_aios.hooks.outcome import SyscallPayload, is_final
+from eccos_aios.hooks.question import question_of
 from eccos_aios.hooks.syscall import (
     Syscall,
     answer,
@@ -100,17 +101,21 @@ class LlmCalls:
             scheduler.add_core(Core(name=llm["name"]).at_backend(llm.get("backend")))
         if getattr(self._llm, "use_context_manager", False):
             syscall.set_time_limit(TIME_SLICE_S)
-        text = text_of(syscall.query)
+        text, payload = text_of(syscall.query), SyscallPayload.of(syscall)
+        planner = self._service.planner
         call = Call(
             text=text,
             requirements=needs_of(syscall.query, text, self._cores),
-            payload=SyscallPayload.of(syscall),
+            payload=payload,
             on_done=self._answer,
             agent=syscall.agent_name,
             pinned=self._service.suspensions.resume(syscall.get_pid()),
             priority=syscall.get_priority() or 0,
             quality_target=quality_target_of(syscall.query),
             conversation=conversation_of(syscall),
+            question=None
+            if planner is None or getattr(self._llm, "use_context_manager", False)
+            else question_of(syscall.query, payload.tools, call_expected=planner.expects_call()),
         )
         self._service.submit(call)
         client = client_of(syscall)

@@ -9,6 +9,7 @@ from typing import Any
 
 from eccos_aios.core import Core
 from eccos_aios.history import CallOutcome
+from eccos_aios.hooks.question import checked
 from eccos_aios.hooks.syscall import Syscall
 from eccos_aios.predict import call_text
 from eccos_aios.schedule import ANSWERED, Attempt, AttemptOutcome, Call, CallResult, OutcomeKind, Usage
@@ -45,10 +46,11 @@ class SyscallPayload:
 
 @dataclass(frozen=True)
 class Answer:
-    """A core's answer as AIOS's adapter returns it, and the tokens that the provider reported."""
+    """A core's answer as AIOS's adapter returns it, and what the provider reported of it."""
 
     response: Any
     usage: Usage | None = None
+    finish_reason: str | None = None
 
 
 def attempt_outcome(attempt: Attempt, response: Any, *, with_tools: bool) -> AttemptOutcome:
@@ -114,6 +116,10 @@ def outcome_of(call: Call, result: CallResult, core: Core, finished_s: float) ->
     usage = answer.usage
     input_tokens = usage.input_tokens if usage else math.ceil(call.text.input_tokens)
     output_tokens = usage.output_tokens if usage else None if result.failed else _counted(answer.response)
+    # stages were checked when they came; a single core's answer is checked here, after it is given
+    check = None
+    if not result.failed and not result.stages and call.question is not None:
+        check = checked(call, answer)
     return CallOutcome(
         call_id=call.id,
         core=core.name,
@@ -129,6 +135,8 @@ def outcome_of(call: Call, result: CallResult, core: Core, finished_s: float) ->
         else _cost_usd(core, usage or Usage(input_tokens, output_tokens)),
         error=error_word(result) if result.failed else None,
         finished_s=finished_s,
+        answer_key=None if check is None else check.key,
+        answer_passes=None if check is None else check.passes,
     )
 
 

@@ -18,6 +18,7 @@ from eccos_aios.hooks.kernel_config import kernel_config, kernel_cores
 from eccos_aios.hooks.llm_calls import LlmCalls
 from eccos_aios.hooks.outcome import Answer, attempt_outcome, outcome_of
 from eccos_aios.hooks.probe import CoreProber
+from eccos_aios.hooks.question import checked
 from eccos_aios.hooks.syscall import MakeErrorResponse, Syscall, answer, cerebrum_response
 from eccos_aios.runtime.configuration import ServiceConfiguration, prepare
 from eccos_aios.runtime.service import Backend, SchedulingService
@@ -107,7 +108,7 @@ class EccosScheduler:
         self.cores: tuple[Core, ...] = kernel_cores(self.config, llm.llm_configs)
         learner = None if running is None else running.learner_for(self.config)
         configuration = prepare(self.config, self.cores, learner)
-        self._backend = Backend(self._execute, outcome_of, CoreProber(llm))
+        self._backend = Backend(self._execute, outcome_of, CoreProber(llm), checked)
         # For the service that is taken over at `start`; until then it runs with its own.
         self._configuration: ServiceConfiguration | None = None if running is None else configuration
         self.service = running or SchedulingService(configuration, self._backend)
@@ -242,7 +243,7 @@ class EccosScheduler:
         attempt = attempt_under_way()
         _, response = self.llm.execute_llm_syscall(index, call.payload.syscall)
         outcome = attempt_outcome(attempt, response, with_tools=bool(call.payload.tools))
-        return ExecutionResult(Answer(response, attempt.usage), outcome)
+        return ExecutionResult(Answer(response, attempt.usage, attempt.finish_reason), outcome)
 
     def _address(self, syscall: Syscall, manager: Any, kind: str) -> None:
         syscall.set_status("executing")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,8 @@ BoolArray = NDArray[np.bool_]
 
 NO_KEY = -1  # in `RecordedAnswers.key`
 UNRECORDED_OUTPUT_TOKENS = 256.0  # assumed for an answer of unrecorded length
-STAGES = 3  # the most cores of a plan
+STAGES = 4  # the most cores of a plan
+PAIRS = ((0, 1), (0, 2), (1, 2))  # of cores whose answers may agree
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,9 @@ class PlanOutcomes:
     ----------
     quality, cost : ndarray
         Of the answer that is given, 0 to 1; of all that was asked, US dollars.
-    last : ndarray
-        1 where the last stage was reached, 0 where not, and 0 for a single core.
+    last, middle : ndarray
+        1 where the last stage was reached, and the one between the first and the last; else 0, as where a
+        plan has no such stage.
     calls : ndarray
         Cores that were asked.
     seconds : ndarray
@@ -85,6 +86,7 @@ class PlanOutcomes:
     quality: FloatArray
     cost: FloatArray
     last: FloatArray
+    middle: FloatArray
     calls: FloatArray
     seconds: FloatArray
 
@@ -144,73 +146,84 @@ def recorded_answers(
 def replay_plans(answers: RecordedAnswers, plans: Sequence[AnswerPlan]) -> PlanOutcomes:
     """What plans would have given on recorded answers, by the rules of `PlanProgress`."""
     shape = len(answers.quality), len(plans)
-    outcomes = PlanOutcomes(*(np.full(shape, np.nan) for _ in range(5)))
+    outcomes = PlanOutcomes(*(np.full(shape, np.nan) for _ in range(6)))
     position = {name: column for column, name in enumerate(answers.cores)}
-    for kind in dict.fromkeys(plan.kind for plan in plans):
-        chosen = np.array([number for number, plan in enumerate(plans) if plan.kind == kind])
+    for form in dict.fromkeys((plan.kind, len(plan.every_core)) for plan in plans):
+        chosen = np.array(
+            [number for number, plan in enumerate(plans) if (plan.kind, len(plan.every_core)) == form]
+        )
         columns = np.array([[position[core] for core in plans[number].every_core] for number in chosen])
-        _replay_kind(answers, kind, chosen, columns, outcomes)
+        _replay_form(answers, form[0], chosen, columns, outcomes)
     return outcomes
 
 
-def _replay_kind(
+def _replay_form(
     answers: RecordedAnswers, kind: Kind, chosen: IntArray, columns: IntArray, outcomes: PlanOutcomes
 ) -> None:
-    """Fill in the plans of one kind; `columns` has shape (plans, cores of the plan)."""
-    given, asked = _decisions(kind)
+    """Fill in the plans of one kind and length; `columns` has shape (plans, cores of the plan)."""
+    length, first = columns.shape[1], FIRST_STAGE[kind]
+    given, asked = _decisions(kind, length)
     rows = np.arange(len(answers.quality))[:, None]
     case = np.zeros((len(answers.quality), len(chosen)), dtype=np.int64)
-    for stage in range(columns.shape[1]):
+    for stage in range(length):
         case |= answers.passes[:, columns[:, stage]].astype(np.int64) << stage
     if kind == "agree":
-        one, other = answers.key[:, columns[:, 0]], answers.key[:, columns[:, 1]]
-        case |= ((one == other) & (one != NO_KEY)).astype(np.int64) << STAGES
+        for number, (one, other) in enumerate(_pairs(length)):
+            key = answers.key[:, columns[:, one]]
+            same = (key == answers.key[:, columns[:, other]]) & (key != NO_KEY)
+            case |= same.astype(np.int64) << (STAGES + number)
     # a single core's outcome needs no answer, only its grade
     cells = ~np.isnan(answers.quality) if kind == "single" else answers.known
-    known = np.logical_and.reduce([cells[:, columns[:, stage]] for stage in range(columns.shape[1])])
+    known = np.logical_and.reduce([cells[:, columns[:, stage]] for stage in range(length)])
     chosen_core = columns[np.arange(len(columns))[None, :], given[case]]
-    quality = answers.quality[rows, chosen_core]
-    cost = sum(asked[case, stage] * answers.cost[:, columns[:, stage]] for stage in range(columns.shape[1]))
-    calls = asked[case].sum(axis=-1)
-    last = asked[case, columns.shape[1] - 1] if kind != "single" else np.zeros(case.shape)
-    first = FIRST_STAGE[kind]
     seconds = answers.seconds[:, columns[:, :first]].max(axis=2)
-    if kind != "single":
-        seconds = seconds + np.where(last > 0, answers.seconds[:, columns[:, -1]], 0.0)
+    for stage in range(first, length):
+        seconds = seconds + np.where(asked[case, stage] > 0, answers.seconds[:, columns[:, stage]], 0.0)
+    nothing = np.zeros(case.shape)
     for array, values in (
-        (outcomes.quality, quality),
-        (outcomes.cost, cost),
-        (outcomes.last, last),
-        (outcomes.calls, calls),
+        (outcomes.quality, answers.quality[rows, chosen_core]),
+        (
+            outcomes.cost,
+            sum(asked[case, stage] * answers.cost[:, columns[:, stage]] for stage in range(length)),
+        ),
+        (outcomes.last, nothing if length == first else asked[case, length - 1]),
+        (outcomes.middle, nothing if length <= first + 1 else asked[case, first]),
+        (outcomes.calls, asked[case].sum(axis=-1)),
         (outcomes.seconds, seconds),
     ):
         array[:, chosen] = np.where(known, values, np.nan)
 
 
+def _pairs(length: int) -> list[tuple[int, int]]:
+    """Positions of the cores among which agreement is sought, in a plan of so many cores."""
+    return [(one, other) for one, other in PAIRS if other < length - 1]
+
+
 @cache
-def _decisions(kind: Kind) -> tuple[IntArray, FloatArray]:
+def _decisions(kind: Kind, length: int) -> tuple[IntArray, FloatArray]:
     """By case, the position of the core whose answer is given, and which positions are asked.
 
-    Bit n of a case says whether the answer of core n passes, bit `STAGES` whether the first two agree.
+    Bit n of a case says whether the answer of core n passes, bit `STAGES` + n whether the n-th pair agrees.
     """
-    names = ("0", "1", "2")
-    plan = {
-        "single": AnswerPlan.single("0"),
-        "check": AnswerPlan.check("0", "1"),
-        "agree": AnswerPlan.agree("0", "1", "2"),
-    }[kind]
-    given = np.zeros(2 ** (STAGES + 1), dtype=np.int64)
-    asked = np.zeros((2 ** (STAGES + 1), STAGES))
-    for bits in product((0, 1), repeat=STAGES + 1):
-        case = sum(bit << place for place, bit in enumerate(bits))
-        keys = ("same", "same" if bits[STAGES] else "other", "last")
+    names = tuple(str(position) for position in range(length))
+    plan = AnswerPlan(
+        kind, names if kind == "single" else names[:-1], None if kind == "single" else names[-1]
+    )
+    bits = STAGES + len(PAIRS)
+    given, asked = np.zeros(2**bits, dtype=np.int64), np.zeros((2**bits, STAGES))
+    for case in range(2**bits):
+        agree = {pair: bool(case >> (STAGES + number) & 1) for number, pair in enumerate(PAIRS)}
+        keys = list(names)
+        for (one, other), same in agree.items():
+            if same and other < length:
+                keys[other] = keys[one]
         progress = PlanProgress(plan)
         while (core := progress.next_core()) is not None:
-            number = names.index(core)
-            passes = bool(bits[number])
-            progress.answered(core, AnswerCheck(passes, keys[number] if passes else None))
-            asked[case, number] = 1.0
+            position = int(core)
+            passes = bool(case >> position & 1)
+            progress.answered(core, AnswerCheck(passes, keys[position] if passes else None))
+            asked[case, position] = 1.0
         final = progress.final
         assert final is not None  # every core answers here
-        given[case] = names.index(final)
+        given[case] = int(final)
     return given, asked

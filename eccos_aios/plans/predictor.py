@@ -9,12 +9,13 @@ import numpy as np
 
 from eccos_aios.core import Core
 from eccos_aios.history import Outcome, Record
-from eccos_aios.plans.answers import FloatArray, PlanOutcomes, recorded_answers, replay_plans
-from eccos_aios.plans.plan import FIRST_STAGE, AnswerPlan
-from eccos_aios.plans.selection import PLANS, Mode, select_plans, selection_optimism
+from eccos_aios.plans.answers import FloatArray, IntArray, PlanOutcomes, recorded_answers, replay_plans
+from eccos_aios.plans.plan import AnswerPlan, stage_matrices
+from eccos_aios.plans.selection import LEAST_RECORDS, PLANS, Mode, select_plans, selection_optimism
 from eccos_aios.predict import (
     CallText,
     CoreExperience,
+    EmbeddingPredictor,
     Estimates,
     HybridPredictor,
     Predictor,
@@ -23,9 +24,13 @@ from eccos_aios.predict import (
     prices_of,
     prior_shift,
 )
+from eccos_aios.predict.embedders.base import Vectors
+from eccos_aios.predict.features import embed_calls
 from eccos_aios.verify import CallHistory, Check, call_history
 
 REACHED = "reached:"  # before a plan's name: the column of the probability that its last stage is reached
+COMPARED = 5_000  # records whose answers are checked and replayed
+MIDDLE = "middle:"  # likewise, the stage between the first and the last
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,10 @@ class PlanEstimates:
     quality, cost : ndarray of shape (N, P)
         0 to 1, and US dollars of all stages that are expected to be reached.
     calls : ndarray of shape (N, P)
-        Expected cores that are asked, 1 to 3.
-    reached : ndarray of shape (N, P)
-        Probability that the last stage is reached; 0 for single cores.
+        Expected cores that are asked, 1 to 4.
+    reached, middle : ndarray of shape (N, P)
+        Probability that the last stage is reached, and the one between the first and the last; 0 where there
+        is none.
     use : ndarray of shape (N, P, M)
         Expected calls at each core.
     cores : Estimates
@@ -53,17 +59,14 @@ class PlanEstimates:
     cost: FloatArray
     calls: FloatArray
     reached: FloatArray
+    middle: FloatArray
     cores: Estimates
 
     @property
     def use(self) -> FloatArray:
-        position = {core: column for column, core in enumerate(self.core_names)}
-        use = np.zeros((*self.reached.shape, len(position)))
-        for number, plan in enumerate(self.plans):
-            use[:, number, [position[core] for core in plan.cores]] = 1.0
-            if plan.otherwise is not None:
-                use[:, number, position[plan.otherwise]] = self.reached[:, number]
-        return use
+        stages = stage_matrices(self.plans, tuple(self.core_names))
+        later = self.middle[:, :, None] * stages.middle + self.reached[:, :, None] * stages.last
+        return np.asarray(stages.first + later, dtype=np.float64)
 
     @property
     def core_names(self) -> list[str]:
@@ -114,8 +117,11 @@ class PlanPredictor(Predictor):
     def fit(self, history: Sequence[Record]) -> PlanPredictor:
         """Select plans, replay them, and fit the wrapped predictor on cores and plans."""
         self.calls_: CallHistory = call_history(history)
-        answers = recorded_answers(history, self.cores, calls=self.calls_, checks=self.checks)
-        categories = [record.category for record in history]
+        rows = _compared(history)
+        wanted = set(rows.tolist())
+        sample = [record for row, record in enumerate(history) if row in wanted]
+        answers = recorded_answers(sample, self.cores, calls=self.calls_, checks=self.checks)
+        categories = [record.category for record in sample]
         self.plans_ = tuple(
             select_plans(answers, categories, self.mode, allowed=self.allowed, count=self.count)
         )
@@ -124,17 +130,28 @@ class PlanPredictor(Predictor):
         )
         staged = [plan for plan in self.plans_ if plan.kind != "single"]
         outcomes = replay_plans(answers, staged)
-        self.predictor_ = self.predictor.fit(_extended(history, staged, outcomes.quality))
+        self.predictor_ = self.predictor.fit(_extended(history, rows, staged, outcomes.quality))
         self.reached_prior_ = _reached_prior(outcomes)
         self.reached_: Predictor | None = None
         if staged and not np.isnan(outcomes.last).all():
+            reached = {"middle": outcomes.middle, "last": outcomes.last}
+            later = stage_matrices(self.plans_, self._core_names).later
+            columns = [reached[stage][:, number - len(self.cores)] for number, stage in later]
+            records = _replaced(sample, self._later_names(), np.stack(columns, axis=1))
             # its estimates are calibrated; the hybrid's are corrected for a choice that none makes here
-            self.reached_ = TrainedPredictor().fit(_replaced(history, staged, outcomes.last))
+            embedder = getattr(self.predictor_, "embedder_", None)  # so that a call is embedded once
+            self.reached_ = TrainedPredictor().fit(records, embedder)
         return self
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         """Estimates of cores and of plans by name; plans less what selection makes them look better."""
-        found = self.predictor_.predict(calls, cores)
+        return self._predict(calls, cores, None)
+
+    def _predict(self, calls: Sequence[CallText], cores: Sequence[str], vectors: Vectors | None) -> Estimates:
+        if vectors is not None and isinstance(self.predictor_, EmbeddingPredictor):
+            found = self.predictor_.predict_embedded(calls, vectors, cores)
+        else:
+            found = self.predictor_.predict(calls, cores)
         own = {core.name for core in self.cores}
         lucky = np.array([0.0 if name in own else self.optimism_ for name in cores])
         if not lucky.any():
@@ -159,7 +176,8 @@ class PlanPredictor(Predictor):
             The wrapped predictor returns estimates of another shape or out of range.
         """
         names = [plan.name for plan in self.plans_]
-        found, sound, fault = self.predict(calls, names).checked(len(calls), names)
+        vectors = self._vectors(calls)
+        found, sound, fault = self._predict(calls, names, vectors).checked(len(calls), names)
         if not sound.all():
             raise ValueError(f"estimates of {type(self.predictor).__name__}: {fault}")
         own = len(self.cores)
@@ -176,33 +194,51 @@ class PlanPredictor(Predictor):
             quality = quality.copy()
             quality[:, :own] = np.clip(quality[:, :own] + shift, 0.0, 1.0)
         core_cost = cores.cost_at(prices_of(self.cores) if prices is None else prices)
-        reached = self._reached(calls)
-        cost, asked = self._stage_sums(core_cost, reached)
-        return PlanEstimates(self.plans_, quality, cost, asked, reached, cores)
+        reached, middle = self._reached(calls, vectors)
+        stages = stage_matrices(self.plans_, self._core_names)
+        cost = stages.sums(core_cost, middle, reached)
+        asked = stages.first.sum(axis=1) + middle * (stages.middle.sum(axis=1) > 0) + reached
+        return PlanEstimates(self.plans_, quality, cost, asked, reached, middle, cores)
 
-    def _reached(self, calls: Sequence[CallText]) -> FloatArray:
-        """Probability that the last stage is reached, shape (calls, plans); 0 for single cores."""
-        reached = np.zeros((len(calls), len(self.plans_)))
-        staged = [number for number, plan in enumerate(self.plans_) if plan.kind != "single"]
-        if not staged:
-            return reached
-        if self.reached_ is None:
-            reached[:, staged] = self.reached_prior_
-            return reached
-        names = [REACHED + self.plans_[number].name for number in staged]
-        reached[:, staged] = np.clip(self.reached_.predict(calls, names).quality, 0.0, 1.0)
-        return reached
+    def share_embedder(self) -> None:
+        """Let two fitted predictors that were loaded apart embed a call once, as those fitted together do."""
+        if isinstance(self.predictor_, EmbeddingPredictor) and isinstance(self.reached_, EmbeddingPredictor):
+            self.reached_.embedder_ = self.predictor_.embedder_
 
-    def _stage_sums(self, core_cost: FloatArray, reached: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Expected US dollars and expected number of cores asked, both of shape (calls, plans)."""
-        position = {core.name: column for column, core in enumerate(self.cores)}
-        cost, asked = np.empty(reached.shape), np.empty(reached.shape)
-        for number, plan in enumerate(self.plans_):
-            first = core_cost[:, [position[core] for core in plan.cores]].sum(axis=1)
-            last = 0.0 if plan.otherwise is None else core_cost[:, position[plan.otherwise]]
-            cost[:, number] = first + reached[:, number] * last
-            asked[:, number] = FIRST_STAGE[plan.kind] + reached[:, number]
-        return cost, asked
+    @property
+    def _core_names(self) -> tuple[str, ...]:
+        return tuple(core.name for core in self.cores)
+
+    def _vectors(self, calls: Sequence[CallText]) -> Vectors | None:
+        """Embeddings of the calls, if both fitted predictors take the same."""
+        one, other = self.predictor_, self.reached_
+        if not isinstance(one, EmbeddingPredictor) or not isinstance(other, EmbeddingPredictor):
+            return None
+        return embed_calls(calls, one.embedder_) if one.embedder_ is other.embedder_ else None
+
+    def _later_names(self) -> list[str]:
+        """Columns of `reached_`: one for every stage after a first one."""
+        matrices = stage_matrices(self.plans_, self._core_names)
+        prefix = {"middle": MIDDLE, "last": REACHED}
+        return [prefix[stage] + self.plans_[number].name for number, stage in matrices.later]
+
+    def _reached(self, calls: Sequence[CallText], vectors: Vectors | None) -> tuple[FloatArray, FloatArray]:
+        """Probability that the last and the middle stage is reached, each of shape (calls, plans)."""
+        later = stage_matrices(self.plans_, self._core_names).later
+        by_stage = {"last": np.zeros((len(calls), len(self.plans_)))}
+        by_stage["middle"] = np.zeros_like(by_stage["last"])
+        if later:
+            if self.reached_ is None:
+                found = np.full((len(calls), len(later)), self.reached_prior_)
+            elif vectors is not None and isinstance(self.reached_, EmbeddingPredictor):
+                found = self.reached_.predict_embedded(calls, vectors, self._later_names()).quality
+            else:
+                found = self.reached_.predict(calls, self._later_names()).quality
+            for stage, array in by_stage.items():
+                places = [place for place, (_, each) in enumerate(later) if each == stage]
+                array[:, [later[place][0] for place in places]] = np.clip(found[:, places], 0.0, 1.0)
+        middle = by_stage["middle"]
+        return np.minimum(by_stage["last"], np.where(middle > 0, middle, 1.0)), middle
 
 
 def _reached_prior(outcomes: PlanOutcomes) -> float:
@@ -211,27 +247,43 @@ def _reached_prior(outcomes: PlanOutcomes) -> float:
     return float(outcomes.last[known].mean()) if known.any() else 0.5
 
 
-def _extended(history: Sequence[Record], plans: Sequence[AnswerPlan], quality: FloatArray) -> list[Record]:
-    """The records with an outcome under each plan's name, where it is known."""
+def _compared(history: Sequence[Record]) -> IntArray:
+    """Rows whose answers are checked and replayed: all, or of a long history some, drawn with a fixed seed.
+
+    Records of several cores come first: the others tell nothing of plans.
+    """
+    if len(history) <= COMPARED:
+        return np.arange(len(history))
+    several = np.flatnonzero([len(record.outputs) >= 2 for record in history])
+    pool = several if len(several) >= LEAST_RECORDS else np.arange(len(history))
+    return np.sort(np.random.default_rng(0).choice(pool, min(COMPARED, len(pool)), replace=False))
+
+
+def _extended(
+    history: Sequence[Record], rows: IntArray, plans: Sequence[AnswerPlan], quality: FloatArray
+) -> Sequence[Record]:
+    """The records, those of `rows` with an outcome under each plan's name where it is known."""
     if not plans:
-        return list(history)
+        return history
+    names = [plan.name for plan in plans]
+    extended = list(history)
+    for row, values in zip(rows.tolist(), quality, strict=True):
+        outputs = (*extended[row].outputs, *_outcomes(names, values))
+        extended[row] = extended[row].model_copy(update={"outputs": outputs})
+    return extended
+
+
+def _replaced(history: Sequence[Record], names: Sequence[str], values: FloatArray) -> list[Record]:
+    """The records with nothing but outcomes of the names, where they are known."""
     return [
-        record.model_copy(update={"outputs": (*record.outputs, *_outcomes(plans, values, ""))})
-        for record, values in zip(history, quality, strict=True)
+        record.model_copy(update={"outputs": _outcomes(names, row)})
+        for record, row in zip(history, values, strict=True)
     ]
 
 
-def _replaced(history: Sequence[Record], plans: Sequence[AnswerPlan], last: FloatArray) -> list[Record]:
-    """The records with nothing but whether each plan's last stage was reached."""
-    return [
-        record.model_copy(update={"outputs": _outcomes(plans, values, REACHED)})
-        for record, values in zip(history, last, strict=True)
-    ]
-
-
-def _outcomes(plans: Sequence[AnswerPlan], values: FloatArray, prefix: str) -> tuple[Outcome, ...]:
+def _outcomes(names: Sequence[str], values: FloatArray) -> tuple[Outcome, ...]:
     return tuple(
-        Outcome(model_name=prefix + plan.name, quality=min(max(value, 0.0), 1.0))
-        for plan, value in zip(plans, values.tolist(), strict=True)
+        Outcome(model_name=name, quality=min(max(value, 0.0), 1.0))
+        for name, value in zip(names, values.tolist(), strict=True)
         if value == value  # not NaN
     )

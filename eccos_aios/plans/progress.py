@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eccos_aios.plans.plan import AnswerPlan
+from eccos_aios.plans.plan import FIRST_STAGE, AnswerPlan
 from eccos_aios.verify import AnswerCheck
 
 
@@ -13,7 +13,8 @@ class PlanProgress:
     `failed`; ask again. A caller that asks one core at a time and one that asks a stage side by side get the
     same answer. The rules, in order:
 
-    1. A stage's answer is accepted where it passes (``agree``: both pass and have the same key).
+    1. An answer is accepted where it passes (``agree``: where two pass and have the same key; of three cores
+       the third is asked where the first two do not).
     2. Else the last core is asked, and its answer is given where it passes.
     3. Else the first answer that passes; else the last one that came.
 
@@ -69,8 +70,9 @@ class PlanProgress:
         """The core whose answer is given; None while the plan is open, and where every core failed."""
         if self.is_open:
             return None
-        if self._is_accepted():
-            return self.plan.first
+        accepted = self._accepted()
+        if accepted is not None:
+            return accepted
         last = self.plan.otherwise
         if last is not None and self._passes(last):
             return last
@@ -78,13 +80,14 @@ class PlanProgress:
         return next((core for core in order if self._passes(core)), order[-1] if order else None)
 
     def _to_ask(self) -> str | None:
-        for core in self.plan.cores:
-            if core not in self._asked:
-                return core
-        last = self.plan.otherwise
-        if last is None or last in self._asked or self._awaited() or self._is_accepted():
+        """The first core that was not asked, if its stage has come."""
+        place = len(self._asked)
+        every = self.plan.every_core
+        if place == len(every):
             return None
-        return last
+        if place >= FIRST_STAGE[self.plan.kind] and (self._awaited() or self._accepted() is not None):
+            return None
+        return every[place]
 
     def _awaited(self) -> list[str]:
         return [core for core in self._asked if core not in self._ended]
@@ -93,14 +96,16 @@ class PlanProgress:
         check = self._ended.get(core)
         return check is not None and check.passes
 
-    def _is_accepted(self) -> bool:
-        """Whether the first stage's answer ends the plan."""
-        if not all(self._passes(core) for core in self.plan.cores):
-            return False
+    def _accepted(self) -> str | None:
+        """The core whose answer ends the plan before its last stage: it passes, or another agrees with it."""
+        passing = [core for core in self.plan.cores if self._passes(core)]
         if self.plan.kind != "agree":
-            return True
-        keys = {check.key for core in self.plan.cores if (check := self._ended[core]) is not None}
-        return len(keys) == 1 and None not in keys
+            return passing[0] if passing else None
+        keys = [check.key for core in passing if (check := self._ended[core]) is not None]
+        for core, key in zip(passing, keys, strict=True):
+            if key is not None and keys.count(key) > 1:
+                return core
+        return None
 
     def _end(self, core: str, check: AnswerCheck | None) -> None:
         if core not in self._asked:

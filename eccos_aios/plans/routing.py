@@ -20,8 +20,8 @@ from eccos_aios.plans.answers import STAGES, BoolArray, FloatArray, IntArray
 from eccos_aios.plans.predictor import PlanEstimates
 
 MAX_CALLS_PER_QUERY = 1.5
-PRICE_STEPS = 12  # solutions at most that look for the price of a call
-PRICE_RANGE = 1e4  # the dearest price of a call over the cheapest, both around a plan's cost
+PRICE_STEPS = 10  # solutions at most that look for the price of a call
+PRICE_RANGE = 100.0  # how far it may lie below the cheapest plan's cost and above the dearest one's
 TOLERANCE = 1e-9
 
 
@@ -90,15 +90,23 @@ def route_plans(
     target = quality_target if quality_target <= reached else max(reached - REACH_SLACK, 0.0)
     extra = estimates.calls - 1.0
 
-    def priced(price: float) -> Assignment:
-        return solve(replace(problem, cost=estimates.cost + price * extra, target=target))
+    bounds = [free.lower_bound]
 
-    scale = float(np.ptp(estimates.cost)) or 1.0
-    found = _least_price(estimates, priced, free, scale, max_calls, target)
+    def priced(price: float) -> Assignment:
+        solved = solve(replace(problem, cost=estimates.cost + price * extra, target=target))
+        placed = int((solved.core != WAITS).sum())
+        # whoever keeps the bound on calls pays at most this for them
+        bounds.append(solved.lower_bound - price * (max_calls - 1.0) * placed)
+        return solved
+
+    dearest = float(estimates.cost.max()) or 1.0
+    cheapest = float(estimates.cost.mean(axis=0).min()) or dearest
+    found = _least_price(estimates, priced, free, (cheapest, dearest), max_calls, target)
     if found is None or found.assignment.cost > within.assignment.cost:
-        found = replace(within, assignment=replace(within.assignment, lower_bound=free.lower_bound))
-    met = found.assignment.quality >= quality_target - TOLERANCE
-    return replace(found, assignment=replace(found.assignment, met=met and free.met))
+        found = within
+    met = free.met and found.assignment.quality >= quality_target - TOLERANCE
+    bound = min(max(bounds), found.assignment.cost) if met else np.inf
+    return replace(found, assignment=replace(found.assignment, met=met, lower_bound=bound))
 
 
 def best_within(
@@ -162,7 +170,7 @@ def _under_budget(
         scaled = (estimates.quality + price * saved) / (1.0 + STAGES * price)  # in 0 to 1, the order kept
         return solve(replace(problem, quality=scaled))
 
-    found = _least_price(estimates, priced, free, 1.0, max_calls, 0.0)
+    found = _least_price(estimates, priced, free, (0.01, 1.0), max_calls, 0.0)
     if found is not None:
         return found
     assert problem.allowed is not None
@@ -174,12 +182,12 @@ def _least_price(
     estimates: PlanEstimates,
     priced: Callable[[float], Assignment],
     free: Assignment,
-    scale: float,
+    around: tuple[float, float],
     max_calls: float,
     target: float,
 ) -> PlanRouting | None:
     """The solution at the least price of a call that keeps the bound and reaches the target, if one does."""
-    low, high = np.log(scale / PRICE_RANGE), np.log(scale * PRICE_RANGE)
+    low, high = np.log(around[0] / PRICE_RANGE), np.log(around[1] * PRICE_RANGE)
     found: PlanRouting | None = None
     for step in range(PRICE_STEPS):
         price = high if step == 0 else 0.5 * (low + high)
@@ -205,7 +213,9 @@ def _routing(estimates: PlanEstimates, solved: Assignment, free: Assignment | No
     calls = float(_at(estimates.calls, rows, columns).mean()) if len(rows) else float("nan")
     quality = float(_at(estimates.quality, rows, columns).mean()) if len(rows) else float("nan")
     # what is proven without the price and with every plan holds with them all the more
-    bound = solved.lower_bound if free is None else min(free.lower_bound, cost)
+    bound = solved.lower_bound if free is None else free.lower_bound
+    if np.isfinite(bound):
+        bound = min(bound, cost)
     return PlanRouting(replace(solved, cost=cost, objective=cost, quality=quality, lower_bound=bound), calls)
 
 

@@ -8,19 +8,21 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from eccos_aios.plans.answers import FloatArray, IntArray, PlanOutcomes, RecordedAnswers, replay_plans
+from eccos_aios.plans.answers import FloatArray, IntArray, RecordedAnswers, replay_plans
 from eccos_aios.plans.plan import AnswerPlan
 
 Mode = Literal["off", "check", "agree"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-PLANS = 14  # besides the single cores; twice or four times as many gain nothing, see the README here
+PLANS = 20  # besides the single cores; more gain nothing, see the README here
 LEAST_RECORDS = 100  # that know two cores' answers; with fewer the default plan is taken
 NEAR_BEST = 0.85  # of the best core's mean quality, that a core of the default plan must have
 CATEGORY_PRIOR_STRENGTH = 20.0  # records at which a category's own mean weighs as much as the whole's
 PRICES = 16  # of quality, between the cheapest plan's and the best one's
+CALL_PRICES = (0.0, 0.02)  # quality that one more core asked counts for: without, and with a bound on calls
 SHORTLIST = 25  # plans by mean at each price that selection looks at
 LEAST_GAIN = 1e-5
+MOST_RECORDS = 1500  # that selection looks at: with 16 cores it takes two seconds per thousand
 PARTS = 5  # of the records, each left out once to measure the luck in a selection
 
 
@@ -49,8 +51,9 @@ def select_plans(
 ) -> list[AnswerPlan]:
     """The single cores, and the plans that add most to them and to each other.
 
-    Greedy forward selection: each plan's value at 16 prices of quality, by leave-one-out category means;
-    the plan is taken whose addition raises most the mean, over records and prices, of the best value.
+    Greedy forward selection: each plan's value at 16 prices of quality, with and without one of extra calls,
+    by leave-one-out category means; the plan is taken whose addition raises most the mean, over records and
+    prices, of the best value.
 
     Parameters
     ----------
@@ -76,9 +79,8 @@ def select_plans(
         return singles
     if answers.comparable_records < LEAST_RECORDS:
         return singles + default_plans(answers, mode, cores)
-    every, outcomes = _replayed(answers, mode, cores)
-    rows = np.arange(len(categories))
-    return singles + [every[number] for number in _selected(outcomes, categories, rows, len(singles), count)]
+    some, labels = _sample(answers, categories)
+    return [*singles, *_selected(some, labels, mode, cores, count, LEAST_RECORDS)]
 
 
 def selection_optimism(
@@ -98,40 +100,80 @@ def selection_optimism(
     cores = list(answers.cores if allowed is None else allowed)
     if mode == "off" or len(cores) < 2 or answers.comparable_records < LEAST_RECORDS:
         return 0.0
-    _, outcomes = _replayed(answers, mode, cores)
-    singles = len(answers.cores)
+    singles = candidate_plans(answers.cores, "off")
+    answers, categories = _sample(answers, categories)
     part = np.random.default_rng(0).permutation(len(categories)) % PARTS
     excess = []
     for number in range(PARTS):
         rest, own = np.flatnonzero(part != number), np.flatnonzero(part == number)
-        selected = _selected(outcomes, categories, rest, singles, count)
-        over = _mean_known(outcomes.quality[rest]) - _mean_known(outcomes.quality[own])
-        if selected and not np.isnan(over[selected]).all():
-            excess.append(float(np.nanmean(over[selected]) - np.nanmean(over[:singles])))
+        known, labels = answers.take(rest), [categories[row] for row in rest]
+        selected = _selected(known, labels, mode, cores, count, LEAST_RECORDS * (1 - 1 / PARTS))
+        there, here = (
+            _mean_known(replay_plans(each, [*singles, *selected]).quality)
+            for each in (known, answers.take(own))
+        )
+        over = there - here
+        if selected and not np.isnan(over[len(singles) :]).all():
+            excess.append(float(np.nanmean(over[len(singles) :]) - np.nanmean(over[: len(singles)])))
     # with all records there is less luck than with four fifths of them
     return max((1.0 - 1.0 / PARTS) * float(np.mean(excess)), 0.0) if excess else 0.0
 
 
-def _replayed(
-    answers: RecordedAnswers, mode: Mode, cores: Sequence[str]
-) -> tuple[list[AnswerPlan], PlanOutcomes]:
-    """The single cores and every other candidate, and their outcomes."""
-    staged = candidate_plans(cores, mode)[len(cores) :]
-    every = [*candidate_plans(answers.cores, "off"), *staged]
-    return every, replay_plans(answers, every)
+def _sample(
+    answers: RecordedAnswers, categories: Sequence[str | None]
+) -> tuple[RecordedAnswers, Sequence[str | None]]:
+    """All records, or `MOST_RECORDS` that know two cores' answers, drawn with a fixed seed."""
+    if len(categories) <= MOST_RECORDS:
+        return answers, categories
+    several = np.flatnonzero(answers.known.sum(axis=1) >= 2)
+    drawn = np.random.default_rng(0).permutation(several)[:MOST_RECORDS]
+    rows = np.sort(drawn)
+    return answers.take(rows), [categories[row] for row in rows]
 
 
 def _selected(
-    outcomes: PlanOutcomes, categories: Sequence[str | None], rows: IntArray, singles: int, count: int
-) -> list[int]:
-    """Columns of the plans that some records select, besides the single cores."""
-    quality, cost = outcomes.quality[rows], outcomes.cost[rows]
-    seen = (~np.isnan(quality)).sum(axis=0)
-    least = LEAST_RECORDS * len(rows) / max(len(categories), 1)
-    enough = np.flatnonzero((np.arange(len(seen)) < singles) | (seen >= least))
-    labels = [categories[row] for row in rows]
-    quality, cost = (_category_means(array[:, enough], labels) for array in (quality, cost))
-    return [int(enough[number]) for number in _forward(quality, cost, singles, count)]
+    answers: RecordedAnswers,
+    categories: Sequence[str | None],
+    mode: Mode,
+    cores: Sequence[str],
+    count: int,
+    least: float,
+) -> list[AnswerPlan]:
+    """The plans of several cores that some records select; `least` records must know a plan's outcome.
+
+    In two rounds: all plans of up to three cores are too many when each has every fourth core as well, so
+    only the selected ones are extended by a fourth.
+    """
+    singles = candidate_plans(answers.cores, "off")
+    staged = candidate_plans(cores, mode)[len(cores) :]
+    picked = _picked(answers, categories, singles, staged, count, least)
+    longer = [
+        AnswerPlan.agree(*plan.every_core, last)
+        for plan in picked
+        if plan.kind == "agree"
+        for last in cores
+        if last not in plan.every_core
+    ]
+    return _picked(answers, categories, singles, [*picked, *longer], count, least) if longer else picked
+
+
+def _picked(
+    answers: RecordedAnswers,
+    categories: Sequence[str | None],
+    singles: Sequence[AnswerPlan],
+    staged: Sequence[AnswerPlan],
+    count: int,
+    least: float,
+) -> list[AnswerPlan]:
+    every = [*singles, *staged]
+    outcomes = replay_plans(answers, every)
+    seen = (~np.isnan(outcomes.quality)).sum(axis=0)
+    enough = np.flatnonzero((np.arange(len(seen)) < len(singles)) | (seen >= least))
+    quality, cost, calls = (
+        _category_means(array[:, enough], categories)
+        for array in (outcomes.quality, outcomes.cost, outcomes.calls)
+    )
+    return [every[int(enough[number])] for number in _forward(quality, cost, calls, len(singles), count)]
 
 
 def default_plans(answers: RecordedAnswers, mode: Mode, cores: Sequence[str]) -> list[AnswerPlan]:
@@ -156,37 +198,44 @@ def default_plans(answers: RecordedAnswers, mode: Mode, cores: Sequence[str]) ->
     return [AnswerPlan.check(names[0], last)]
 
 
-def _forward(quality: FloatArray, cost: FloatArray, singles: int, count: int) -> list[int]:
+def _forward(quality: FloatArray, cost: FloatArray, calls: FloatArray, singles: int, count: int) -> list[int]:
     """Columns that greedy forward selection adds to the first `singles`, in the order of the columns."""
-    mean_quality, mean_cost = quality.mean(axis=0), cost.mean(axis=0)
-    scale = max(float(mean_cost[:singles].min()), 1e-12)
-    prices = np.geomspace(0.5, 3e4, PRICES) * scale  # US dollars per whole quality of one call
+    scale = max(float(cost[:, :singles].mean(axis=0).min()), 1e-12)
+    # US dollars per whole quality of one call, and quality per extra call
+    prices = [(price * scale, extra) for price in np.geomspace(0.5, 3e4, PRICES) for extra in CALL_PRICES]
+    mean_quality, mean_cost, mean_calls = (array.mean(axis=0) for array in (quality, cost, calls))
     shortlist = {
         int(number)
-        for price in prices
-        for number in np.argsort(mean_cost - price * mean_quality, kind="stable")[:SHORTLIST]
+        for price, extra in prices
+        for number in np.argsort(
+            -_value(mean_quality, mean_cost, mean_calls, price, extra, scale), kind="stable"
+        )[:SHORTLIST]
     }
     rest = np.array(sorted(shortlist - set(range(singles))), dtype=np.int64)
     if not len(rest):
         return []
-    best = np.stack([_value(quality, cost, price, scale, slice(0, singles)).max(axis=1) for price in prices])
-    values = np.stack([_value(quality, cost, price, scale, rest) for price in prices])
+
+    def values(columns: slice | IntArray) -> FloatArray:
+        part = quality[:, columns], cost[:, columns], calls[:, columns]
+        return np.stack([_value(*part, price, extra, scale) for price, extra in prices])
+
+    best, others = values(slice(0, singles)).max(axis=2), values(rest)
     picked: list[int] = []
     for _ in range(count):
-        gain = np.maximum(values - best[:, :, None], 0.0).mean(axis=(0, 1))
+        gain = np.maximum(others - best[:, :, None], 0.0).mean(axis=(0, 1))
         number = int(gain.argmax())
         if gain[number] < LEAST_GAIN:
             break
         picked.append(int(rest[number]))
-        best = np.maximum(best, values[:, :, number])
+        best = np.maximum(best, others[:, :, number])
     return sorted(picked)
 
 
 def _value(
-    quality: FloatArray, cost: FloatArray, price: float, scale: float, columns: slice | IntArray
+    quality: FloatArray, cost: FloatArray, calls: FloatArray, price: float, extra: float, scale: float
 ) -> FloatArray:
     """Value at a price, in about the same unit at every price, so that none of them dominates the mean."""
-    worth = price * quality[:, columns] - cost[:, columns]
+    worth = price * (quality - extra * (calls - 1.0)) - cost
     return np.asarray(worth / (0.05 * price + scale), dtype=np.float64)
 
 

@@ -55,10 +55,11 @@ class TrainedPredictor(EmbeddingPredictor):
     def __init__(self, embedder: Embedder | None = None) -> None:
         self.embedder = guarded(embedder)
 
-    def fit(self, history: Sequence[Record]) -> TrainedPredictor:
+    def fit(self, history: Sequence[Record], fitted: Embedder | None = None) -> TrainedPredictor:
+        """As in `Predictor`; with `fitted` an embedder that is fitted already, in place of its own."""
         outcomes = outcomes_of(sample_of(history))
         with one_blas_thread():
-            self.embedder_ = fitted_embedder(self.embedder, outcomes.calls)
+            self.embedder_ = fitted or fitted_embedder(self.embedder, outcomes.calls)
             return self.fit_outcomes(outcomes, embed_calls(outcomes.calls, self.embedder_))
 
     def fit_outcomes(self, outcomes: Outcomes, vectors: Vectors) -> TrainedPredictor:

@@ -16,6 +16,7 @@ from eccos_aios.predict import Predictor, PredictorSpec, experience_of, online_p
 from eccos_aios.runtime.budget_file import budget_path
 from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.runtime.outcome_log import open_store
+from eccos_aios.runtime.planner import Planner
 from eccos_aios.runtime.sharing import SharedCores, shared_cores
 from eccos_aios.schedule import SchedulerSettings
 
@@ -34,6 +35,8 @@ class ServiceConfiguration:
         Holds the predictor, fitted.
     store : HistoryStore or None
         Where outcomes are written; None: nowhere. The service that gets the configuration owns it.
+    planner : Planner or None
+        Knows plans of several cores; None: `EccosConfig.plans` is ``off``.
     budgets : Path or None
         Where it is kept what is spent of the budgets; None: there are none.
     shared : SharedCores or None
@@ -45,6 +48,7 @@ class ServiceConfiguration:
     learner: Learner
     store: HistoryStore | None = None
     budgets: Path | None = None
+    planner: Planner | None = None
     shared: SharedCores | None = None
 
     def discard(self) -> None:
@@ -76,9 +80,10 @@ def prepare(
     learner = learner or make_learner(config)
     _warn_of_unrecorded(cores, learner.predictor, config)
     settings = SchedulerSettings.of(config)
+    planner = None if config.plans == "off" else make_planner(config, cores)
     store = open_store(config)
     shared = shared_cores(config, store)
-    return ServiceConfiguration(tuple(cores), settings, learner, store, budget_path(config), shared)
+    return ServiceConfiguration(tuple(cores), settings, learner, store, budget_path(config), planner, shared)
 
 
 def _warn_of_unrecorded(cores: Sequence[Core], predictor: Predictor, config: EccosConfig) -> None:
@@ -109,6 +114,20 @@ def predictor_spec(config: EccosConfig, file: str = "") -> PredictorSpec:
     return PredictorSpec(
         config.predictor, config.predictor_options, config.embedder, config.embedder_options, where
     )
+
+
+def make_planner(config: EccosConfig, cores: Sequence[Core]) -> Planner:
+    """The plans that the config's history teaches.
+
+    Raises
+    ------
+    ConfigError, HistoryError
+        As `prepare`.
+    """
+    planner = Planner(cores, config.plans, predictor_spec(config))
+    if config.history is not None:
+        planner.fit(config.history)
+    return planner
 
 
 def make_learner(config: EccosConfig) -> Learner:

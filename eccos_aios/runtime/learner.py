@@ -22,6 +22,7 @@ from eccos_aios.predict import (
     refit_is_due,
     stored_predictor,
 )
+from eccos_aios.runtime.planner import Planner
 from eccos_aios.runtime.refit import Refit
 from eccos_aios.supervised import SupervisedThread
 
@@ -64,6 +65,7 @@ class Learner:
         self._store = store
         self._fitted = fitted
         self.spec = spec or PredictorSpec()
+        self.planner: Planner | None = None  # fitted again whenever the predictor is; set by the service
         self._persistent = store is not None and is_persistent(self.spec)
         # Guards the attributes from here to `_refits`. Never held while learning, reading or writing.
         self._changed = threading.Condition()
@@ -241,6 +243,9 @@ class Learner:
         self._fitted, self._least_new = fitted.records, 0
         with self._changed:
             self._refits += 1
+        planner = self.planner
+        if planner is not None:
+            planner.fit(path, anew=True)
 
 
 def learner_of(history: Path, spec: PredictorSpec | None = None) -> Learner:

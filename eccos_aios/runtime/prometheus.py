@@ -67,6 +67,17 @@ class _Collector:
             ("degraded_calls", "Calls whose estimates were invalid and replaced by the prior."),
         ):
             yield CounterMetricFamily(f"eccos_{name}", meaning, totals[name])
+        plans = CounterMetricFamily("eccos_plans", "Calls sent, by the kind of their plan.", labels=["kind"])
+        for kind, count in totals["plans"].items():
+            plans.add_metric([kind], count)
+        yield plans
+        for name, meaning in (
+            ("plan_stages", "Cores that answered or failed in plans of several cores."),
+            ("accepted_at_first_stage", "Plans of several cores that ended without their last core."),
+            ("extra_calls", "Attempts of such plans beyond the first."),
+            ("plans_usd", "US dollars of such plans."),
+        ):
+            yield CounterMetricFamily(f"eccos_{name}", meaning, totals[name])
         yield CounterMetricFamily("eccos_cost_usd", "Estimated US dollars of calls sent.", totals["cost_usd"])
         for section, name, meaning in (
             ("history", "recorded", "Outcomes of calls that are in the store."),

@@ -20,8 +20,10 @@ from eccos_aios.runtime.feedback import Feedback
 from eccos_aios.runtime.feedback_limit import FeedbackLimit
 from eccos_aios.runtime.learner import Learner
 from eccos_aios.runtime.outcome_log import OutcomeLog
+from eccos_aios.runtime.planner import Planner
 from eccos_aios.runtime.sharing import KernelSharing
-from eccos_aios.schedule import Call, CallResult, Execute, Prober, Scheduler, StoppedError
+from eccos_aios.schedule import Call, CallResult, Execute, Judge, Prober, Scheduler, StoppedError
+from eccos_aios.verify import AnswerCheck
 
 Describe = Callable[[Call, CallResult, Core, float], "CallOutcome | None"]
 """Makes the outcome of a finished call from its result, its last core and the time, in Unix seconds, at which
@@ -40,11 +42,14 @@ class Backend:
         Makes the outcome of a finished call.
     prober : Prober or None
         Checks whether a core that is down has recovered. None: a call is sent there now and then.
+    judge : callable or None
+        Checks answers. None: one core answers each call.
     """
 
     execute: Execute
     describe: Describe
     prober: Prober | None = None
+    judge: Judge | None = None
 
 
 class Intake(Protocol):
@@ -84,6 +89,49 @@ class Suspensions:
             return self._cores.pop(key, None)
 
 
+@dataclass(frozen=True)
+class AttemptResult:
+    """An attempt that is recorded as an outcome of its own.
+
+    Attributes
+    ----------
+    result : CallResult
+        As if the attempt had been the whole call.
+    call_id : str
+        The call's own id for the attempt whose answer was given, so that a grade goes there.
+    check : AnswerCheck or None
+        None: not checked yet.
+    """
+
+    result: CallResult
+    call_id: str
+    check: AnswerCheck | None = None
+
+    def outcome(self, describe: Describe, call: Call, core: Core, finished_s: float) -> CallOutcome | None:
+        """The outcome as `describe` makes it, under the attempt's id and with what the checks found."""
+        found = describe(call, self.result, core, finished_s)
+        if found is None:
+            return None
+        checked = {}
+        if self.check is not None:
+            checked = {"answer_key": self.check.key, "answer_passes": self.check.passes}
+        return found.model_copy(update={"call_id": self.call_id, **checked})
+
+
+def attempt_results(call: Call, result: CallResult) -> list[AttemptResult]:
+    """What is recorded of a finished call: every stage of its plan that answered; last, what was given."""
+    answered = [stage for stage in result.stages if stage.check is not None]
+    given = next((stage for stage in answered if not result.failed and stage.core == result.core), None)
+    found = [
+        AttemptResult(
+            CallResult(stage.core, stage.value, service_s=stage.seconds), f"{call.id}/{number}", stage.check
+        )
+        for number, stage in enumerate(answered, 1)
+        if stage is not given
+    ]
+    return [*found, AttemptResult(result, call.id, None if given is None else given.check)]
+
+
 class SchedulingService:
     """Schedules calls over cores, records their outcomes and learns from them.
 
@@ -120,8 +168,11 @@ class SchedulingService:
             configuration.settings,
             backend.prober,
             clock=clock,
+            judge=backend.judge,
+            planner=configuration.planner,
             source=self._sharing,
         )
+        configuration.learner.planner = configuration.planner
         self.suspensions = Suspensions()
         self._budgets = BudgetFile(self.scheduler, clock)
         self._outcomes = OutcomeLog(clock, self._sharing)
@@ -195,7 +246,10 @@ class SchedulingService:
             backend.execute,
             configuration.settings,
             backend.prober,
+            judge=backend.judge,
+            planner=configuration.planner,
         )
+        configuration.learner.planner = configuration.planner
         if not started:
             before.discard()
             return
@@ -252,6 +306,12 @@ class SchedulingService:
             running, learner = self._is_started and not self._is_stopped, self._configuration.learner
         same = running and self._outcomes.writes_to(config.history) and learner.spec == predictor_spec(config)
         return learner if same else None
+
+    @property
+    def planner(self) -> Planner | None:
+        """The planner of the current configuration; None where plans are off."""
+        with self._lock:
+            return self._configuration.planner
 
     def submit(self, call: Call) -> None:
         """Schedule a call; its outcome is recorded once its `on_done` has returned."""
@@ -315,10 +375,11 @@ class SchedulingService:
             cores, describe = self._configuration.cores, self._backend.describe
         with self._outcomes.completing(call.id, call.agent):
             on_done(call, result)
-            name = result.core or call.core
-            if name is not None:  # a call that never reached a core says nothing about any
-                core = next((core for core in cores if core.name == name), Core(name=name))
-                self._outcomes.record(lambda: describe(call, result, core, finished_s))
+            for attempt in attempt_results(call, result):
+                name = attempt.result.core or call.core
+                if name is not None:  # a call that never reached a core says nothing about any
+                    core = next((core for core in cores if core.name == name), Core(name=name))
+                    self._outcomes.record(partial(attempt.outcome, describe, call, core, finished_s))
 
     def _make_sharing(self, configuration: ServiceConfiguration) -> KernelSharing | None:
         if configuration.shared is None:

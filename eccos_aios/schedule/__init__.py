@@ -19,6 +19,8 @@ from eccos_aios.schedule.execution import (
 )
 from eccos_aios.schedule.outcome_kinds import ANSWERED, AttemptOutcome, OutcomeKind
 from eccos_aios.schedule.plan import Pass, Plan
+from eccos_aios.schedule.plan_rows import PlanSource
+from eccos_aios.schedule.plan_stages import Judge, Stage
 from eccos_aios.schedule.retry import RetryPolicy
 from eccos_aios.schedule.round_batch import RoundBatch
 from eccos_aios.schedule.scheduler import Scheduler
@@ -41,17 +43,20 @@ __all__ = [
     "CoreSlots",
     "Execute",
     "ExecutionResult",
+    "Judge",
     "Observation",
     "OutcomeKind",
     "OverloadedError",
     "Pass",
     "Plan",
+    "PlanSource",
     "Prober",
     "Requirements",
     "RetryPolicy",
     "RoundBatch",
     "Scheduler",
     "SchedulerSettings",
+    "Stage",
     "StoppedError",
     "UnavailableError",
     "Usage",

@@ -46,6 +46,8 @@ class Attempt:
         HTTP requests sent; more than one where the client retries by itself.
     trial : bool
         Whether it is the trial of an open breaker.
+    finish_reason : str or None
+        Why the answer ended, as the provider reported it.
     """
 
     core: str
@@ -57,6 +59,7 @@ class Attempt:
     answer: AttemptOutcome | None = None
     requests: int = 0
     trial: bool = False
+    finish_reason: str | None = None
     _status: int | None = None
     _headers: Mapping[str, str] = field(default_factory=dict)
     _body: bytes = b""
@@ -83,7 +86,7 @@ class Attempt:
         """Note that a request is sent; the observations of an earlier one are dropped."""
         self.requests += 1
         self._status, self._headers, self._body, self._error = None, {}, b"", None
-        self.usage = self.answer = None
+        self.usage = self.answer = self.finish_reason = None
 
     def note_response(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
         """Note the response."""
@@ -107,6 +110,7 @@ class Attempt:
         refused : bool
             Whether the model refuses to answer.
         """
+        self.finish_reason = finish_reason if isinstance(finish_reason, str) else None
         if called or (content.strip() if isinstance(content, str) else content):
             self.answer = ANSWERED
         elif refused or finish_reason == "content_filter":

@@ -13,14 +13,17 @@ from eccos_aios.schedule.call_threads import CallThreads
 from eccos_aios.schedule.decision_log import Decision
 from eccos_aios.schedule.execution import CallFailedError, CallTimeoutError, ExecutionResult
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
+from eccos_aios.schedule.plan_stages import PlanStages, Stage
 from eccos_aios.schedule.retry import NextStep, next_step
 from eccos_aios.schedule.slots import CoreSlots
 from eccos_aios.schedule.state import SchedulerState
+from eccos_aios.verify import PASSES, AnswerCheck
 
 logger = logging.getLogger(__name__)
 
 SILENT = AttemptOutcome(OutcomeKind.CORE_SILENT, "no answer in time")
 UNFINISHED = AttemptOutcome(OutcomeKind.CORE_UNFIT, "the call's own time was over")
+UNAVAILABLE = "is down, or may not take the call"  # a stage that was not begun
 RELEASE_DELAY_S = 0.25  # seconds until a core notices that its client hung up, and drops the call
 SHARE_OF_CALL = 0.5  # of the call's time that one attempt gets at most, where another core may take the call
 SILENT_FROM = 0.9  # share of its time after which an attempt without an answer counts as silent
@@ -47,7 +50,13 @@ class Attempts:
         self._under_way: dict[Attempt, tuple[Call, CoreSlots]] = {}
         self._retries: set[Attempt] = set()
 
-    def send(self, call: Call, slots: CoreSlots, decide: Callable[[], Decision]) -> Decision | None:
+    def send(
+        self,
+        call: Call,
+        slots: CoreSlots,
+        decide: Callable[[], Decision],
+        stages: PlanStages | None = None,
+    ) -> Decision | None:
         """Send a waiting call to a core; None if it has to wait longer.
 
         Parameters
@@ -56,6 +65,8 @@ class Attempts:
         slots : CoreSlots
         decide : callable
             Makes the decision once the call has its slot; the lock is held.
+        stages : PlanStages, optional
+            The plan of several cores that begins here.
         """
         state = self._state
         if not self._threads.reserve():
@@ -67,13 +78,40 @@ class Attempts:
             with state.changed:
                 if call not in state.queue or not self._within_budget(call):
                     return None
-                begun, attempt = self._begin(call, slots, decide)
-                if begun is None:
+                begun, attempt = self._begin(call, slots, decide, stages)
+                if begun is None or attempt is None:
                     return None
                 execute = state.execute
             self._threads.run(partial(self._serve, call, slots, attempt, execute))
         finally:
             if begun is None:
+                self._threads.cancel()
+        return begun
+
+    def send_beside(self, call: Call, slots: CoreSlots) -> bool:
+        """Send a call that is at its plan's first core to the second one, too; False if it has to wait.
+
+        Its plan then asks that core once the first has answered.
+        """
+        if not self._threads.reserve():
+            return False
+        begun = False
+        try:
+            with self._state.changed:
+                stages = call.stages
+                if stages is None or call.state is not CallState.IN_FLIGHT or not stages.under_way:
+                    return False
+                if stages.beside() != slots.core.name:
+                    return False
+                attempt = self._acquire(call, slots)
+                if attempt is None:
+                    return False
+                call.attempts += 1
+                self._watch(call, slots, attempt)
+                begun, execute = True, self._state.execute
+            self._threads.run(partial(self._serve, call, slots, attempt, execute))
+        finally:
+            if not begun:
                 self._threads.cancel()
         return begun
 
@@ -98,9 +136,14 @@ class Attempts:
 
         The core is to blame if the attempt had about as long as an attempt gets. The lock is held.
         """
-        state, attempt = self._state, call.attempt
-        if attempt is None or attempt not in self._under_way:
-            return
+        stages = call.stages if call.in_stages else None
+        attempts = [call.attempt] if stages is None else list(stages.under_way.values())
+        for attempt in attempts:
+            if attempt is not None and attempt in self._under_way:
+                self._give_up_attempt(call, attempt)
+
+    def _give_up_attempt(self, call: Call, attempt: Attempt) -> None:
+        state = self._state
         _, slots = self._under_way[attempt]
         self._forget(attempt)
         attempt_s = min(slots.attempt_timeout_s(), state.settings.call_timeout_s)
@@ -112,38 +155,54 @@ class Attempts:
 
     def _within_budget(self, call: Call) -> bool:
         retry = self._state.settings.retry
-        return not call.attempts or retry.allows(len(self._retries), len(self._under_way))
+        return not call.attempts or call.in_stages or retry.allows(len(self._retries), len(self._under_way))
+
+    def _acquire(self, call: Call, slots: CoreSlots) -> Attempt | None:
+        """An attempt that has its slot; None where there is none. The lock is held."""
+        timeout_s = self._timeout_s(call, slots)
+        attempt = Attempt(slots.core.name, call.attempts + 1, timeout_s, self._state.clock)
+        admitted = slots.acquire()
+        attempt.trial = admitted == "trial"
+        return None if admitted is None else attempt
 
     def _begin(
-        self, call: Call, slots: CoreSlots, decide: Callable[[], Decision]
-    ) -> tuple[Decision | None, Attempt]:
+        self, call: Call, slots: CoreSlots, decide: Callable[[], Decision], stages: PlanStages | None
+    ) -> tuple[Decision, Attempt] | tuple[None, None]:
         """Give a call its slot; the lock is held."""
-        state, name = self._state, slots.core.name
-        attempt = Attempt(name, call.attempts + 1, self._timeout_s(call, slots), state.clock)
-        admitted = slots.acquire()
-        if admitted is None:
-            return None, attempt
-        attempt.trial = admitted == "trial"
+        state = self._state
+        attempt = self._acquire(call, slots)
+        if attempt is None:
+            return None, None
         call.attempts += 1
+        before = call.stages
+        if stages is not None:
+            call.stages = stages
         try:
             decision = decide()
             call.enter(CallState.IN_FLIGHT)
         except BaseException:
             call.attempts -= 1
+            call.stages = before
             slots.release()
             if attempt.trial:
                 slots.end_probe(None, attempt.started_s)
             raise
-        call.core, call.attempt = name, attempt
+        call.core, call.attempt = attempt.core, attempt
         if not attempt.trial:
             call.unreachable_s = None
         state.queue.leave(call)
         state.queue.served(call)
-        self._under_way[attempt] = call, slots
-        if call.attempts > 1:
-            self._retries.add(attempt)
-        state.check_by(attempt.deadline_s)
+        self._watch(call, slots, attempt)
         return decision, attempt
+
+    def _watch(self, call: Call, slots: CoreSlots, attempt: Attempt) -> None:
+        """Count an attempt that has its slot as under way; the lock is held."""
+        self._under_way[attempt] = call, slots
+        if call.stages is not None and not call.stages.given_up:
+            call.stages.begin(attempt)
+        elif call.attempts > 1:
+            self._retries.add(attempt)
+        self._state.check_by(attempt.deadline_s)
 
     def _timeout_s(self, call: Call, slots: CoreSlots) -> float:
         """Seconds until an attempt at a call times out; the lock is held."""
@@ -214,7 +273,7 @@ class Attempts:
         if not late:
             self._conclude(call, slots, attempt, result, error, service_s)
         elif not result.failed:
-            self._answer(call, slots, result, service_s)
+            self._answer(call, slots, attempt, result, service_s)
         if silent:
             state.clock.sleep(RELEASE_DELAY_S)
             slots.release(silent=True)
@@ -237,23 +296,37 @@ class Attempts:
     ) -> None:
         """Answer a call after its attempt, or queue it for another."""
         if not result.failed:
-            self._answer(call, slots, result, service_s)
+            self._answer(call, slots, attempt, result, service_s)
             return
         state, name, outcome = self._state, attempt.core, result.outcome
+        answer: CallResult | None = None
         with state.changed:
-            if call not in state.held or call.attempt is not attempt:
+            stages = call.stages if call.in_stages else None
+            latest = call.attempt if stages is None else stages.under_way.get(name)
+            if call not in state.held or latest is not attempt:
                 return
             if attempt.trial or outcome.kind is OutcomeKind.CORE_BUSY:
                 call.attempts -= 1
             self._forgive_alike(call, name, outcome)
             call.failures[name] = outcome
+            if stages is not None:
+                stages.end(Stage(name, None, seconds=service_s, failure=str(outcome)))
+                if outcome.consequence.elsewhere:
+                    answer = self._next_stage(call, stages)
+                    if answer is None and not stages.given_up:
+                        return
+                else:
+                    stages.given_up = True  # no core can take it; an answer that there is will be given
             step = NextStep.END if state.stopping else self._next_step(call, outcome)
-            if step is not NextStep.END:
+            if answer is None and step is not NextStep.END:
                 state.metrics.retries += 1
                 backoff_s = state.settings.retry.backoff_s(call.attempts)
                 later_s = state.clock.now_s() + backoff_s if step is NextStep.LATER else None
                 state.wait_again(call, later_s)
                 return
+        if answer is not None:
+            state.finish(call, answer)
+            return
         final = CallResult(name, result.value, error, failed=True, service_s=service_s, causes=call.causes)
         if final.value is None and error is None:
             silent = outcome.kind is OutcomeKind.CORE_SILENT
@@ -261,14 +334,101 @@ class Attempts:
             final = replace(final, error=fault(f"no core answered{causes_of(call)}"))
         state.finish(call, final)
 
-    def _answer(self, call: Call, slots: CoreSlots, result: ExecutionResult, service_s: float | None) -> None:
+    def _answer(
+        self,
+        call: Call,
+        slots: CoreSlots,
+        attempt: Attempt,
+        result: ExecutionResult,
+        service_s: float | None,
+    ) -> None:
+        """Give an answer to the agent, or go on with the call's plan."""
         state, name = self._state, slots.core.name
+        check = None if call.stages is None else self._checked(call, result.value)
+        final = CallResult(name, result.value, service_s=service_s, causes=call.causes)
         with state.changed:
             if call not in state.held:
                 return
             if call.disputed:
                 self._blame_again(call)
-        state.finish(call, CallResult(name, result.value, service_s=service_s, causes=call.causes))
+            stages = call.stages
+            if stages is not None and check is not None:
+                stage = Stage(name, check, result.value, service_s, self._cost(call, slots, attempt))
+                in_time = stages.end(stage, attempt)
+                if stages.given_up:
+                    pass  # a call of one core by now
+                elif in_time:
+                    call.attempts -= 1
+                    step = self._next_stage(call, stages)
+                    if step is None:
+                        return
+                    final = step
+                elif stages.plan.kind != "check" or not check.passes:
+                    return  # too late for the plan's rules; given where nothing better comes
+        state.finish(call, final)
+
+    def skip_stage(self, call: Call) -> CallResult | None:
+        """Go on with a plan without the core that it waits for; a result: the call ends. The lock is held."""
+        stages = call.stages
+        if stages is None or stages.given_up or stages.awaited is None:
+            return None
+        stages.end(Stage(stages.awaited, None, failure=UNAVAILABLE))
+        answer = self._next_stage(call, stages)
+        if answer is None and stages.given_up:
+            call.row = None  # as a call of one core it may go anywhere
+            self._state.wake()
+        return answer
+
+    def _next_stage(self, call: Call, stages: PlanStages) -> CallResult | None:
+        """Queue a call for its plan's next core, or end its plan; the lock is held.
+
+        Returns
+        -------
+        CallResult or None
+            The answer that the call ends with. None: its plan goes on, or, where `PlanStages.given_up` is
+            set now, no core of it has answered.
+        """
+        state = self._state
+        if stages.under_way:
+            return None
+        answer = stages.in_hand if state.stopping else None
+        while answer is None and not state.stopping and (core := stages.await_next()) is not None:
+            if self._can_ask(call, core):
+                if call.state is CallState.IN_FLIGHT:
+                    state.wait_again(call, keep_estimates=True)
+                else:
+                    state.wake()
+                return None
+            stages.end(Stage(core, None, failure=UNAVAILABLE))
+        answer = answer or stages.final or stages.in_hand
+        if answer is None:
+            stages.given_up = True
+            return None
+        return CallResult(answer.core, answer.value, service_s=answer.seconds, causes=call.causes)
+
+    def _can_ask(self, call: Call, core: str) -> bool:
+        pool = self._state.pool
+        down = pool.down(call.arrived_s + self._state.settings.call_timeout_s)
+        return core in pool.columns and core not in down and core not in call.unfit
+
+    def _checked(self, call: Call, value: object) -> AnswerCheck:
+        """The checks of an answer; one that cannot be checked passes."""
+        judge = self._state.judge
+        try:
+            return PASSES if judge is None else judge(call, value)
+        except BaseException as error:
+            logger.error("checking an answer raised, it counts as one that passes", exc_info=error)
+            return PASSES
+
+    def _cost(self, call: Call, slots: CoreSlots, attempt: Attempt) -> float | None:
+        """US dollars of an attempt; the lock is held."""
+        price, usage, row = slots.core.known_price, attempt.usage, call.row
+        if price is not None and usage is not None:
+            return price.usd(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+        column = self._state.pool.columns.get(slots.core.name)
+        if row is None or column is None or row.pool is not self._state.pool:
+            return None
+        return float(row.cost[column])
 
     def _next_step(self, call: Call, outcome: AttemptOutcome) -> NextStep:
         state = self._state

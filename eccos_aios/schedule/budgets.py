@@ -17,6 +17,7 @@ from eccos_aios.schedule.attempt import Usage
 from eccos_aios.schedule.budget import UNLIMITED, Budget, BudgetExhaustedError, BudgetLimit, within
 from eccos_aios.schedule.call import Call
 from eccos_aios.schedule.plan import OUT_OF_REACH, PLANNED, Plan
+from eccos_aios.schedule.plan_rows import BoolArray, FloatArray, PlanOptions
 from eccos_aios.schedule.round_batch import RoundBatch, estimates_of
 
 EVERYBODY = "the budget"
@@ -174,7 +175,18 @@ def limited(batch: RoundBatch, limits: tuple[BudgetLimit, ...]) -> RoundBatch:
         if limit.binds
     }
     target = replace(batch.target, affordable=most)
-    return replace(batch, candidates=Candidates(given.quality, given.cost, allowed), target=target)
+    candidates = Candidates(given.quality, given.cost, allowed)
+    return replace(batch, candidates=candidates, target=target, options=_affordable(batch, allowed, price))
+
+
+def _affordable(batch: RoundBatch, allowed: BoolArray, price: FloatArray) -> PlanOptions | None:
+    """The plans that cost no more than the dearest core that a call may go to; none at any price."""
+    options = batch.options
+    if options is None:
+        return None
+    dearest = np.where(allowed, batch.candidates.cost, 0.0).max(axis=1)
+    fits = (options.cost <= dearest[:, None]) & np.isfinite(price)[:, None]
+    return replace(options, allowed=options.allowed & np.where(price[:, None] > 0, fits, True))
 
 
 def explained(plan: Plan, limits: tuple[BudgetLimit, ...]) -> Plan:

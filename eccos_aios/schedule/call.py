@@ -12,11 +12,14 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from eccos_aios.plans import AnswerPlan
 from eccos_aios.predict import CallText
 from eccos_aios.requirements import Requirements
 from eccos_aios.schedule.affinity import Conversation
 from eccos_aios.schedule.attempt import Attempt
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome
+from eccos_aios.schedule.plan_stages import PlanStages, Stage
+from eccos_aios.verify import Question
 
 
 class CallState(Enum):
@@ -61,6 +64,8 @@ class CallResult:
         Seconds from its slot to the core's answer, of the last attempt; None without an answer.
     causes : mapping of str to str
         By core, why it did not serve the call.
+    stages : tuple of Stage
+        Of a plan of several cores: those that answered or failed, in the order in which they ended.
     """
 
     core: str | None
@@ -69,6 +74,7 @@ class CallResult:
     failed: bool = False
     service_s: float | None = None
     causes: Mapping[str, str] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
 
 
 _numbers = count(1)
@@ -99,6 +105,8 @@ class Call:
     conversation : Conversation, str or None
         Calls of one conversation may go to the core that served it last; a string is the same key for
         every call.
+    question : Question or None
+        What its answers are checked against. None: they cannot be checked, and one core answers it.
     number : int
         Its number in this process, from 1.
     id : str
@@ -116,12 +124,14 @@ class Call:
     priority: int = 0
     quality_target: float | None = None
     conversation: Conversation | str | None = None
+    question: Question | None = None
     number: int = field(default_factory=lambda: next(_numbers))
     id: str = field(default_factory=lambda: str(uuid4()))
     arrived_s: float = 0.0
     # The rest belongs to the scheduler that the call was submitted to, and is guarded by its lock:
     # `attempt` is the one under way, `failures` the last outcome by core, `disputed` says that two cores
-    # failed it alike, `unreachable_s` is since when every core that may take it has been down.
+    # failed it alike, `unreachable_s` is since when every core that may take it has been down, `stages` is
+    # its plan of several cores. A stage's answer is no failure, so `attempts` does not count it.
     state: CallState = CallState.PENDING
     turn: float = 0.0
     row: EstimateRow | None = None
@@ -133,6 +143,20 @@ class Call:
     not_before_s: float = 0.0
     unreachable_s: float | None = None
     crashes: int = 0
+    stages: PlanStages | None = None
+
+    @property
+    def awaited_core(self) -> str | None:
+        """The one core that may take it now: of its plan's next stage, or the one that it is pinned to."""
+        stages = self.stages
+        if stages is not None and not stages.given_up and stages.awaited is not None:
+            return stages.awaited
+        return self.pinned
+
+    @property
+    def in_stages(self) -> bool:
+        """Whether a plan of several cores decides what happens to it next."""
+        return self.stages is not None and not self.stages.given_up
 
     @property
     def unfit(self) -> frozenset[str]:
@@ -171,6 +195,8 @@ class EstimateRow:
         The cores that a round may place the call on.
     has_choice : bool
         Whether more than one core meets its requirements.
+    plans : PlanRow or None
+        Of plans of several cores; None where there are none for the call.
     """
 
     pool: object
@@ -179,3 +205,25 @@ class EstimateRow:
     allowed: NDArray[np.bool_]
     support: NDArray[np.float64]
     has_choice: bool = False
+    plans: PlanRow | None = None
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One call's estimates over plans of several cores; every array has shape (plans,).
+
+    Attributes
+    ----------
+    plans : tuple of AnswerPlan
+    quality, cost, calls, reached : ndarray of float
+        Expected: quality, 0 to 1; US dollars; cores asked; probability that the last stage is reached.
+    allowed : ndarray of bool
+        Whether all the plan's cores may take the call.
+    """
+
+    plans: tuple[AnswerPlan, ...]
+    quality: NDArray[np.float64]
+    cost: NDArray[np.float64]
+    calls: NDArray[np.float64]
+    reached: NDArray[np.float64]
+    allowed: NDArray[np.bool_]

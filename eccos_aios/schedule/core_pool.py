@@ -181,7 +181,7 @@ class CorePool:
         choices = allowed.sum(axis=1).tolist()
         for position, call in enumerate(calls):
             permitted, prices = _untried(allowed[position], call, columns, down), cost[position]
-            pinned = columns.get(call.pinned or "")
+            pinned = columns.get(call.awaited_core or "")
             prefix = (prefixes or {}).get(call)
             last = None if prefix is None or prefix.core in down else columns.get(prefix.core)
             if prefix is not None and last is not None and self._caches[last]:
@@ -199,7 +199,7 @@ class CorePool:
                 prices,
                 permitted,
                 estimates.support[position],
-                has_choice=call.pinned is None and choices[position] > 1,
+                has_choice=call.awaited_core is None and choices[position] > 1,
             )
 
 

@@ -100,7 +100,12 @@ class Deadlines:
             }
             waiting = [*state.queue, *state.backing_off] if reasons else []
             over: list[tuple[Call, str]] = []
+            ended: list[tuple[Call, CallResult]] = []
             for call in waiting:
+                if call.in_stages and call.awaited_core in reasons:
+                    answer = self._attempts.skip_stage(call)
+                    ended += [] if answer is None else [(call, answer)]
+                    continue
                 down = self._all_down(call, reasons)
                 if not down:
                     call.unreachable_s = None
@@ -108,6 +113,8 @@ class Deadlines:
                     call.unreachable_s = now_s
                 elif now_s - call.unreachable_s >= SHARE_OF_WAIT * state.settings.unavailable_after_s:
                     over.append((call, "; ".join(f"{name}: {reasons[name]}" for name in down)))
+        for call, answer in ended:
+            state.finish(call, answer)
         for call, why in over:
             error = UnavailableError(f"every core that may take this call is down ({why})")
             state.finish(call, CallResult(call.core, error=error, failed=True, causes=call.causes))

@@ -6,7 +6,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from eccos_aios.plans import AnswerPlan
 from eccos_aios.schedule.call import Call, CallResult
 from eccos_aios.schedule.plan import Placement
 
@@ -50,6 +52,11 @@ class Decision:
         From feedback, 0 to 1; None without feedback.
     failures : dict of str to str
         By core, why it did not serve the call before this decision.
+    plan : dict of str to Any
+        `AnswerPlan.to_dict`. Once a plan of several cores has ended, `core` is the one whose answer was
+        given; until then, the one asked first.
+    stages : list of dict of str to Any
+        Of a plan of several cores, those that have ended, see `Stage.to_dict`.
     """
 
     call: int
@@ -69,6 +76,8 @@ class Decision:
     finished_at: float | None = None
     quality: float | None = None
     failures: dict[str, str] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    stages: list[dict[str, Any]] = field(default_factory=list)
 
     def log_values(self) -> tuple[object, ...]:
         """The values of `LOG_LINE`; the call's text is never among them."""
@@ -99,6 +108,10 @@ def decision_of(
     call, row, column = placement.call, placement.call.row, placement.column
     if row is None:
         raise ValueError("call.row: None: a call needs estimates before it is sent")
+    quality, cost = row.quality[column], row.cost[column]
+    if placement.plan is not None and row.plans is not None:
+        option = row.plans.plans.index(placement.plan)
+        quality, cost = row.plans.quality[option], row.plans.cost[option]
     return Decision(
         call=call.number,
         id=call.id,
@@ -108,14 +121,16 @@ def decision_of(
         attempt=call.attempts,
         decision_ms=decision_ms,
         waited_s=waited_s,
-        predicted_quality=float(row.quality[column]),
-        predicted_cost=float(row.cost[column]),
+        predicted_quality=float(quality),
+        predicted_cost=float(cost),
         estimates={
             name: {"quality": quality, "cost": cost}
             for name, quality, cost in zip(names, row.quality.tolist(), row.cost.tolist(), strict=True)
         },
         text=call.text.text if log_text else None,
         failures=call.causes,
+        plan=(placement.plan or AnswerPlan.single(names[column])).to_dict(),
+        stages=[] if call.stages is None else [stage.to_dict() for stage in call.stages.ended],
     )
 
 
@@ -138,6 +153,9 @@ class DecisionLog:
         if decision is not None:
             decision.outcome = "failed" if result.failed else "completed"
             decision.finished_at = time.time()
+            if result.stages:
+                decision.stages = [stage.to_dict() for stage in result.stages]
+                decision.core = result.core or decision.core
 
     def decision(self, call: int | str) -> Decision | None:
         """The last decision on the call of this number or id, if it is remembered."""

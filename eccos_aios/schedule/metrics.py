@@ -11,6 +11,7 @@ import numpy as np
 
 from eccos_aios.schedule.call import CallResult
 from eccos_aios.schedule.decision_log import REMEMBERED_DECISIONS, Decision
+from eccos_aios.schedule.plan_stages import PlanStages
 
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, float("inf"))
 
@@ -48,6 +49,11 @@ class SchedulerMetrics:
         self.abandoned = 0  # calls whose agent left before they were sent
         self.degraded_rounds = 0
         self.degraded_calls = 0  # whose estimates were wrong and replaced by the prior
+        self.plans = {"single": 0, "check": 0, "agree": 0}  # calls that were sent, by the kind of plan
+        self.plan_stages = 0  # that answered or failed, of plans of several cores
+        self.accepted_first = 0  # such plans that ended without their last core
+        self.extra_calls = 0  # attempts of theirs beyond the first
+        self.plans_usd = 0.0
         self.wait = Histogram()
         self.service = Histogram()
         self._decided = 0
@@ -65,6 +71,14 @@ class SchedulerMetrics:
         self.wait.add(decision.waited_s)
         self._quality_sum += decision.predicted_quality
         self._cost_usd += decision.predicted_cost
+        self.plans[decision.plan["kind"]] += 1
+
+    def add_plan(self, stages: PlanStages) -> None:
+        """Count a plan of several cores that has ended."""
+        self.plan_stages += len(stages.ended)
+        self.accepted_first += stages.accepted_at_first and not stages.given_up
+        self.extra_calls += max(0, stages.begun - 1)
+        self.plans_usd += sum(stage.cost or 0.0 for stage in stages.ended)
 
     def add_result(self, result: CallResult) -> None:
         """Count a call's final result."""
@@ -96,4 +110,9 @@ class SchedulerMetrics:
             "decision_ms_p99": round(p99, 3),
             "degraded_rounds": self.degraded_rounds,
             "degraded_calls": self.degraded_calls,
+            "plans": dict(self.plans),
+            "plan_stages": self.plan_stages,
+            "accepted_at_first_stage": self.accepted_first,
+            "extra_calls": self.extra_calls,
+            "plans_usd": round(self.plans_usd, 9),
         }

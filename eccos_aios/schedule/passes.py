@@ -12,6 +12,7 @@ from eccos_aios.assign import WAITS, AssignmentProblem, choose_cores, solve, sol
 from eccos_aios.candidates import Candidates, FloatArray
 from eccos_aios.schedule.capacity import IntArray
 from eccos_aios.schedule.plan import OUT_OF_REACH, PLANNED, Plan
+from eccos_aios.schedule.plan_pass import optimise_plans, promised
 from eccos_aios.schedule.round_batch import RoundBatch
 
 # Relative gap to the proven bound at which a plan is good enough: estimates err by a hundred times that.
@@ -28,6 +29,9 @@ def optimise(batch: RoundBatch, plan: Plan) -> Plan:
     slots that come free soon count too. Where the target is out of reach that way, because the
     good cores are busy, those that come free later count as well. The plan so far is not used.
     """
+    planned = None if batch.options is None else optimise_plans(batch, batch.options)
+    if planned is not None:
+        return planned
     capacity = batch.capacity
     further = bool((capacity.later > capacity.soon).any())
     chosen = _choose_few(batch, capacity.soon)
@@ -64,11 +68,12 @@ def use_idle_slots(batch: RoundBatch, plan: Plan) -> Plan:
     here, each, service_s = columns[waits], np.arange(len(waits)), capacity.service_s
     cost, quality = batch.candidates.cost[waits], batch.candidates.quality[waits]
     fits = batch.candidates.allowed[waits] & (left > 0)
-    as_cheap = cost <= cost[each, here, None] * (1 + SAME_COST)
+    planned_quality, planned_cost = promised(batch, plan, waits)
+    as_cheap = cost <= planned_cost[:, None] * (1 + SAME_COST)
     as_cheap &= service_s < 2 * service_s[here, None]
-    lost = quality[each, here, None] - quality
+    lost = planned_quality[:, None] - quality
     limit_s = batch.limits.for_price_until_s(service_s, service_s[here, None]) * (1 + SAME_COST)
-    spare, line = _spare_quality(batch, columns), np.zeros(len(left))
+    spare, line = _spare_quality(batch, plan), np.zeros(len(left))
     moves: dict[str, dict[int, int]] = {PLANNED: {}, IDLE_CORE: {}}
     for row in each.tolist() if (fits & (lost <= spare)).any() else ():
         if not (left > 0).any():
@@ -161,11 +166,11 @@ def _seconds(batch: RoundBatch) -> FloatArray:
     return np.where(batch.capacity.free > 0, 1.0, 2.0) * batch.capacity.service_s
 
 
-def _spare_quality(batch: RoundBatch, columns: IntArray) -> float:
+def _spare_quality(batch: RoundBatch, plan: Plan) -> float:
     """Points of quality that a plan promises beyond the target."""
-    placed = np.flatnonzero(columns != WAITS)
+    placed = np.flatnonzero(plan.columns != WAITS)
     required = batch.mean_target * len(placed) + batch.target.owed(len(batch))
-    return max(0.0, float(batch.candidates.quality[placed, columns[placed]].sum()) - required)
+    return max(0.0, float(promised(batch, plan, placed)[0].sum()) - required)
 
 
 def _least_quality(late: RoundBatch, columns: IntArray) -> FloatArray:

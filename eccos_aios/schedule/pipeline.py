@@ -10,7 +10,7 @@ from eccos_aios.predict import Estimates
 from eccos_aios.schedule.budget import BudgetLimit
 from eccos_aios.schedule.budgets import explained, limited
 from eccos_aios.schedule.call import Call
-from eccos_aios.schedule.capacity import Target
+from eccos_aios.schedule.capacity import Capacity, Target
 from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.explore import Exploration
 from eccos_aios.schedule.passes import PASSES, optimise
@@ -23,8 +23,10 @@ from eccos_aios.schedule.plan import (
     checked_plan,
     dispatch_of,
     first_free,
+    place_stages,
     undecided,
 )
+from eccos_aios.schedule.plan_rows import PlanSource, attach_plans
 from eccos_aios.schedule.round_batch import RoundBatch
 from eccos_aios.schedule.settings import SchedulerSettings
 
@@ -65,6 +67,16 @@ class RoundPipeline:
         self._log("stage 1 is wrong, those calls get the prior", ValueError(fault))
         return estimates.with_rows_of(pool.prior(calls), ~sound)
 
+    def estimate_plans(self, planner: PlanSource, pool: CorePool, calls: Sequence[Call]) -> None:
+        """Give calls that have a row of estimates those of plans, too; none where the planner fails."""
+        try:
+            found = planner.estimate([call.text for call in calls])
+            if found is not None:
+                attach_plans(calls, found, pool.names)
+        except BaseException as error:  # noqa: BLE001 - as in `estimate`
+            self._on_degraded(0)
+            self._log("plans cannot be estimated, calls go to one core", error)
+
     def plan(
         self,
         pool: CorePool,
@@ -73,6 +85,7 @@ class RoundPipeline:
         owed: Callable[[int], float],
         now_s: float,
         limits: Callable[[tuple[Call, ...]], tuple[BudgetLimit, ...]] | None = None,
+        spare_calls: float = 0.0,
     ) -> Dispatch:
         """Stage 2: ECCOS's own passes, exploration, then the settings' passes.
 
@@ -86,14 +99,46 @@ class RoundPipeline:
             Seconds on the scheduler's clock.
         limits : callable, optional
             What budgets allow each call. Default: there are none.
+        spare_calls : float
+            Attempts beyond one a call that plans of several cores may add.
+
+        Notes
+        -----
+        A call at a later stage of its plan is placed first: it is older, and its core is decided.
         """
         capacity = pool.capacity(settings.waiting)
         free = int(capacity.free.sum())
         if not pending or not free:
             return Dispatch([], {})
+        if any(call.in_stages for call in pending):
+            stages = place_stages(pending, pool.columns, capacity)
+            fresh = [call for call in pending if not call.in_stages]
+            dispatch = self._fresh(pool, settings, fresh, owed, now_s, limits, spare_calls, capacity)
+            return Dispatch(
+                [*stages.placements, *dispatch.placements],
+                {**stages.waiting_for, **dispatch.waiting_for},
+                dispatch.fell_back,
+            )
+        return self._fresh(pool, settings, pending, owed, now_s, limits, spare_calls, capacity)
+
+    def _fresh(
+        self,
+        pool: CorePool,
+        settings: SchedulerSettings,
+        pending: Sequence[Call],
+        owed: Callable[[int], float],
+        now_s: float,
+        limits: Callable[[tuple[Call, ...]], tuple[BudgetLimit, ...]] | None,
+        spare_calls: float,
+        capacity: Capacity,
+    ) -> Dispatch:
+        """The decisions on calls whose core is open."""
+        free = int(capacity.free.sum())
+        if not pending or not free:
+            return Dispatch([], {})
         front = pending[: CALLS_PER_SLOT * free + SPARE_CALLS]
         target = Target(settings.quality_target, owed, settings.price_per_second, settings.reach_slack)
-        batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names)
+        batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names, spare_calls)
         if limits is None:
             return dispatch_of(batch, self._plan(batch, settings))
         allowed = limits(batch.calls)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.assign import WAITS
+from eccos_aios.plans import AnswerPlan
+from eccos_aios.plans.plan import FIRST_STAGE
 from eccos_aios.schedule.call import Call
-from eccos_aios.schedule.capacity import IntArray
+from eccos_aios.schedule.capacity import Capacity, IntArray
+from eccos_aios.schedule.plan_rows import PlanOptions
 from eccos_aios.schedule.round_batch import RoundBatch
 
 # A round plans this many calls from the front of the queue, so that each free slot has some choice.
@@ -21,6 +24,7 @@ SPARE_CALLS = 64
 PLANNED = "planned"
 OUT_OF_REACH = "the target is out of reach: the cheapest that is nearly the best"
 PLANNING_FAILED = "planning failed"
+NEXT_STAGE = "the next stage of its plan"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +44,15 @@ class Plan:
         ``/eccos/decisions``.
     fell_back : bool
         Whether the optimiser failed inside and returned its greedy start.
+    staged : mapping of int to AnswerPlan
+        By row, the plan of several cores that answers a call; its first core is that of `columns`. A call
+        that is moved to another core is answered by that one alone.
     """
 
     columns: IntArray
     reasons: Mapping[int, str] = field(default_factory=dict)
     fell_back: bool = False
+    staged: Mapping[int, AnswerPlan] = field(default_factory=dict)
 
     def moved(self, moves: Mapping[int, int], reason: str) -> Plan:
         """The plan with some calls elsewhere.
@@ -59,7 +67,10 @@ class Plan:
             return self
         columns = self.columns.copy()
         columns[list(moves)] = list(moves.values())
-        return Plan(columns, {**self.reasons, **dict.fromkeys(moves, reason)}, self.fell_back)
+        staged = self.staged and {
+            row: plan for row, plan in self.staged.items() if columns[row] == self.columns[row]
+        }
+        return Plan(columns, {**self.reasons, **dict.fromkeys(moves, reason)}, self.fell_back, staged)
 
     def is_sent(self, free: IntArray) -> list[bool]:
         """Whether each call is sent now.
@@ -96,12 +107,29 @@ Pass = Callable[[RoundBatch, Plan], Plan]
 
 @dataclass(frozen=True)
 class Placement:
-    """A call that is sent now, the column of its core, why it goes there, and the quality target it had."""
+    """A call that is sent now.
+
+    Attributes
+    ----------
+    call : Call
+    column : int
+        Of its core; with a plan, of the core that is asked first.
+    reason : str
+        Why it goes there.
+    target : float or None
+        The quality target it had.
+    plan : AnswerPlan or None
+        Of several cores.
+    beside : int or None
+        Column of the plan's second core, where that has a free slot and is asked at the same time.
+    """
 
     call: Call
     column: int
     reason: str = PLANNED
     target: float | None = None
+    plan: AnswerPlan | None = None
+    beside: int | None = None
 
 
 @dataclass(frozen=True)
@@ -128,15 +156,47 @@ def dispatch_of(batch: RoundBatch, plan: Plan) -> Dispatch:
     placements: list[Placement] = []
     waiting_for: dict[Call, int] = {}
     left = batch.capacity.free.tolist()
+    target = batch.target
     for row, (call, column) in enumerate(zip(batch.calls, plan.columns.tolist(), strict=True)):
         if column == WAITS:
             continue
         if left[column] > 0:
             left[column] -= 1
-            placements.append(Placement(call, column, plan.reasons.get(row, PLANNED), batch.target.of(call)))
+            reason, staged = plan.reasons.get(row, PLANNED), plan.staged.get(row)
+            placements.append(Placement(call, column, reason, target.of(call), staged))
         else:
             waiting_for[call] = column
+    if plan.staged:
+        placements = [_with_second(placement, batch.names, left) for placement in placements]
     return Dispatch(placements, waiting_for, plan.fell_back)
+
+
+def place_stages(calls: Sequence[Call], columns: Mapping[str, int], capacity: Capacity) -> Dispatch:
+    """Send calls at a later stage of their plans to the cores that they wait for; takes the free slots."""
+    placements: list[Placement] = []
+    waiting_for: dict[Call, int] = {}
+    for call in calls:
+        column = columns.get(call.awaited_core or "") if call.in_stages else None
+        if column is None:
+            continue
+        if capacity.free[column] > 0:
+            capacity.free[column] -= 1
+            placements.append(Placement(call, column, NEXT_STAGE))
+        else:
+            waiting_for[call] = column
+    return Dispatch(placements, waiting_for)
+
+
+def _with_second(placement: Placement, names: tuple[str, ...], left: list[int]) -> Placement:
+    """The placement with the plan's second core, where a slot of it is left, which is then taken."""
+    plan = placement.plan
+    if plan is None or FIRST_STAGE[plan.kind] < 2:
+        return placement
+    column = names.index(plan.cores[1])
+    if left[column] < 1:
+        return placement
+    left[column] -= 1
+    return replace(placement, beside=column)
 
 
 def first_free(batch: RoundBatch) -> Plan:
@@ -171,4 +231,16 @@ def checked_plan(batch: RoundBatch, plan: object) -> Plan:
         if column != WAITS and not batch.candidates.allowed[row, column]:
             raise ValueError(f"columns[{row}]: {column}: this core may not take the call")
     reasons = {int(row): str(reason) for row, reason in plan.reasons.items()}
-    return Plan(chosen, reasons, bool(plan.fell_back))
+    staged = {
+        row: staged
+        for row, staged in plan.staged.items()
+        if batch.options is not None and _is_option(batch, batch.options, row, staged, int(chosen[row]))
+    }
+    return Plan(chosen, reasons, bool(plan.fell_back), staged)
+
+
+def _is_option(batch: RoundBatch, options: PlanOptions, row: int, staged: AnswerPlan, column: int) -> bool:
+    """Whether a call may get this plan, and goes to its first core."""
+    if staged not in options.plans or column == WAITS or batch.names[column] != staged.first:
+        return False
+    return bool(options.allowed[row, options.plans.index(staged)])

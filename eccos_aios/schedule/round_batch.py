@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from eccos_aios.candidates import Candidates
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.capacity import Capacity, IntArray, Target, WaitLimits
+from eccos_aios.schedule.plan_rows import PlanOptions
 
 Scalar = TypeVar("Scalar", np.float64, np.bool_)
 
@@ -35,6 +36,10 @@ class RoundBatch:
         Seconds on the scheduler's clock.
     names : tuple of str
         Names of the cores, in the order of the columns.
+    options : PlanOptions or None
+        Plans of several cores that calls may get; None where there are none.
+    spare_calls : float
+        Attempts beyond one a call that the plans of the round may add.
     """
 
     calls: tuple[Call, ...]
@@ -44,6 +49,8 @@ class RoundBatch:
     limits: WaitLimits = WaitLimits()  # noqa: RUF009 - is frozen
     now_s: float = 0.0
     names: tuple[str, ...] = ()
+    options: PlanOptions | None = None
+    spare_calls: float = 0.0
 
     @classmethod
     def of(
@@ -54,6 +61,7 @@ class RoundBatch:
         limits: WaitLimits | None = None,
         now_s: float = 0.0,
         names: tuple[str, ...] = (),
+        spare_calls: float = 0.0,
     ) -> RoundBatch:
         """The batch of calls that have a row of estimates.
 
@@ -68,13 +76,16 @@ class RoundBatch:
             cost=_stacked([row.cost for row in rows]),
             allowed=_stacked([row.allowed for row in rows]),
         )
-        return cls(tuple(calls), candidates, capacity, target, limits or WaitLimits(), now_s, names)
+        options = PlanOptions.of(rows, names) if spare_calls > 0 else None
+        limits = limits or WaitLimits()
+        return cls(tuple(calls), candidates, capacity, target, limits, now_s, names, options, spare_calls)
 
     def take(self, rows: IntArray) -> RoundBatch:
         """The batch of some of the calls."""
         calls = tuple(self.calls[row] for row in rows.tolist())
         candidates = self.candidates.take(rows)
-        return RoundBatch(calls, candidates, self.capacity, self.target, self.limits, self.now_s, self.names)
+        options = None if self.options is None else self.options.take(rows)
+        return replace(self, calls=calls, candidates=candidates, options=options)
 
     def lock(self) -> None:
         """Make the arrays read-only: a pass that wrote to them would undo the check of its plan."""
@@ -84,6 +95,11 @@ class RoundBatch:
 
     def __len__(self) -> int:
         return len(self.calls)
+
+    @property
+    def cores(self) -> int:
+        """Number of cores."""
+        return len(self.capacity.free)
 
     @cached_property
     def mean_target(self) -> float:

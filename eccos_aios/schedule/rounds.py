@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence, Set
 from functools import partial
 
+import numpy as np
+
 from eccos_aios.errors import NoCoreError
 from eccos_aios.requirements import why_none
 from eccos_aios.schedule.attempts import Attempts
@@ -16,6 +18,7 @@ from eccos_aios.schedule.decision_log import LOG_LINE, Decision, decision_of
 from eccos_aios.schedule.execution import CallFailedError
 from eccos_aios.schedule.pipeline import RoundPipeline
 from eccos_aios.schedule.plan import CALLS_PER_SLOT, SPARE_CALLS, Placement
+from eccos_aios.schedule.plan_stages import PlanStages
 from eccos_aios.schedule.settings import SchedulerSettings
 from eccos_aios.schedule.slot_source import wanted_slots
 from eccos_aios.schedule.state import SchedulerState
@@ -140,19 +143,25 @@ class Rounds:
             state.end_backoffs(started_s)
             pool, settings, owed = state.pool, state.settings, state.debt.owed
             limits = self._limits if state.budgets else None
+            spare_calls = 0.0 if settings.plans == "off" else state.extra_calls.spare
             self._front = front = self._first(pool, started_s)
+            lost = [call for call in front if call.in_stages and call.awaited_core not in pool.columns]
+            ended = [(call, answer) for call in lost if (answer := self._attempts.skip_stage(call))]
             unpaid = {call: state.budgets.refusal(call.agent) for call in front} if limits else {}
+        for call, answer in ended:
+            state.finish(call, answer)
         for call, refusal in unpaid.items():
             if refusal is not None:
                 state.finish(call, CallResult(call.core, error=refusal, failed=True, causes=call.causes))
-        front = [call for call in front if unpaid.get(call) is None]
+        front = [call for call in front if unpaid.get(call) is None and call not in lost]
         if not front:
             if pool.source is not None:
                 pool.source.want({})
             return
         refused = self._estimate(pool, front)
         pending = [call for call in front if call not in refused and call.row is not None]
-        plan = self._pipeline.plan(pool, settings, pending, owed, self._clock.now_s(), limits)
+        now_s = self._clock.now_s()
+        plan = self._pipeline.plan(pool, settings, pending, owed, now_s, limits, spare_calls)
         with state.changed:
             for call in pending:
                 if call in state.queue:
@@ -183,6 +192,17 @@ class Rounds:
         except BaseException as error:  # noqa: BLE001 - a call's requirements may hold anything
             return self._estimate_one_by_one(pool, calls, error)
         refused = {call for call in calls if call.row is not None and not call.row.allowed.any()}
+        planner = state.planner
+        if planner is not None and state.judge is not None and state.settings.plans != "off":
+            with state.changed:
+                owed = max(0.0, state.debt.owed(1))
+            planned = [
+                call
+                for call in calls
+                if call not in refused and _may_be_staged(call) and _needs_more(call, state.settings, owed)
+            ]
+            if planned:
+                self._pipeline.estimate_plans(planner, pool, planned)
         for call in refused:
             reason = NoCoreError(why_none(call.requirements, pool.cores))
             state.finish(call, CallResult(None, error=reason, failed=True, causes=call.causes))
@@ -211,7 +231,7 @@ class Rounds:
         call, slots = placement.call, pool.slots[placement.column]
         decide = partial(self._decide, pool, settings, placement, decision_ms)
         try:
-            decision = self._attempts.send(call, slots, decide)
+            decision = self._attempts.send(call, slots, decide, _stages_of(placement))
         except BaseException as error:
             logger.error("a call could not be sent to core %r", slots.core.name, exc_info=error)
             with self._state.changed:
@@ -221,17 +241,33 @@ class Rounds:
             if poisoned:
                 self._fail(call, error)
             return
-        if decision is not None:
-            logger.debug(LOG_LINE, *decision.log_values())
+        if decision is None:
+            return
+        logger.debug(LOG_LINE, *decision.log_values())
+        if placement.beside is not None:
+            self._send_beside(call, pool, placement.beside)
+
+    def _send_beside(self, call: Call, pool: CorePool, column: int) -> None:
+        """Send a call to its plan's second core at the same time; if that fails, the plan asks it later."""
+        try:
+            self._attempts.send_beside(call, pool.slots[column])
+        except BaseException as error:
+            logger.error("a call could not be sent to core %r, too", pool.names[column], exc_info=error)
 
     def _decide(
         self, pool: CorePool, settings: SchedulerSettings, placement: Placement, decision_ms: float
     ) -> Decision:
         """Record that a call goes to a core; the lock is held."""
         state, call = self._state, placement.call
+        if call.in_stages and call.stages is not None and call.stages.begun:
+            known = state.decision_log.decision(call.number)
+            if known is not None:
+                known.stages = [stage.to_dict() for stage in call.stages.ended]
+                return known
         waited_s = self._clock.now_s() - call.arrived_s
         decision = decision_of(placement, pool.names, decision_ms, waited_s, settings.log_text)
         state.metrics.add_decision(decision)
+        state.extra_calls.sent(1.0 if call.stages is None else call.stages.expected_calls)
         state.decision_log.add(decision)
         if settings.affinity != "off" or pool.priced_caches:
             state.affinity.served(
@@ -253,9 +289,33 @@ def _is_served(pool: CorePool, free: Set[str]) -> Callable[[Call], bool]:
     names = frozenset(pool.names)
 
     def is_served(call: Call) -> bool:
-        if call.pinned in names:
-            return call.pinned in free
+        wanted = call.awaited_core
+        if wanted in names:
+            return wanted in free
         named = names if call.requirements.cores is None else call.requirements.cores & names
         return not named or not named.isdisjoint(free)
 
     return is_served
+
+
+def _may_be_staged(call: Call) -> bool:
+    """Whether several cores may answer a call: its answers can be checked, and nothing has gone wrong yet."""
+    return call.question is not None and call.pinned is None and call.stages is None and not call.failures
+
+
+def _needs_more(call: Call, settings: SchedulerSettings, owed: float) -> bool:
+    """Whether a call's cheapest core is not good enough; if it is, no plan that asks more is better."""
+    row = call.row
+    if row is None or not row.allowed.any():
+        return False
+    cheapest = int(np.where(row.allowed, row.cost, np.inf).argmin())
+    target = settings.quality_target if call.quality_target is None else call.quality_target
+    return bool(row.quality[cheapest] < target + owed)
+
+
+def _stages_of(placement: Placement) -> PlanStages | None:
+    """The plan of several cores that begins with a placement."""
+    plan, row = placement.plan, placement.call.row
+    if plan is None or row is None or row.plans is None or placement.call.stages is not None:
+        return None
+    return PlanStages(plan, float(row.plans.calls[row.plans.plans.index(plan)]))

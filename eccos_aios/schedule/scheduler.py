@@ -19,6 +19,8 @@ from eccos_aios.schedule.deadlines import Deadlines
 from eccos_aios.schedule.decision_log import Decision
 from eccos_aios.schedule.execution import AbandonedError, Execute, OverloadedError, Prober, stopped
 from eccos_aios.schedule.metrics import Histogram
+from eccos_aios.schedule.plan_rows import PlanSource
+from eccos_aios.schedule.plan_stages import Judge
 from eccos_aios.schedule.rounds import Rounds
 from eccos_aios.schedule.settings import SchedulerSettings
 from eccos_aios.schedule.slot_source import SlotSource
@@ -54,6 +56,10 @@ class Scheduler:
         Times every wait, deadline and pause.
     wall_s : callable, optional
         Unix seconds now, for the periods of budgets.
+    judge : callable, optional
+        Checks the answers to calls that have a `Call.question`. Default: one core answers each call.
+    planner : PlanSource, optional
+        Estimates calls under plans of several cores. Default: as for `judge`.
     source : SlotSource, optional
         Where the slots of cores that are shared with other kernels come from. Whoever owns it calls `wake`
         when there are more.
@@ -69,13 +75,15 @@ class Scheduler:
         *,
         clock: Clock = MONOTONIC_CLOCK,
         wall_s: Callable[[], float] = time.time,
+        judge: Judge | None = None,
+        planner: PlanSource | None = None,
         source: SlotSource | None = None,
     ) -> None:
         self._clock = clock
         pool = CorePool((), predictor, probed=prober is not None, clock=clock, source=source)
         pool = pool.successor(cores, predictor)
         self._state = state = SchedulerState(
-            pool, execute, settings or SchedulerSettings(), prober, clock, wall_s
+            pool, execute, settings or SchedulerSettings(), prober, clock, wall_s, judge, planner
         )
         self._call_threads = CallThreads(clock=clock)
         attempts = Attempts(state, self._call_threads)
@@ -162,6 +170,9 @@ class Scheduler:
         execute: Execute,
         settings: SchedulerSettings,
         prober: Prober | None = None,
+        *,
+        judge: Judge | None = None,
+        planner: PlanSource | None = None,
     ) -> None:
         """Replace the configuration; calls in flight keep their slots, waiting calls are planned anew."""
         state = self._state
@@ -170,6 +181,9 @@ class Scheduler:
             state.execute = execute
             state.settings = settings
             state.prober = prober or state.prober
+            state.judge = judge or state.judge
+            state.planner = planner
+            state.extra_calls.max_calls = settings.max_calls_per_query
             state.queue.weights = dict(settings.agent_weights)
             state.queue.max_age_s = settings.max_age_s
             state.budgets.configure(settings.budget, settings.agent_budgets)

@@ -52,6 +52,8 @@ class SchedulerSettings:
     affinity: Literal["off", "prefer", "strict"] = default_of("affinity")
     exploration: float = default_of("exploration")
     log_text: bool = default_of("log_text")
+    plans: Literal["off", "check", "agree"] = default_of("plans")
+    max_calls_per_query: float = default_of("max_calls_per_query")
     passes: tuple[Pass, ...] = ()
 
     @classmethod

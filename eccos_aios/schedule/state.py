@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from eccos_aios.clock import Clock
 from eccos_aios.schedule.affinity import Affinity
@@ -14,9 +15,12 @@ from eccos_aios.schedule.budgets import Budgets
 from eccos_aios.schedule.call import Call, CallResult, CallState
 from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.decision_log import DecisionLog
-from eccos_aios.schedule.execution import Execute, Prober
+from eccos_aios.schedule.execution import AbandonedError, Execute, Prober
+from eccos_aios.schedule.extra_calls import ExtraCalls
 from eccos_aios.schedule.fair_queue import FairQueue
 from eccos_aios.schedule.metrics import SchedulerMetrics
+from eccos_aios.schedule.plan_rows import PlanSource
+from eccos_aios.schedule.plan_stages import Judge
 from eccos_aios.schedule.quality_debt import QualityDebt
 from eccos_aios.schedule.settings import SchedulerSettings
 
@@ -42,6 +46,8 @@ class SchedulerState:
         prober: Prober | None,
         clock: Clock,
         wall_s: Callable[[], float] = time.time,
+        judge: Judge | None = None,
+        planner: PlanSource | None = None,
     ) -> None:
         lock = threading.RLock()
         self.changed = threading.Condition(lock)
@@ -53,12 +59,15 @@ class SchedulerState:
         self.execute = execute
         self.settings = settings
         self.prober = prober
+        self.judge = judge
+        self.planner = planner
         self.queue = FairQueue(settings.agent_weights, settings.max_age_s)
         self.backing_off: set[Call] = set()
         self.held: set[Call] = set()
         self._by_arrival: list[tuple[float, int, Call]] = []  # a heap of those held, and some that are done
         self.debt = QualityDebt()
         self.budgets = Budgets(settings.budget, settings.agent_budgets, wall_s)
+        self.extra_calls = ExtraCalls(settings.max_calls_per_query)
         self.metrics = SchedulerMetrics()
         self.decision_log = DecisionLog()
         self.affinity = Affinity()
@@ -97,9 +106,13 @@ class SchedulerState:
         self.queue.join(call)
         self.check_by(float("-inf") if self.some_down else call.arrived_s + self.settings.call_timeout_s)
 
-    def wait_again(self, call: Call, not_before_s: float | None = None) -> None:
+    def wait_again(
+        self, call: Call, not_before_s: float | None = None, *, keep_estimates: bool = False
+    ) -> None:
         """Queue a call once more, at once or at a given moment; the lock is held."""
-        call.row, call.core, call.attempt = None, None, None  # it may go to fewer cores now
+        call.core, call.attempt = None, None
+        if not keep_estimates:
+            call.row = None  # it may go to fewer cores now
         if not_before_s is None:
             call.enter(CallState.PENDING)
             self.queue.rejoin(call)
@@ -136,10 +149,14 @@ class SchedulerState:
         return found
 
     def finish(self, call: Call, result: CallResult) -> bool:
-        """Give a call its one final result; False if it has one already."""
+        """Give a call its one final result; False if it has one already.
+
+        Instead of an error it gets the answer that a stage of its plan brought, if there is one.
+        """
         with self.changed:
             first = call in self.held
             if first:
+                result = _with_stages(call, result)
                 call.enter(CallState.DONE)
                 call.attempt = None
                 self.held.discard(call)
@@ -169,6 +186,9 @@ class SchedulerState:
     def _note_result(self, call: Call, result: CallResult) -> None:
         """Count a result that is about to be delivered; the lock is held."""
         self.metrics.add_result(result)
+        if call.stages is not None:
+            self.metrics.add_plan(call.stages)
+            self.extra_calls.settle(call.stages.expected_calls, call.stages.begun)
         self.decision_log.finish(call, result)
         self._delivering += 1
 
@@ -181,3 +201,16 @@ class SchedulerState:
             with self.changed:
                 self._delivering -= 1
                 self._delivered.notify_all()
+
+
+def _with_stages(call: Call, result: CallResult) -> CallResult:
+    """The result of a call with its plan's stages, and with an answer of theirs in place of an error."""
+    if call.stages is None:
+        return result
+    stages = tuple(call.stages.ended)
+    answer = call.stages.in_hand
+    if not result.failed or answer is None or isinstance(result.error, AbandonedError):
+        return replace(result, stages=stages)
+    return CallResult(
+        answer.core, answer.value, service_s=answer.seconds, causes=result.causes, stages=stages
+    )

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eccos_aios.bench import replay_history, results_of, write_report
-from eccos_aios.bench.curves import RESAMPLES, cost_at_quality, curves_of, means, quality_at_cost
+from eccos_aios.bench.curves import (
+    RESAMPLES,
+    cost_at_quality,
+    curves_of,
+    means,
+    quality_at_cost,
+    quality_if_spent,
+)
 from eccos_aios.bench.fold import fold_numbers, recorded_truth
 from eccos_aios.bench.policy import in_turn
 from eccos_aios.cli.main import main
@@ -129,6 +136,8 @@ def test_curves_are_read_between_their_points() -> None:
     assert np.isnan(cost_at_quality(quality, cost, 0.9))
     assert quality_at_cost(quality, cost, 2.0) == pytest.approx(0.7)
     assert quality_at_cost(quality, cost, 9.0) == pytest.approx(0.8)
+    assert quality_if_spent(quality, cost, 4.0) == pytest.approx(0.75)
+    assert quality_if_spent(quality, cost, 9.0) == pytest.approx(0.7)
     assert np.isnan(quality_at_cost(quality, cost, 0.5))
 
 

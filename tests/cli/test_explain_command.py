@@ -93,3 +93,29 @@ def test_a_predictor_of_ones_own_is_explained_without_neighbours(tmp_path: Path)
     shown = json.loads(done.output)
     assert {row["quality"] for row in shown["estimates"]} == {0.625}
     assert shown["neighbours"] == []
+
+
+def test_a_plan_is_told_in_words_and_printed_for_machines(tmp_path: Path) -> None:
+    arguments = files(tmp_path)
+    records = [
+        {
+            "query": f"{HARD} Case {number * 7919}.",
+            "outputs": [
+                # every other answer of the small core is empty, which needs no right answer to be seen
+                {
+                    "model_name": "small",
+                    "correctness": number % 2 == 0,
+                    "prediction": "" if number % 2 else "yes",
+                },
+                {"model_name": "large", "correctness": True, "prediction": "yes"},
+            ],
+        }
+        for number in range(160)
+    ]
+    (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, records)))
+    arguments += ["--plans", "check", "--quality-target", "0.9"]
+    printed = json.loads(CliRunner().invoke(explain, [*arguments, "--json", HARD]).output)
+    assert printed["plan"]["plan"] == {"kind": "check", "cores": ["small"], "else": "large"}
+    assert printed["core"] == "small"
+    table = CliRunner().invoke(explain, [*arguments, HARD]).output
+    assert "% of such answers fail their checks, then large" in " ".join(table.split())

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from eccos_aios.plans import AnswerPlan, PlanProgress
 from eccos_aios.verify import AnswerCheck
 
-PLANS = [AnswerPlan.single("a"), AnswerPlan.check("a", "b"), AnswerPlan.agree("a", "b", "c")]
+PLANS = [
+    AnswerPlan.single("a"),
+    AnswerPlan.check("a", "b"),
+    AnswerPlan.agree("a", "b", "c"),
+    AnswerPlan.agree("a", "b", "c", "d"),
+]
 WRONG = AnswerCheck(passes=False, reason="empty")
 names = st.text("ab+>:", min_size=1, max_size=4)
 
@@ -52,6 +57,12 @@ CASES: list[tuple[AnswerPlan, dict[str, AnswerCheck | None], str | None, str]] =
     (PLANS[2], {"a": WRONG, "b": None, "c": right()}, "c", "abc"),
     (PLANS[2], {"a": WRONG, "b": WRONG, "c": None}, "b", "abc"),
     (PLANS[2], {"a": right(), "b": right(), "c": right()}, "c", "abc"),  # free chat agrees with nothing
+    (PLANS[3], {"a": right("x"), "b": right("x")}, "a", "ab"),
+    (PLANS[3], {"a": right("x"), "b": right("y"), "c": right("y")}, "b", "abc"),
+    (PLANS[3], {"a": WRONG, "b": right("y"), "c": right("y")}, "b", "abc"),
+    (PLANS[3], {"a": right("x"), "b": right("y"), "c": right("z"), "d": right("w")}, "d", "abcd"),
+    (PLANS[3], {"a": right("x"), "b": right("y"), "c": right("z"), "d": WRONG}, "a", "abcd"),
+    (PLANS[3], {"a": None, "b": None, "c": right("z"), "d": None}, "c", "abcd"),
 ]
 
 
@@ -117,7 +128,7 @@ def test_a_plan_ends_asks_no_core_twice_and_prefers_an_answer_that_passes(play: 
 
 @given(plays())
 def test_the_order_in_which_answers_come_changes_nothing(play: Played) -> None:
-    one_by_one = played(play.progress.plan, **{**dict.fromkeys("abc"), **play.ended})
+    one_by_one = played(play.progress.plan, **{**dict.fromkeys("abcd"), **play.ended})
     assert one_by_one == (play.progress.final, play.progress.asked)
 
 
@@ -136,11 +147,12 @@ def test_only_a_core_that_was_asked_ends_and_only_once() -> None:
     ("plan", "name", "written"),
     zip(
         PLANS,
-        ["a", "check:a>b", "agree:a+b>c"],
+        ["a", "check:a>b", "agree:a+b>c", "agree:a+b+c>d"],
         [
             {"kind": "single", "cores": ["a"]},
             {"kind": "check", "cores": ["a"], "else": "b"},
             {"kind": "agree", "cores": ["a", "b"], "else": "c"},
+            {"kind": "agree", "cores": ["a", "b", "c"], "else": "d"},
         ],
         strict=True,
     ),
@@ -153,10 +165,16 @@ def test_a_plan_is_written_as_the_contract_says(
     assert plan.to_dict() == written
 
 
-@given(st.lists(names, min_size=3, max_size=3, unique=True), st.integers(0, 2))
+@given(st.lists(names, min_size=4, max_size=4, unique=True), st.integers(0, 3))
 def test_a_name_is_read_back_or_refused_whatever_the_cores_are_called(cores: list[str], kind: int) -> None:
-    a, b, c = cores
-    plan = (AnswerPlan.single(a), AnswerPlan.check(a, b), AnswerPlan.agree(a, b, c))[kind]
+    a, b, c, d = cores
+    every = (
+        AnswerPlan.single(a),
+        AnswerPlan.check(a, b),
+        AnswerPlan.agree(a, b, c),
+        AnswerPlan.agree(a, b, c, d),
+    )
+    plan = every[kind]
     try:
         assert AnswerPlan.parse(plan.name, cores) == plan
     except ValueError as error:
@@ -181,6 +199,8 @@ def test_a_plan_of_an_unknown_core_is_refused() -> None:
         ("check", ("a",), None),
         ("agree", ("a",), "b"),
         ("check", ("a",), "a"),
+        ("agree", ("a", "b", "c", "d"), "e"),
+        ("agree", ("a", "b", "c"), "b"),
         ("vote", ("a",), None),
     ],
 )

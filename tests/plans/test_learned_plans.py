@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eccos_aios.assign import WAITS
+from eccos_aios.assign import WAITS, ResourceProblem, solve_resources
 from eccos_aios.core import Core, Price
 from eccos_aios.history import Outcome, Record
 from eccos_aios.plans import (
@@ -23,11 +23,13 @@ from eccos_aios.plans import (
     route_plans,
     select_plans,
 )
+from eccos_aios.plans.plan import stages_of
 from eccos_aios.plans.selection import selection_optimism
 from eccos_aios.predict import Estimates, query_text
 from eccos_aios.verify import AnswerCheck
 
 NAMES = ("small", "other", "large")
+FOUR = (*NAMES, "last")
 CORES = (
     Core(name="small", price=Price(input=0.1, output=0.1)),
     Core(name="other", price=Price(input=0.1, output=0.1)),
@@ -58,34 +60,41 @@ def records(count: int, *, with_answers: bool = True, seed: int = 0) -> list[Rec
     return made
 
 
-cells = st.lists(st.tuples(st.booleans(), st.sampled_from([None, "x", "y"])), min_size=3, max_size=3)
+cells = st.lists(st.tuples(st.booleans(), st.sampled_from([None, "x", "y"])), min_size=4, max_size=4)
 
 
 @settings(max_examples=100, deadline=None)
 @given(cells)
 def test_a_replay_follows_the_rules_of_the_running_plan(row: list[tuple[bool, str | None]]) -> None:
-    checks = {name: AnswerCheck(ok, key if ok else None) for name, (ok, key) in zip(NAMES, row, strict=True)}
+    checks = {name: AnswerCheck(ok, key if ok else None) for name, (ok, key) in zip(FOUR, row, strict=True)}
     numbers = {"x": 0, "y": 1}
     answers = RecordedAnswers(
-        NAMES,
-        quality=np.array([[0.1, 0.2, 0.3]]),
-        cost=np.array([[1.0, 10.0, 100.0]]),
-        seconds=np.array([[1.0, 2.0, 5.0]]),
-        passes=np.array([[checks[name].passes for name in NAMES]]),
-        key=np.array([[numbers.get(checks[name].key or "", -1) for name in NAMES]]),
-        known=np.ones((1, 3), dtype=bool),
+        FOUR,
+        quality=np.array([[0.1, 0.2, 0.3, 0.4]]),
+        cost=np.array([[1.0, 10.0, 100.0, 1000.0]]),
+        seconds=np.array([[1.0, 2.0, 5.0, 7.0]]),
+        passes=np.array([[checks[name].passes for name in FOUR]]),
+        key=np.array([[numbers.get(checks[name].key or "", -1) for name in FOUR]]),
+        known=np.ones((1, 4), dtype=bool),
     )
-    plans = candidate_plans(NAMES, "agree")
+    plans = [*candidate_plans(FOUR, "agree"), AnswerPlan.agree(*FOUR), AnswerPlan.agree(*reversed(FOUR))]
     outcomes = replay_plans(answers, plans)
     for number, plan in enumerate(plans):
         progress = PlanProgress(plan)
         while (core := progress.next_core()) is not None:
             progress.answered(core, checks[core])
         assert progress.final is not None
-        assert outcomes.quality[0, number] == answers.quality[0, NAMES.index(progress.final)]
-        asked = [NAMES.index(core) for core in progress.asked]
+        assert outcomes.quality[0, number] == answers.quality[0, FOUR.index(progress.final)]
+        asked = [FOUR.index(core) for core in progress.asked]
         assert outcomes.cost[0, number] == answers.cost[0, asked].sum()
         assert outcomes.calls[0, number] == len(asked)
+        stages = {
+            stage
+            for core, stage in zip(plan.every_core, stages_of(plan), strict=True)
+            if core in progress.asked
+        }
+        assert outcomes.middle[0, number] == ("middle" in stages)
+        assert outcomes.last[0, number] == ("last" in stages)
 
 
 def test_the_cores_of_a_stage_answer_side_by_side() -> None:
@@ -166,7 +175,7 @@ def test_a_selection_among_equals_is_lucky() -> None:
 def estimates_of(quality: np.ndarray, calls: np.ndarray, cost: np.ndarray) -> PlanEstimates:  # type: ignore[type-arg]
     plans = tuple(AnswerPlan.single(f"core {number}") for number in range(quality.shape[1]))
     cores = Estimates(quality, cost, cost, cost)
-    return PlanEstimates(plans, quality, cost, calls, np.zeros_like(calls), cores)
+    return PlanEstimates(plans, quality, cost, calls, np.zeros_like(calls), np.zeros_like(calls), cores)
 
 
 @settings(max_examples=40, deadline=None)
@@ -176,16 +185,25 @@ def test_the_bound_on_calls_is_kept_and_met_tells_the_truth(seed: int, limit: fl
     quality, cost = random.random((40, 5)), random.random((40, 5)) * random.choice([1e-6, 1.0])
     calls = np.column_stack([np.ones((40, 2)), 1 + 2 * random.random((40, 3))])
     estimates, allowed = estimates_of(quality, calls, cost), np.ones((40, 5), dtype=bool)
-    for options in ({"quality_target": target}, {"budget": target * float(cost.sum(axis=0).mean())}):
-        routing = route_plans(estimates, allowed=allowed, max_calls=limit, **options)
+    for budget in (None, target * float(cost.sum(axis=0).mean())):
+        routing = route_plans(
+            estimates, allowed=allowed, max_calls=limit, quality_target=target, budget=budget
+        )
         found = routing.assignment
         assert (found.core != WAITS).all()
         assert routing.calls <= limit + 1e-6
         rows = np.arange(40)
         assert found.quality == pytest.approx(quality[rows, found.core].mean())
         assert found.cost == pytest.approx(cost[rows, found.core].sum())
-        assert found.lower_bound <= found.cost * (1 + 1e-9)
-        if "budget" not in options and found.met:
+        assert found.lower_bound <= found.cost * (1 + 1e-9) or not found.met
+        exact = solve_resources(
+            ResourceProblem(
+                cost, quality, calls[:, :, None], np.array([limit * 40]), target, allowed, budget=budget
+            )
+        )
+        if budget is None and found.met and (exact.core != WAITS).all():
+            assert found.lower_bound <= exact.cost * (1 + 1e-6)
+        if budget is None and found.met:
             assert found.quality >= target - 1e-6
 
 
@@ -213,3 +231,26 @@ def test_a_plan_is_told_in_words() -> None:
     assert (
         AnswerPlan.agree("a", "b", "c").in_words(0.3) == "asks a and b; 30 % of such answers disagree, then c"
     )
+    assert AnswerPlan.agree("a", "b", "c", "d").in_words(0.1, 0.3) == (
+        "asks a and b; 30 % of such answers disagree, then c; 10 % still disagree, then d"
+    )
+
+
+def test_use_counts_every_stage_of_a_plan() -> None:
+    estimates = PlanPredictor(CORES, "agree").fit(records(300)).estimate_plans([query_text("question 1")])
+    for number, plan in enumerate(estimates.plans):
+        use = dict(zip(NAMES, estimates.use[0, number], strict=True))
+        assert sum(use.values()) == pytest.approx(estimates.calls[0, number])
+        assert {core for core, share in use.items() if share > 0} <= set(plan.every_core)
+        assert use[plan.first] == 1.0
+
+
+def test_of_a_long_history_the_records_that_compare_cores_are_replayed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("eccos_aios.plans.predictor.COMPARED", 300)
+    alone = [record.model_copy(update={"outputs": record.outputs[:1]}) for record in records(600, seed=2)]
+    predictor = PlanPredictor(CORES, "agree").fit([*alone, *records(300)])
+    assert AnswerPlan.agree("small", "other", "large") in predictor.plans_
+    found = predictor.predict([query_text("question 7")], ["small", "agree:small+other>large"])
+    assert found.quality[0, 1] > found.quality[0, 0]

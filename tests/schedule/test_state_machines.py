@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 from fake_clock import FakeClock
 from hypothesis import settings
@@ -15,12 +18,25 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from test_scheduler import call
+from test_plan_stages import AGREE, CHECK, FAILS, QUESTION, Scripted, running
+from test_scheduler import Answers, call
 
 from eccos_aios.core import Core
-from eccos_aios.schedule import ANSWERED, AttemptOutcome, Call, CoreSlots, OutcomeKind
+from eccos_aios.plans import AnswerPlan
+from eccos_aios.schedule import (
+    ANSWERED,
+    Attempt,
+    AttemptOutcome,
+    Call,
+    CoreSlots,
+    OutcomeKind,
+    RetryPolicy,
+    Stage,
+)
 from eccos_aios.schedule.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S, LONGEST_PAUSE_S, CircuitBreaker
 from eccos_aios.schedule.fair_queue import FairQueue
+from eccos_aios.schedule.plan_stages import PlanStages
+from eccos_aios.verify import AnswerCheck
 
 SECONDS = st.sampled_from([0.01, FIRST_PAUSE_S, 1.0, LONGEST_PAUSE_S])
 OUTCOMES = st.sampled_from(
@@ -35,6 +51,7 @@ OUTCOMES = st.sampled_from(
         AttemptOutcome(OutcomeKind.CALL_AT_FAULT),
     ]
 )
+BUSY = AttemptOutcome(OutcomeKind.CORE_BUSY, "HTTP 429", retry_after_s=0.5)
 SILENT = AttemptOutcome(OutcomeKind.CORE_SILENT, "no answer in time")
 
 
@@ -255,12 +272,161 @@ class QueueMachine(RuleBasedStateMachine):
             assert self.queue.waiting_of(agent) == sum(each.agent == agent for each in self.model)
 
 
+class StagesMachine(RuleBasedStateMachine):
+    """Attempts at a plan's cores in any order of answers, faults and late answers, beside what they promise.
+
+    A core is asked at most once, the last one only after the first stage has ended, and a plan that has
+    ended gives an answer wherever one came, one that passes wherever one did.
+    """
+
+    @initialize(kind=st.sampled_from(["check", "agree"]))
+    def begin(self, kind: str) -> None:
+        self.make(kind)
+
+    def make(self, kind: str) -> None:
+        self.plan = AnswerPlan.check("a", "c") if kind == "check" else AnswerPlan.agree("a", "b", "c")
+        self.stages = PlanStages(self.plan)
+        self.asked: list[str] = []
+        self.late: dict[str, Attempt] = {}
+
+    @precondition(lambda self: self.stages.await_next() is not None)
+    @rule()
+    def gets_its_slot(self) -> None:
+        core = self.stages.awaited
+        assert core is not None
+        assert core not in self.asked
+        if core == self.plan.otherwise:
+            assert not self.stages.under_way
+        self.asked.append(core)
+        self.stages.begin(Attempt(core))
+
+    @precondition(lambda self: self.stages.under_way and self.stages.beside() is not None)
+    @rule()
+    def is_asked_beside(self) -> None:
+        core = self.stages.awaited
+        assert core in self.plan.cores
+        self.asked.append(core)
+        self.stages.begin(Attempt(core))
+
+    @precondition(lambda self: self.stages.await_next() is not None)
+    @rule()
+    def is_skipped(self) -> None:
+        assert self.stages.awaited is not None
+        self.asked.append(self.stages.awaited)
+        self.stages.end(Stage(self.stages.awaited, None, failure="is down"))
+
+    @precondition(lambda self: self.stages.under_way)
+    @rule(data=st.data(), passes=st.booleans(), key=st.sampled_from(["1", "2"]))
+    def answers(self, data: st.DataObject, passes: bool, key: str) -> None:
+        core = data.draw(st.sampled_from(sorted(self.stages.under_way)))
+        check = AnswerCheck(passes, key if passes else None)
+        assert self.stages.end(Stage(core, check, core), self.stages.under_way[core])
+
+    @precondition(lambda self: self.stages.under_way)
+    @rule(data=st.data())
+    def times_out(self, data: st.DataObject) -> None:
+        core = data.draw(st.sampled_from(sorted(self.stages.under_way)))
+        self.late[core] = self.stages.under_way[core]
+        self.stages.end(Stage(core, None, failure="no answer in time"))
+
+    @precondition(lambda self: self.late)
+    @rule(data=st.data(), passes=st.booleans())
+    def answers_late(self, data: st.DataObject, passes: bool) -> None:
+        core = data.draw(st.sampled_from(sorted(self.late)))
+        assert not self.stages.end(Stage(core, AnswerCheck(passes), core), self.late.pop(core))
+
+    @precondition(lambda self: not self.stages.is_open)
+    @rule(kind=st.sampled_from(["check", "agree"]))
+    def another_call_begins(self, kind: str) -> None:
+        self.make(kind)
+
+    @invariant()
+    def the_best_answer_is_in_hand(self) -> None:
+        answered = [stage for stage in self.stages.ended if stage.check is not None]
+        held = self.stages.in_hand
+        assert (held is None) == (not answered)
+        if held is not None:
+            assert held.passes == any(stage.passes for stage in answered)
+        assert len(self.asked) == len(set(self.asked))
+        if not self.stages.is_open and any(stage.passes for stage in answered):
+            final = self.stages.final or held
+            assert final is not None
+            assert final.check is not None
+
+
+class PlannedCallsMachine(RuleBasedStateMachine):
+    """A scheduler with calls of one core and of plans: quotas hold, and each call gets one result."""
+
+    @initialize(plans=st.sampled_from([(CHECK,), (AGREE,), (CHECK, AGREE)]))
+    def make(self, plans: tuple[AnswerPlan, ...]) -> None:
+        self.clock = FakeClock()
+        self.backend = Scripted(a="ok 1", b="ok 1", c="ok 1")
+        self.answers = Answers()
+        self.submitted = 0
+        self._running = running(
+            self.backend,
+            *plans,
+            clock=self.clock,
+            max_calls_per_query=3.0,
+            call_timeout_s=50.0,
+            retry=RetryPolicy(max_attempts=2),
+        )
+        self.scheduler = self._running.__enter__()
+
+    @rule(core=st.sampled_from("abc"), said=st.sampled_from(["ok 1", "ok 2", "bad", FAILS, BUSY]))
+    def changes(self, core: str, said: str | AttemptOutcome) -> None:
+        self.backend.script[core] = said
+
+    @rule(number=st.integers(1, 5), checkable=st.booleans())
+    def ask(self, number: int, checkable: bool) -> None:
+        for _ in range(number):
+            asked = call(self.answers, question=QUESTION if checkable else None)
+            self.scheduler.submit(asked)
+        self.submitted += number
+
+    @rule(seconds=SECONDS)
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @invariant()
+    def no_quota_is_broken(self) -> None:
+        assert max(self.backend.most.values()) <= 2
+        assert len(self.answers) <= self.submitted
+
+    def teardown(self) -> None:
+        if not hasattr(self, "scheduler"):
+            return
+        self._running.__exit__(None, None, None)
+        numbers = [asked.number for asked, _ in self.answers.results]
+        assert len(numbers) == len(set(numbers)) == self.submitted
+        for _, result in self.answers.results:
+            if any(stage.check is not None for stage in result.stages):
+                assert not result.failed
+        # a stop does not wait for the threads whose calls it has answered
+        ends_s = time.monotonic() + 10.0
+        while any(core["in_flight"] for core in self.statuses()) and time.monotonic() < ends_s:
+            time.sleep(0.001)
+        assert [core["in_flight"] for core in self.statuses()] == [0, 0, 0]
+
+    def statuses(self) -> list[Any]:
+        cores: Any = self.scheduler.status()["cores"]
+        return list(cores.values())
+
+
 @pytest.mark.parametrize(
-    "machine", [BreakerMachine, SlotsMachine, QueueMachine], ids=lambda each: each.__name__
+    "machine", [BreakerMachine, SlotsMachine, QueueMachine, StagesMachine], ids=lambda each: each.__name__
 )
 def test_no_order_of_events_breaks_a_promise(machine: type[RuleBasedStateMachine]) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     run_state_machine_as_test(
         machine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
+    )
+
+
+def test_no_order_of_events_breaks_a_quota_or_loses_a_call_with_plans() -> None:
+    from hypothesis.stateful import run_state_machine_as_test
+
+    run_state_machine_as_test(
+        PlannedCallsMachine, settings=settings(max_examples=25, stateful_step_count=12, deadline=None)
     )

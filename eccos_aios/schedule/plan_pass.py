@@ -1,0 +1,194 @@
+"""The optimiser pass where calls may be answered by plans of several cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eccos_aios.assign import WAITS, Assignment, choose_cores, solve
+from eccos_aios.candidates import Candidates
+from eccos_aios.schedule.capacity import IntArray
+from eccos_aios.schedule.plan import Plan
+from eccos_aios.schedule.plan_rows import BoolArray, FloatArray, PlanOptions
+from eccos_aios.schedule.round_batch import RoundBatch
+
+CLOSE_ENOUGH = 1e-3  # as in `passes`
+STEPS = 3  # solutions at most that look for the price of quality
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Cores, then plans, as options of calls; arrays have shape (calls, options)."""
+
+    quality: FloatArray
+    cost: FloatArray
+    allowed: BoolArray
+    extra: FloatArray  # attempts beyond the first
+    seconds: FloatArray
+    first: IntArray  # column of each option's first core, shape (options,)
+
+
+def optimise_plans(batch: RoundBatch, plans: PlanOptions) -> Plan | None:
+    """The cheapest choice of cores and plans that reaches the target; None where no plan may be chosen.
+
+    A plan needs a slot of its first core, now or soon; its later stages queue for theirs when they come. For
+    a given price of quality the best option of each call at each first core is known, which leaves an
+    assignment of calls to cores. Its dual is the next price: at the optimum of the linear relaxation the
+    price is its own successor. The cores alone are the first of the solutions that are compared.
+    """
+    options = _options(batch, plans)
+    if not options.allowed[:, batch.cores :].any():
+        return None
+    few = _choose_few(batch, plans, options)
+    if few is not None or len(batch) == 1:
+        return few
+    capacity = batch.capacity
+    found = _search(batch, options, capacity.free + capacity.soon)
+    if not found[0].met and (capacity.later > capacity.soon).any():
+        found = _search(batch, options, capacity.free + capacity.later)
+    solved, choice = found
+    return _plan(plans, batch.cores, solved.core, choice, solved.fell_back)
+
+
+def _options(batch: RoundBatch, plans: PlanOptions) -> _Options:
+    given, capacity = batch.candidates, batch.capacity
+    rows = len(batch)
+    extra = np.maximum(plans.calls - 1.0, 0.0)
+    here = np.where(capacity.free > 0, 1.0, 2.0) * capacity.service_s
+    seconds = here[plans.first] + plans.reached * here[plans.last]
+    return _Options(
+        np.concatenate([given.quality, plans.quality], axis=1),
+        np.concatenate([given.cost, plans.cost], axis=1),
+        np.concatenate([given.allowed, plans.allowed & (extra <= batch.spare_calls)], axis=1),
+        np.concatenate([np.zeros((rows, batch.cores)), extra], axis=1),
+        np.concatenate([np.broadcast_to(here, (rows, batch.cores)), seconds], axis=1),
+        np.concatenate([np.arange(batch.cores), plans.first]),
+    )
+
+
+def _choose_few(batch: RoundBatch, plans: PlanOptions, options: _Options) -> Plan | None:
+    """For one call, or a few, every choice is compared; None: there are too many, or slots are short."""
+    capacity, target, calls = batch.capacity, batch.target, len(batch)
+    if calls > 1 and target.price_per_second:
+        return None
+    chosen = None
+    for ahead in (capacity.soon, capacity.later):
+        quota = capacity.free + ahead
+        chosen = choose_cores(
+            options.cost,
+            options.quality,
+            options.allowed,
+            quota[options.first],
+            batch.mean_target * calls + target.owed(calls),
+            options.seconds.mean(axis=0),
+            target.price_per_second,
+        )
+        if chosen is None or chosen[1]:
+            break
+    if chosen is None:
+        return None
+    choice = np.array(chosen[0], dtype=np.int64)
+    columns = options.first[choice]
+    extra = options.extra[np.arange(calls), choice].sum()
+    # options that begin at one core share its slots
+    if calls > 1 and (
+        extra > batch.spare_calls or (np.bincount(columns, minlength=batch.cores) > quota).any()
+    ):
+        return None
+    return _plan(plans, batch.cores, columns, choice[:, None], fell_back=False)
+
+
+def _search(batch: RoundBatch, options: _Options, quota: IntArray) -> tuple[Assignment, IntArray]:
+    """The best solution found, and the option of each call, shape (calls, 1)."""
+    price, best, best_choice = None, None, np.empty(0, dtype=np.int64)
+    for _ in range(1 + STEPS):
+        each = _best_at_first_core(batch, options, price)
+        solved = _solve(batch, options, each, quota)
+        choice = np.where(solved.core == WAITS, WAITS, each[np.arange(len(each)), solved.core])
+        choice = _within_calls(batch, options, choice, price or 0.0)
+        if best is None or _is_better(solved, best):
+            best, best_choice = solved, choice[:, None]
+        # Where the target is out of reach no price is known: quality counts for more than any cost.
+        following = solved.dual_prices.quality if solved.met else 1e3 * float(options.cost.max() + 1e-9)
+        if price is not None and abs(following - price) <= 1e-3 * max(price, following):
+            break
+        price = following
+    assert best is not None
+    return best, best_choice
+
+
+def _best_at_first_core(batch: RoundBatch, options: _Options, price: float | None) -> IntArray:
+    """For each call and core, the best option that begins there, shape (calls, cores)."""
+    alone = np.broadcast_to(np.arange(batch.cores), (len(batch), batch.cores))
+    if price is None:
+        return alone
+    value = options.cost + batch.target.price_per_second * options.seconds - price * options.quality
+    value = np.where(options.allowed, value, np.inf)
+    best = alone.copy()
+    for core in range(batch.cores):
+        here = np.flatnonzero(options.first == core)
+        best[:, core] = here[value[:, here].argmin(axis=1)]
+    return best
+
+
+def _solve(batch: RoundBatch, options: _Options, each: IntArray, quota: IntArray) -> Assignment:
+    rows = np.arange(len(batch))[:, None]
+    target = batch.target
+    cost = options.cost[rows, each] + target.price_per_second * options.seconds[rows, each]
+    candidates = Candidates(options.quality[rows, each], cost, options.allowed[rows, each])
+    problem = candidates.problem(
+        batch.mean_target,
+        quota=quota,
+        target_deficit=target.owed(len(batch)),
+        weight=batch.weights,
+        seconds=options.seconds[rows, each],
+    )
+    return solve(problem, CLOSE_ENOUGH)
+
+
+def _within_calls(batch: RoundBatch, options: _Options, choice: IntArray, price: float) -> IntArray:
+    """The options with no more attempts than are to spare: plans that gain least by each give way."""
+    rows = np.flatnonzero(choice >= batch.cores)
+    extra = options.extra[rows, choice[rows]]
+    if not rows.size or extra.sum() <= batch.spare_calls:
+        return choice
+    alone = options.first[choice[rows]]
+    gained = price * (options.quality[rows, choice[rows]] - options.quality[rows, alone])
+    gained -= options.cost[rows, choice[rows]] - options.cost[rows, alone]
+    order = np.argsort(-gained / np.maximum(extra, 1e-9), kind="stable")
+    dropped = order[np.cumsum(extra[order]) > batch.spare_calls]
+    kept = choice.copy()
+    # a core that may take the plan's first stage may take the call
+    kept[rows[dropped]] = alone[dropped]
+    return kept
+
+
+def _is_better(one: Assignment, other: Assignment) -> bool:
+    if one.met != other.met:
+        return one.met
+    return one.objective < other.objective if one.met else one.quality > other.quality
+
+
+def _plan(plans: PlanOptions, cores: int, columns: IntArray, choice: IntArray, fell_back: bool) -> Plan:
+    staged = {
+        row: plans.plans[option - cores]
+        for row, option in enumerate(choice[:, 0].tolist())
+        if option >= cores
+    }
+    return Plan(np.where(columns == WAITS, WAITS, columns), fell_back=fell_back, staged=staged)
+
+
+def promised(batch: RoundBatch, plan: Plan, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Quality and cost that a plan promises for calls that have a core, both of shape (rows,)."""
+    quality = batch.candidates.quality[rows, plan.columns[rows]]
+    cost = batch.candidates.cost[rows, plan.columns[rows]]
+    if batch.options is not None and plan.staged:
+        for place, row in enumerate(rows.tolist()):
+            if (staged := plan.staged.get(row)) is not None:
+                option = batch.options.plans.index(staged)
+                quality[place], cost[place] = (
+                    batch.options.quality[row, option],
+                    batch.options.cost[row, option],
+                )
+    return quality, cost

@@ -1,0 +1,171 @@
+"""Estimates of calls over plans of several cores, and plans as options of a round's batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eccos_aios.plans import AnswerPlan
+from eccos_aios.plans.plan import StageMatrices, stage_matrices
+from eccos_aios.predict import CallText
+from eccos_aios.schedule.call import Call, EstimateRow, PlanRow
+
+if TYPE_CHECKING:
+    from eccos_aios.plans import PlanEstimates
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+
+
+class PlanSource(Protocol):
+    """Estimates calls under plans."""
+
+    def estimate(self, calls: Sequence[CallText]) -> PlanEstimates | None:
+        """Estimates; None where only plans of one core are known."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlanTable:
+    """Plans of several cores over the columns of a pool; see its attributes.
+
+    Attributes
+    ----------
+    plans : tuple of AnswerPlan
+    chosen : ndarray of int of shape (plans,)
+        Their columns in the estimates.
+    stages : StageMatrices
+        Over the pool's cores.
+    position : ndarray of int of shape (cores,)
+        Of each core of the pool, its column in the planner's estimates; -1: it does not know the core.
+    """
+
+    plans: tuple[AnswerPlan, ...]
+    chosen: IntArray
+    stages: StageMatrices
+    position: IntArray
+
+
+@lru_cache(maxsize=8)
+def plan_table(plans: tuple[AnswerPlan, ...], names: tuple[str, ...]) -> PlanTable:
+    """The plans of several cores, all of them in a pool of these names."""
+    column = {name: number for number, name in enumerate(names)}
+    chosen = [
+        number
+        for number, plan in enumerate(plans)
+        if plan.kind != "single" and all(core in column for core in plan.every_core)
+    ]
+    single = {plan.first: number for number, plan in enumerate(plans) if plan.kind == "single"}
+    position = np.array([single.get(name, -1) for name in names], dtype=np.int64)
+    staged = tuple(plans[number] for number in chosen)
+    stages = stage_matrices(staged, names)
+    return PlanTable(staged, np.array(chosen, dtype=np.int64), stages, position)
+
+
+def attach_plans(calls: Sequence[Call], found: PlanEstimates, names: tuple[str, ...]) -> None:
+    """Give calls that have a row of estimates the estimates of plans.
+
+    A plan's quality is the planner's, corrected by what the scheduler's predictor expects of the plan's cores
+    beyond the planner, each by the probability that its answer is given: so both follow a core that
+    changes, and a plan is compared with cores by one measure. Its cost is the sum of its stages' costs by
+    the call's own row, each by the probability that it is reached.
+
+    Parameters
+    ----------
+    calls : sequence of Call
+        In the order of the rows of `found`.
+    found : PlanEstimates
+    names : tuple of str
+        Names of the pool's cores.
+    """
+    table = plan_table(found.plans, names)
+    if not table.plans:
+        return
+    rows = [call.row for call in calls if call.row is not None]
+    quality = np.array([row.quality for row in rows])
+    cost = np.array([row.cost for row in rows])
+    allowed = np.array([row.allowed for row in rows], dtype=np.float64)
+    known = table.position >= 0
+    beyond = np.where(known, quality - found.quality[:, table.position], 0.0)
+    reached = found.reached[:, table.chosen]
+    middle = found.middle[:, table.chosen]
+    stages = table.stages
+    asked, has_middle = stages.first.sum(axis=1), stages.middle.sum(axis=1)
+    beyond_first = np.where(has_middle > 0, middle, reached)
+    correction = (1.0 - beyond_first) * (beyond @ (stages.first / asked[:, None]).T)
+    correction += np.maximum(beyond_first - reached, 0.0) * (beyond @ stages.middle.T)
+    correction += reached * (beyond @ stages.last.T)
+    plan_quality = np.clip(found.quality[:, table.chosen] + correction, 0.0, 1.0)
+    plan_cost = stages.sums(cost, middle, reached)
+    may = allowed @ (stages.first + stages.middle + stages.last).T >= stages.cores
+    for position, (call, row) in enumerate(zip(calls, rows, strict=True)):
+        plans = PlanRow(
+            table.plans,
+            plan_quality[position],
+            plan_cost[position],
+            asked + middle[position] + reached[position],
+            reached[position],
+            may[position],
+        )
+        call.row = replace(row, plans=plans)
+
+
+@dataclass(frozen=True, eq=False)
+class PlanOptions:
+    """What a round may choose for its calls besides a core; arrays have shape (calls, plans).
+
+    Attributes
+    ----------
+    plans : tuple of AnswerPlan
+        Of several cores.
+    first, last : ndarray of int of shape (plans,)
+        Columns of the core that is asked first and of the core of the last stage.
+    quality, cost, calls, reached : ndarray
+        As in `PlanRow`.
+    allowed : ndarray of bool
+    """
+
+    plans: tuple[AnswerPlan, ...]
+    first: IntArray
+    last: IntArray
+    quality: FloatArray
+    cost: FloatArray
+    calls: FloatArray
+    reached: FloatArray
+    allowed: BoolArray
+
+    @classmethod
+    def of(cls, rows: Sequence[EstimateRow], names: tuple[str, ...]) -> PlanOptions | None:
+        """The options of calls with these estimates; None where no call has any.
+
+        Plans that only calls estimated before the last fit know are left out.
+        """
+        newest = next((row.plans for row in reversed(rows) if row.plans is not None), None)
+        if newest is None:
+            return None
+        plans = newest.plans
+        given = [row.plans if row.plans is not None and row.plans.plans == plans else None for row in rows]
+        nothing = np.zeros(len(plans))
+        none = PlanRow(plans, nothing, nothing, nothing, nothing, np.zeros(len(plans), dtype=np.bool_))
+        filled = [none if each is None else each for each in given]
+        column = {name: number for number, name in enumerate(names)}
+        return cls(
+            plans,
+            np.array([column[plan.first] for plan in plans], dtype=np.int64),
+            np.array([column[plan.otherwise or ""] for plan in plans], dtype=np.int64),
+            np.array([each.quality for each in filled]),
+            np.array([each.cost for each in filled]),
+            np.array([each.calls for each in filled]),
+            np.array([each.reached for each in filled]),
+            np.array([each.allowed for each in filled], dtype=np.bool_),
+        )
+
+    def take(self, rows: IntArray) -> PlanOptions:
+        """The options of some of the calls."""
+        arrays = (self.quality, self.cost, self.calls, self.reached, self.allowed)
+        return PlanOptions(self.plans, self.first, self.last, *(array[rows] for array in arrays))  # type: ignore[arg-type]

@@ -1,0 +1,116 @@
+"""A real AIOS kernel: three cores that give recorded tool calls, two of which must agree or a third decides."""
+
+from __future__ import annotations
+
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from eccos_aios.sandbox.reply import Reply, last_user_text
+from eccos_aios.sandbox.server import SandboxCore
+
+RECORDS, CALLS = 240, 30
+PRICES = {"one": 1.0, "two": 1.2, "three": 40.0}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather/today",
+        "description": "Weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+ASKED = "What is the weather in "
+
+
+def answer_of(core: str, city: str) -> dict[str, Any]:
+    """Two cheap cores err often, each in its own way, whatever the question looks like."""
+    knows = core == "three" or random.Random(f"{core} {city}").random() < 0.7
+    return {"name": "weather/today", "arguments": {"city": city if knows else f"{core} of {city}"}}
+
+
+def replying(core: str) -> SandboxCore:
+    def reply(request: dict[str, Any]) -> Reply:
+        city = last_user_text(request["messages"]).removeprefix(ASKED).rstrip("?")
+        call = answer_of(core, city)
+        # as AIOS renames the tools that it sends
+        return Reply(None, [{**call, "name": request["tools"][0]["function"]["name"]}])
+
+    return SandboxCore(core, reply)
+
+
+def history() -> str:
+    lines = []
+    for number in range(RECORDS):
+        city = f"town {number}"
+        outputs = [
+            {
+                "model_name": core,
+                "correctness": answer_of(core, city) == answer_of("three", city),
+                "prediction": [answer_of(core, city)],
+                "input_token_length": 20,
+                "output_token_length": 20,
+            }
+            for core in PRICES
+        ]
+        lines.append(json.dumps({"query": f"{ASKED}{city}?", "tools": [TOOL], "outputs": outputs}))
+    return "\n".join(lines)
+
+
+def test_every_agent_gets_one_answer_and_the_decision_shows_the_stages(aios: Any) -> None:
+    manifest = {
+        "cores": [
+            {"name": name, "quota": 3, "price": {"input": price, "output": price}}
+            for name, price in PRICES.items()
+        ]
+    }
+    section = {
+        "manifest": "cores.yaml",
+        "history": "history.jsonl",
+        "quality_target": 0.9,
+        "plans": "agree",
+        "max_calls_per_query": 3.0,
+    }
+    files = {"cores.yaml": json.dumps(manifest), "history.jsonl": history()}
+    cities = [f"new town {number}" for number in range(CALLS)]
+    cores = [replying(name).start() for name in PRICES]
+
+    def ask(kernel: Any, city: str) -> Any:
+        messages = [{"role": "user", "content": f"{ASKED}{city}?"}]
+        return kernel.query("", messages=messages, tools=[TOOL])
+
+    try:
+        with (
+            aios.kernel(
+                cores,
+                {"scheduler_type": "eccos", "eccos": section},
+                files,
+                # AIOS decodes no tool calls of its OpenAI client, which ``vllm`` uses
+                backends=dict.fromkeys(PRICES, "hosted_vllm"),
+            ) as kernel,
+            ThreadPoolExecutor(8) as agents,
+        ):
+            responses = list(agents.map(lambda city: ask(kernel, city), cities))
+            decisions = kernel.request(f"/eccos/decisions?limit={CALLS}")["decisions"]
+            totals = kernel.request("/eccos/status")["totals"]
+    finally:
+        for core in cores:
+            core.stop()
+    assert [response["error"] for response in responses] == [None] * CALLS
+    given = [response["tool_calls"][0] for response in responses]
+    right = sum(got["parameters"]["city"] == city for got, city in zip(given, cities, strict=True)) / CALLS
+    alone = sum(answer_of("one", city) == answer_of("three", city) for city in cities) / CALLS
+    assert right > alone
+    staged = [decision for decision in decisions if decision["plan"]["kind"] == "agree"]
+    assert staged
+    for decision in staged:
+        assert next(stage["core"] for stage in decision["stages"]) in decision["plan"]["cores"]
+        assert all(stage["passes"] and stage["cost"] and stage["seconds"] for stage in decision["stages"])
+        assert decision["core"] in {stage["core"] for stage in decision["stages"]}
+    assert totals["completed"] == CALLS
+    assert sum(core.requests for core in cores) == CALLS + totals["extra_calls"]
+    assert all(core.max_in_flight <= 3 for core in cores)
