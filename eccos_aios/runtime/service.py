@@ -207,6 +207,7 @@ class SchedulingService:
             configuration = self._configuration
         self._outcomes.write_to(configuration.store)
         self._budgets.save_to(configuration.budgets)
+        self._share_fits(configuration.learner)
         configuration.learner.start()
         if self._sharing is not None:
             self._sharing.start()
@@ -255,6 +256,7 @@ class SchedulingService:
             return
         self._outcomes.write_to(configuration.store)
         self._budgets.save_to(configuration.budgets)
+        self._share_fits(configuration.learner)
         configuration.learner.start()
         if before.learner is not configuration.learner:
             before.learner.stop()
@@ -390,7 +392,15 @@ class SchedulingService:
             on_core=lambda *report: self.scheduler.hear_of_core(*report),
             on_outcome=lambda outcome: self._outcomes.remember(outcome),
             on_grade=lambda call_id, quality: self._feedback.hear(call_id, quality),
+            on_predictor=lambda content: self.learner.offer(content),
         )
+
+    def _share_fits(self, learner: Learner) -> None:
+        if self._sharing is not None:
+            sharing = self._sharing
+            learner.may_fit = lambda: sharing.leads
+            learner.on_fitted = sharing.publish_predictor
+            learner.before_reading = sharing.settle
 
     def _learn(self, record: Record) -> None:
         self.learner.learn(record)

@@ -19,13 +19,17 @@ from eccos_aios.shared import (
     Event,
     EventRelay,
     LeasedSlots,
+    PredictorRelay,
     RedisEventLog,
+    RedisPublication,
     RedisSlotTable,
     SlotShare,
     without_password,
 )
 
 logger = logging.getLogger(__name__)
+
+SETTLE_S = 3.0  # seconds that the learner waits for outcomes on their way to the store
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def shared_cores(config: EccosConfig, store: HistoryStore | None) -> SharedCores
 class KernelSharing:
     """The `SlotSource` of a scheduler, and its way to tell other kernels what happened and to hear of them.
 
-    It owns four threads, see `LeasedSlots` and `EventRelay`; `start` begins and `stop` ends them.
+    It owns five threads, of `LeasedSlots`, `EventRelay` and `PredictorRelay`, from `start` to `stop`.
 
     Parameters
     ----------
@@ -75,6 +79,8 @@ class KernelSharing:
         Called with the core, the state, its seconds and the cause when another kernel reports a core.
     on_outcome : callable
         Called with the outcomes of other kernels' calls.
+    on_predictor : callable
+        Called with the saved predictor that another kernel has fitted.
     on_grade : callable
         Called with the id and the quality of a call that was graded at another kernel.
     """
@@ -87,6 +93,7 @@ class KernelSharing:
         on_core: Callable[[str, str, float, str], None],
         on_outcome: Callable[[CallOutcome], None],
         on_grade: Callable[[str, float], None],
+        on_predictor: Callable[[bytes], None],
     ) -> None:
         self.cores = cores
         self._on_core, self._on_outcome, self._on_grade = on_core, on_outcome, on_grade
@@ -98,6 +105,7 @@ class KernelSharing:
             kernel=self._slots.kernel,
             lease_s=cores.lease_s,
         )
+        self._predictors = PredictorRelay(RedisPublication(cores.url, cores.name), on_predictor)
         self._store: HistoryStore | None = None  # opened and used by the relay's thread alone
         self._log = LogOnce(logger)
 
@@ -105,10 +113,12 @@ class KernelSharing:
         """Start the threads."""
         self._slots.start()
         self._relay.start()
+        self._predictors.start()
 
     def stop(self) -> None:
         """Give back the slots, send the last outcomes if Redis answers, and end the threads."""
         self._slots.stop()
+        self._predictors.stop()
         self._relay.stop()
         if self._store is not None:
             self._store.close()
@@ -152,9 +162,17 @@ class KernelSharing:
         """Tell the others of a grade; False if it is dropped."""
         return self._relay.send("grade", {"call_id": call_id, "quality": quality})
 
+    def settle(self) -> bool:
+        """Wait until the store has what happened so far; False if it does not have it in time."""
+        return self._relay.settle(SETTLE_S)
+
+    def publish_predictor(self, content: bytes) -> None:
+        """Give the other kernels a predictor that this one has fitted."""
+        self._predictors.publish(content)
+
     def degraded(self) -> list[str]:
         """What does not work as it should, a line each."""
-        return [*self._slots.degraded(), *self._relay.degraded()]
+        return [*self._slots.degraded(), *self._relay.degraded(), *self._predictors.degraded()]
 
     def faults(self) -> list[str]:
         """Threads that have ended, a line each."""

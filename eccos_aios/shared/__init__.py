@@ -6,6 +6,7 @@ from eccos_aios.shared.events import Event, EventKind, EventLog, LoggedEvent
 from eccos_aios.shared.leased_slots import LEASE_S, LeasedSlots, SlotShare
 from eccos_aios.shared.local_events import LocalEventLog
 from eccos_aios.shared.local_slots import LocalSlotTable
+from eccos_aios.shared.predictor_relay import PredictorRelay
 from eccos_aios.shared.publication import (
     LocalPublication,
     PredictorPublication,
@@ -39,6 +40,7 @@ __all__ = [
     "LocalSlotTable",
     "LoggedEvent",
     "PredictorPublication",
+    "PredictorRelay",
     "Published",
     "RedisEventLog",
     "RedisPublication",

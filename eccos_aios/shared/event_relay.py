@@ -66,13 +66,14 @@ class EventRelay:
         self._write = write
         self._lease_s = lease_s
         self._clock = clock
-        self._changed = threading.Condition()  # guards everything down to `_fault`
+        self._changed = threading.Condition()  # guards everything down to `_looks`
         self._waiting: deque[Event] = deque()
         self._number = 0
         self._dropped = 0
         self._stopping = False
         self._leads = False
         self._fault = ""
+        self._looks = 0  # at the store
         self._unwritten: deque[LoggedEvent] = deque(maxlen=CAPACITY)  # used by the first thread only
         self._generation = ""  # likewise
         self._store_at_s = float("-inf")  # likewise; when the store is looked at next
@@ -111,6 +112,17 @@ class EventRelay:
             self._changed.notify_all()
             return True
 
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until what has happened so far is in the store, whichever kernel writes; False on a timeout.
+
+        The others look as often as this kernel does, so three looks here mean one there.
+        """
+        with self._changed:
+            wanted, until_s = self._looks + 3, self._clock.now_s() + timeout_s
+            return self._clock.wait_for(
+                self._changed, lambda: self._looks >= wanted or self._stopping, until_s
+            )
+
     @property
     def leads(self) -> bool:
         """Whether this is the kernel that writes the store and fits."""
@@ -142,6 +154,9 @@ class EventRelay:
                 if stopping or self._clock.now_s() >= self._store_at_s:
                     self._write_to_store()
                     self._store_at_s = self._clock.now_s() + TICK_S
+                    with self._changed:
+                        self._looks += 1
+                        self._changed.notify_all()
                 self._note_fault("")
                 if stopping:
                     self._log.resign(self.kernel)

@@ -166,6 +166,22 @@ def test_a_grade_reaches_the_kernel_that_served_the_call_and_the_one_store(
     assert sorted(leads) == [False, True]
 
 
+def test_one_kernel_fits_and_all_use_its_predictor(
+    kernels: MakeKernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eccos_aios.predict.refitting.MIN_NEW", 20)
+    several = kernels(2)
+    await_(lambda: any(kernel.service.status()["shared"]["leads"] for kernel in several), "nobody leads")
+    for number in range(30):
+        call = several[number % 2].ask(f"question {number} about {number * 7}")
+        several[number % 2].wait(number // 2 + 1)
+        several[number % 2].service.give_quality(number % 3 / 2, call=call.id)
+    for kernel in several:
+        await_(lambda kernel=kernel: kernel.service.status()["learning"]["refits"] > 0, "no new fit")
+    began = [kernel.service.learner._fitted for kernel in several]
+    assert began[0] == began[1] >= 20
+
+
 def test_a_core_that_paused_one_kernel_is_not_tried_by_another(kernels: MakeKernels, cores: Cores) -> None:
     first, second = kernels(2)
     cores.busy = {"small"}
