@@ -390,10 +390,18 @@ class SchedulingService:
             configuration.shared,
             on_slots=lambda: self.scheduler.wake(),
             on_core=lambda *report: self.scheduler.hear_of_core(*report),
-            on_outcome=lambda outcome: self._outcomes.remember(outcome),
+            on_outcome=self._hear_outcome,
             on_grade=lambda call_id, quality: self._feedback.hear(call_id, quality),
+            take_account=lambda: self.scheduler.take_account(),
+            on_account=lambda account: self.scheduler.hear_account(account),
             on_predictor=lambda content: self.learner.offer(content),
         )
+
+    def _hear_outcome(self, outcome: CallOutcome) -> None:
+        """Remember the outcome of another kernel's call, and how long the core took."""
+        self._outcomes.remember(outcome)
+        if outcome.error is None and outcome.latency_s is not None:
+            self.scheduler.hear_of_service(outcome.core, outcome.latency_s)
 
     def _share_fits(self, learner: Learner) -> None:
         if self._sharing is not None:

@@ -79,6 +79,10 @@ class KernelSharing:
         Called with the core, the state, its seconds and the cause when another kernel reports a core.
     on_outcome : callable
         Called with the outcomes of other kernels' calls.
+    take_account : callable
+        Returns how this kernel has changed the quality debt and the budgets since it was last called.
+    on_account : callable
+        Called with that of another kernel.
     on_predictor : callable
         Called with the saved predictor that another kernel has fitted.
     on_grade : callable
@@ -93,15 +97,19 @@ class KernelSharing:
         on_core: Callable[[str, str, float, str], None],
         on_outcome: Callable[[CallOutcome], None],
         on_grade: Callable[[str, float], None],
+        take_account: Callable[[], Mapping[str, Any]],
+        on_account: Callable[[Mapping[str, Any]], None],
         on_predictor: Callable[[bytes], None],
     ) -> None:
         self.cores = cores
         self._on_core, self._on_outcome, self._on_grade = on_core, on_outcome, on_grade
+        self._take_account, self._on_account = take_account, on_account
         self._slots = LeasedSlots(RedisSlotTable(cores.url, cores.name), on_slots, lease_s=cores.lease_s)
         self._relay = EventRelay(
             RedisEventLog(cores.url, cores.name),
             self._hear,
             None if cores.history is None else self._write,
+            on_tick=self._send_account,
             kernel=self._slots.kernel,
             lease_s=cores.lease_s,
         )
@@ -190,6 +198,11 @@ class KernelSharing:
             "dropped": self._relay.dropped,
         }
 
+    def _send_account(self) -> None:
+        account = dict(self._take_account())
+        if account:
+            self._relay.send("account", account)
+
     def _hear(self, event: Event) -> None:
         """Hand on an event of another kernel."""
         content = event.content
@@ -199,7 +212,9 @@ class KernelSharing:
                 self._on_outcome(outcome)
         elif event.kind == "grade":
             self._on_grade(str(content["call_id"]), float(content["quality"]))
-        else:
+        elif event.kind == "account":
+            self._on_account(content)
+        elif event.kind == "core":
             self._on_core(
                 str(content["core"]), str(content["state"]), float(content["seconds"]), str(content["cause"])
             )

@@ -241,6 +241,27 @@ class Scheduler:
                 self._state.wake()
                 self._state.watched.notify_all()
 
+    def hear_of_service(self, name: str, service_s: float) -> None:
+        """Take over the seconds that a core needed for an answer to another kernel."""
+        with self._state.changed:
+            slots = self._state.pool.known.get(name)
+            if slots is not None:
+                slots.hear_service(service_s)
+
+    def take_account(self) -> dict[str, Any]:
+        """How this kernel has changed the quality debt and the budgets since this was last asked, as JSON."""
+        with self._state.changed:
+            debt, spent = self._state.debt.take_change(), self._state.budgets.take_changes()
+        return {**({"debt": debt} if debt else {}), **({"spent": spent} if spent else {})}
+
+    def hear_account(self, account: Mapping[str, Any]) -> None:
+        """Take over how another kernel has changed them, by its `take_account`."""
+        with self._state.changed:
+            self._state.debt.changed_elsewhere(float(account.get("debt", 0.0)))
+            spent = account.get("spent")
+            if isinstance(spent, Mapping):
+                self._state.budgets.changed_elsewhere(spent)
+
     def remember(self, conversation: Conversation, core: str, tokens: float = 0.0) -> None:
         """Note which core holds a conversation, where that matters; `tokens`: how many it has read of it."""
         state = self._state

@@ -217,6 +217,12 @@ class CoreSlots:
                 self._breaker.succeeded(now_s)
             self._reported = self._health(now_s)
 
+    def hear_service(self, service_s: float) -> None:
+        """Take over the seconds that an answer took at another kernel."""
+        with self._lock:
+            self._availability = None
+            self._measure(service_s)
+
     def forgive(self, call: object) -> None:
         """Uncount a failure that was the call's own fault, unless every slot of the core hangs."""
         with self._lock:

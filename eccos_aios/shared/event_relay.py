@@ -43,6 +43,8 @@ class EventRelay:
     write : callable, optional
         Stores events, this kernel's own among them. It must accept an event twice. What it raises is
         retried. None: there is no store.
+    on_tick : callable, optional
+        Called each half second by the first thread, to send what is sent regularly.
     kernel : str, optional
         Default: a new UUID.
     lease_s : float
@@ -56,6 +58,7 @@ class EventRelay:
         on_event: OnEvent,
         write: Write | None = None,
         *,
+        on_tick: Callable[[], None] = lambda: None,
         kernel: str | None = None,
         lease_s: float = LEASE_S,
         clock: Clock = MONOTONIC_CLOCK,
@@ -64,6 +67,7 @@ class EventRelay:
         self._log = log
         self._on_event = on_event
         self._write = write
+        self._on_tick = on_tick
         self._lease_s = lease_s
         self._clock = clock
         self._changed = threading.Condition()  # guards everything down to `_looks`
@@ -148,10 +152,13 @@ class EventRelay:
                 until_s = self._clock.now_s() + TICK_S
                 self._clock.wait_for(self._changed, lambda: bool(self._waiting) or self._stopping, until_s)
                 stopping = self._stopping
+            is_tick = stopping or self._clock.now_s() >= self._store_at_s
+            if is_tick:
+                self._on_tick()
             try:
                 self._check_generation()
                 self._append_waiting()
-                if stopping or self._clock.now_s() >= self._store_at_s:
+                if is_tick:
                     self._write_to_store()
                     self._store_at_s = self._clock.now_s() + TICK_S
                     with self._changed:

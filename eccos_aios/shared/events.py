@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
-EventKind = Literal["outcome", "grade", "core"]
+EventKind = Literal["outcome", "grade", "core", "account"]
 START = "0-0"  # the place before the first entry
 
 
@@ -20,10 +20,10 @@ class Event:
     number : int
         Increases over the events of one kernel. An event may be logged twice, if its answer was lost; the
         second is recognised by this.
-    kind : {"outcome", "grade", "core"}
-        ``outcome``: the fields of a `CallOutcome`, with ``predicted`` and ``target`` beside them. ``grade``:
-        ``call_id`` and ``quality``. ``core``: the ``core``, its ``state`` (``ok``, ``open`` or ``paused``),
-        ``seconds`` that this lasts, and ``cause``.
+    kind : {"outcome", "grade", "core", "account"}
+        ``outcome``: the fields of a `CallOutcome`. ``grade``: ``call_id`` and ``quality``. ``core``: the
+        ``core``, its ``state`` (``ok``, ``open`` or ``paused``), ``seconds`` that this lasts, and ``cause``.
+        ``account``: how the quality debt and the budgets have changed.
     content : mapping of str to Any
         As JSON.
     """
