@@ -3,6 +3,7 @@
 from eccos_aios.shared.connection import SharedUnavailableError, without_password
 from eccos_aios.shared.event_relay import EventRelay
 from eccos_aios.shared.events import Event, EventKind, EventLog, LoggedEvent
+from eccos_aios.shared.inspection import RedisFacts, inspect_redis
 from eccos_aios.shared.leased_slots import LEASE_S, LeasedSlots, SlotShare
 from eccos_aios.shared.local_events import LocalEventLog
 from eccos_aios.shared.local_slots import LocalSlotTable
@@ -43,11 +44,13 @@ __all__ = [
     "PredictorRelay",
     "Published",
     "RedisEventLog",
+    "RedisFacts",
     "RedisPublication",
     "RedisSlotTable",
     "SharedUnavailableError",
     "SlotShare",
     "SlotTable",
+    "inspect_redis",
     "shares_of",
     "without_password",
 ]
