@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from eccos_aios.core import Manifest, read_manifest, read_yaml
 from eccos_aios.errors import ABSENT, ConfigError, from_validation
@@ -16,7 +16,14 @@ Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Span = Literal["hour", "day", "month"]
 
 SECTION = "scheduler.eccos"
+SHARED_SCHEMES = ("redis://", "rediss://", "unix://")
 STORE_SUFFIX = ".db"  # of a history store, which the kernel writes to and creates if absent
+
+
+def _is_redis(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(SHARED_SCHEMES):
+        raise ValueError(f"must begin with {', '.join(SHARED_SCHEMES)}")
+    return url
 
 
 class AgentConfig(BaseModel):
@@ -142,6 +149,13 @@ class EccosConfig(BaseModel):
         is down.
     max_pending : int
         Calls that may wait for a core; further ones are answered 503 with Retry-After.
+    shared : SecretStr or None
+        Redis over which kernels share cores, history and budgets: ``redis://``, ``rediss://`` (TLS) or
+        ``unix://``, with a password if it needs one. None: this process alone.
+    shared_name : str
+        Kernels of one name share.
+    lease_s : float
+        Seconds after which the slots of a kernel that was killed are free again.
     grace_s : float
         Seconds that pending calls get at a stop before the rest is answered with an error.
     """
@@ -179,6 +193,9 @@ class EccosConfig(BaseModel):
     attempt_timeout_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     unavailable_after_s: Seconds = 5.0
     max_pending: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
+    shared: Annotated[SecretStr, AfterValidator(_is_redis)] | None = None
+    shared_name: Annotated[str, Field(strict=True, pattern=r"^[\w.-]{1,64}$")] = "eccos"
+    lease_s: Annotated[float, Field(strict=True, ge=1, le=3600)] = 10.0
     grace_s: Seconds = 10.0
 
     def read_manifest(self) -> Manifest:

@@ -123,6 +123,8 @@ def _check_before_start() -> None:
 def _claim(config: EccosConfig, *, may_wait: bool = False) -> None:
     from eccos_aios.runtime.claim import claim
 
+    if config.shared is not None:
+        return  # its quotas hold over all processes
     claim(config.manifest, may_wait=may_wait)
 
 

@@ -158,6 +158,7 @@ def _section(config_file: Path, content: Mapping[str, Any]) -> Iterator[Finding]
         yield Finding("ok", "manifest", f"{len(manifest.cores)} cores: {', '.join(manifest.names)}")
         yield from _cores(manifest, models_of(_models(content)))
         yield from _history(config, manifest, scheduling)
+        yield from _shared(config)
     except EccosError as error:
         yield Finding(
             "fail", "config", str(error), "fix that value; the kernel would stop at start with this message"
@@ -236,6 +237,31 @@ def _history(config: EccosConfig, manifest: Manifest, scheduling: bool) -> Itera
                 f"{known} outcomes of core {name!r}: its estimates lean on what is believed of it",
                 f"record at least {NEWCOMER_RECORDS} outcomes of it",
             )
+
+
+def _shared(config: EccosConfig) -> Iterator[Finding]:
+    """The Redis over which kernels share their cores."""
+    if config.shared is None:
+        return
+    from eccos_aios.shared import SharedUnavailableError, inspect_redis, without_password
+
+    url = config.shared.get_secret_value()
+    place = without_password(url)
+    try:
+        facts = inspect_redis(url, config.shared_name)
+    except MissingExtraError as error:
+        yield Finding("fail", "shared", str(error), "install it into AIOS's environment")
+        return
+    except SharedUnavailableError as error:
+        remedy = "start it, or correct scheduler.eccos.shared; until then no call gets a slot"
+        yield Finding("fail", "shared", f"{place} cannot be used: {error}", remedy)
+        return
+    for problem, remedy in facts.problems():
+        yield Finding("warn", "shared", f"{place} {problem}", remedy)
+    if not facts.problems():
+        version = ".".join(map(str, facts.version))
+        kernels = f"kernels named {config.shared_name!r} share their cores"
+        yield Finding("ok", "shared", f"{place}, Redis {version}: {kernels}")
 
 
 def _recording(history: Path, scheduling: bool) -> Finding:

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from eccos_aios.predict.persistence import fitted_predictor as fitted_predictor
     from eccos_aios.predict.persistence import is_persistent as is_persistent
     from eccos_aios.predict.persistence import load_predictor as load_predictor
+    from eccos_aios.predict.persistence import received_predictor as received_predictor
     from eccos_aios.predict.persistence import save_predictor as save_predictor
+    from eccos_aios.predict.persistence import saved_file as saved_file
     from eccos_aios.predict.persistence import stored_predictor as stored_predictor
     from eccos_aios.predict.refitting import RefittedPredictor as RefittedPredictor
     from eccos_aios.predict.refitting import online_predictor as online_predictor
@@ -59,7 +61,8 @@ else:
             "features": "embedding_of",
             "hybrid": "HybridPredictor",
             "online": "ResidualOnlinePredictor",
-            "persistence": "Fitted fit_store fitted_predictor is_persistent load_predictor save_predictor "
+            "persistence": "Fitted fit_store fitted_predictor is_persistent load_predictor "
+            "received_predictor save_predictor saved_file "
             "stored_predictor",
             "refitting": "RefittedPredictor online_predictor refit_is_due",
             "retrieval": "RetrievalPredictor",

@@ -139,6 +139,32 @@ def stored_predictor(store: str | Path, spec: PredictorSpec | None = None) -> Fi
         return cache.load(lambda mark, records: mark is not None and opened.holds(mark))
 
 
+def saved_file(history: str | Path) -> Path:
+    """Where the predictor of a history is saved."""
+    path = Path(history)
+    return path.with_name(path.name + SUFFIX)
+
+
+def received_predictor(content: bytes, history: str | Path, spec: PredictorSpec | None = None) -> Fitted:
+    """A predictor of a store that another kernel has fitted and saved.
+
+    Parameters
+    ----------
+    content : bytes
+        Of its file.
+    history : str or Path
+        This kernel's store.
+    spec : PredictorSpec, optional
+        The predictor that is wanted. Default: the hybrid predictor.
+
+    Raises
+    ------
+    HistoryError
+        It is damaged, or was made by another specification or another version of this package.
+    """
+    return _Cache(Path(history), spec or PredictorSpec()).receive(content)
+
+
 def fitted_predictor(
     history: str | Path,
     spec: PredictorSpec | None = None,
@@ -236,7 +262,7 @@ class _Cache:
     """
 
     def __init__(self, history: Path, spec: PredictorSpec) -> None:
-        self._path = history.with_name(history.name + SUFFIX)
+        self._path = saved_file(history)
         self._history = history
         self._unfitted = spec.make()
         self._name = spec.predictor
@@ -263,9 +289,25 @@ class _Cache:
         """
         beside = (self._history, self._history.with_name(self._history.name + "-wal"))
         history_bytes = sum(file.stat().st_size for file in beside if file.exists())
-        fitted = _load(self._path, self._key, covers, MAX_BYTES + MAX_BYTES_PER_BYTE * history_bytes)
+        return self._load(self._path, covers, MAX_BYTES + MAX_BYTES_PER_BYTE * history_bytes)
+
+    def receive(self, content: bytes) -> Fitted:
+        """The predictor that some bytes hold.
+
+        Raises
+        ------
+        HistoryError
+            As `load`.
+        """
+        with tempfile.NamedTemporaryFile(prefix="eccos-", suffix=SUFFIX) as file:
+            file.write(content)
+            file.flush()
+            return self._load(Path(file.name), lambda mark, records: True, MAX_BYTES + len(content))
+
+    def _load(self, path: Path, covers: Covers, most_bytes: float) -> Fitted:
+        fitted = _load(path, self._key, covers, most_bytes)
         if not _has_parameters(fitted.predictor, self._unfitted):
-            raise HistoryError(str(self._path), "predictor", ABSENT, "has other parameters than its key says")
+            raise HistoryError(str(path), "predictor", ABSENT, "has other parameters than its key says")
         return fitted
 
     def fit(self, history: Sequence[Record]) -> Fitted:

@@ -22,8 +22,8 @@ from eccos_aios.errors import ABSENT, ConfigError
 RESERVE_POLL_S = 0.5  # seconds between two attempts of a worker that waits in reserve
 PID_LENGTH = 20  # bytes at most
 REMEDY = (
-    "each process would fill every quota on its own; run one worker (uvicorn --workers 1), or give each "
-    "kernel cores and its own manifest"
+    "each process would fill every quota on its own; share the quotas over Redis (scheduler.eccos.shared), "
+    "run one worker (uvicorn --workers 1), or give each kernel cores and its own manifest"
 )
 
 # Guards the claims of this process: the open lock file by its manifest, None if none can be locked.

@@ -17,6 +17,7 @@ from eccos_aios.runtime.budget_file import budget_path
 from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.runtime.outcome_log import open_store
 from eccos_aios.runtime.planner import Planner
+from eccos_aios.runtime.sharing import SharedCores, shared_cores
 from eccos_aios.schedule import SchedulerSettings
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class ServiceConfiguration:
         Knows plans of several cores; None: `EccosConfig.plans` is ``off``.
     budgets : Path or None
         Where it is kept what is spent of the budgets; None: there are none.
+    shared : SharedCores or None
+        Where cores are shared with other kernels; None: they are not.
     """
 
     cores: tuple[Core, ...]
@@ -46,6 +49,7 @@ class ServiceConfiguration:
     store: HistoryStore | None = None
     budgets: Path | None = None
     planner: Planner | None = None
+    shared: SharedCores | None = None
 
     def discard(self) -> None:
         """Release what no service has taken over."""
@@ -77,9 +81,9 @@ def prepare(
     _warn_of_unrecorded(cores, learner.predictor, config)
     settings = SchedulerSettings.of(config)
     planner = None if config.plans == "off" else make_planner(config, cores)
-    return ServiceConfiguration(
-        tuple(cores), settings, learner, open_store(config), budget_path(config), planner
-    )
+    store = open_store(config)
+    shared = shared_cores(config, store)
+    return ServiceConfiguration(tuple(cores), settings, learner, store, budget_path(config), planner, shared)
 
 
 def _warn_of_unrecorded(cores: Sequence[Core], predictor: Predictor, config: EccosConfig) -> None:

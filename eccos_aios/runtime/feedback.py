@@ -122,6 +122,13 @@ class Feedback:
         if not self._outcomes.is_selected(outcome.call_id):
             self._learn(outcome.record())
 
+    def hear(self, call_id: str, quality: float) -> None:
+        """Learn from a grade that another kernel was given, on a call of whichever kernel."""
+        outcome = self._outcomes.note_grade(call_id, quality)
+        self._scheduler.note_quality(call_id, quality)
+        if outcome is not None:
+            self._learn_unless_selected(outcome)
+
     def _limit_call(self, call_id: str) -> None:
         self.limit.take("call", call_id)
         agent = self._outcomes.agent_of(call_id)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from eccos_aios.errors import EccosError
+from eccos_aios.errors import EccosError, HistoryError
 from eccos_aios.history import HistoryStore, Record
 from eccos_aios.history.schema import is_store
 from eccos_aios.log_once import LogOnce
@@ -19,7 +20,9 @@ from eccos_aios.predict import (
     fitted_predictor,
     is_persistent,
     online_predictor,
+    received_predictor,
     refit_is_due,
+    saved_file,
     stored_predictor,
 )
 from eccos_aios.runtime.planner import Planner
@@ -67,6 +70,10 @@ class Learner:
         self.spec = spec or PredictorSpec()
         self.planner: Planner | None = None  # fitted again whenever the predictor is; set by the service
         self._persistent = store is not None and is_persistent(self.spec)
+        # Set by the service where kernels share one history, which one of them writes and fits.
+        self.may_fit: Callable[[], bool] = lambda: True
+        self.on_fitted: Callable[[bytes], None] = lambda content: None
+        self.before_reading: Callable[[], object] = lambda: None  # waits until the store has all outcomes
         # Guards the attributes from here to `_refits`. Never held while learning, reading or writing.
         self._changed = threading.Condition()
         self._waiting: dict[object, Record] = {}  # by id: of several records of a call the last is learned
@@ -75,6 +82,7 @@ class Learner:
         self._learned = 0
         self._refused = 0  # records that cannot be learned
         self._refits = 0
+        self._offered: bytes | None = None  # a predictor that another kernel has fitted
         self._refit: Refit | None = None  # used by the thread only
         self._least_new = 0  # records to wait for after a failed fit; used by the thread only
         self._log = LogOnce(logger)
@@ -118,6 +126,12 @@ class Learner:
             self._waiting[key] = record
             self._changed.notify_all()
 
+    def offer(self, content: bytes) -> None:
+        """Queue a predictor that another kernel has fitted on the shared history; does not block."""
+        with self._changed:
+            self._offered = content
+            self._changed.notify_all()
+
     def settle(self, timeout_s: float) -> bool:
         """Wait until all queued outcomes have been learned; False after a timeout."""
         with self._changed:
@@ -147,7 +161,9 @@ class Learner:
         """Take the queued outcomes, or none if it is time to check a fit; False to end."""
         with self._changed:
             look_s = None if self._refit is None else LOOK_S
-            self._changed.wait_for(lambda: self._in_hand or self._waiting or self._stopping, look_s)
+            self._changed.wait_for(
+                lambda: self._in_hand or self._waiting or self._stopping or self._offered is not None, look_s
+            )
             if not self._in_hand:  # else the thread was restarted, and continues with them
                 self._in_hand = list(self._waiting.values())
                 self._waiting = {}
@@ -193,14 +209,19 @@ class Learner:
         """Start a fit that is due, or adopt one that has ended; a failure is retried later."""
         if self._store is None:
             return
+        with self._changed:
+            offered, self._offered = self._offered, None
         try:
-            if self._refit is None:
+            if offered is not None and self._persistent:
+                self._take_over(self._store, offered)
+            elif self._refit is None:
                 self._begin_fit(self._store)
             elif self._refit.ended:
                 refit, self._refit = self._refit, None
                 fault = refit.fault()
                 if fault is None:
                     self._adopt(self._store, stored_predictor(self._store, self.spec))
+                    self.on_fitted(saved_file(self._store).read_bytes())
                 else:
                     self._put_off(fault)
         except BaseException as error:  # noqa: BLE001 - a disk, a process or an archive may fail in any way
@@ -209,9 +230,10 @@ class Learner:
     def _begin_fit(self, path: Path) -> None:
         new = self.predictor.calls
         due = refit_is_due(new, self._fitted, suspecting=self.predictor.suspecting)
-        if not due or new < self._least_new:
+        if not due or new < self._least_new or (self._persistent and not self.may_fit()):
             return
         self._store_changes(path)
+        self.before_reading()
         if self._persistent:
             self._refit = Refit(path, self.spec)
         else:
@@ -229,8 +251,19 @@ class Learner:
             with HistoryStore(path) as store:
                 store.note_changes(changes)
 
+    def _take_over(self, path: Path, content: bytes) -> None:
+        """Replace the fit by another kernel's, unless that was fitted on less."""
+        try:
+            fitted = received_predictor(content, path, self.spec)
+        except HistoryError as error:
+            self._log.warning("offered", "another kernel's predictor cannot be used: %s", error.allowed)
+            return
+        if fitted.records > self._fitted:
+            self._adopt(path, fitted)
+
     def _adopt(self, path: Path, fitted: Fitted) -> None:
         """Replace the fit by a new one, and learn the outcomes that came while it was made."""
+        self.before_reading()
         since = _since(path, fitted)
         try:
             drifts = self.predictor.rebase(fitted.predictor, since)
@@ -276,4 +309,6 @@ def _since(store: Path, fitted: Fitted) -> list[Record]:
     if fitted.mark is None:
         return []
     with HistoryStore(store, read_only=True) as opened:
+        if not opened.holds(fitted.mark):  # another kernel's store, on another machine
+            return []
         return list(opened.records_since(fitted.mark))

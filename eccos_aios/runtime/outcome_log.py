@@ -16,6 +16,7 @@ from eccos_aios.history import CallOutcome, HistoryStore, OutcomeRecorder
 from eccos_aios.history.schema import is_store
 from eccos_aios.log_once import LogOnce
 from eccos_aios.predict import embedding_of
+from eccos_aios.runtime.sharing import KernelSharing
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +45,13 @@ class OutcomeLog:
     Parameters
     ----------
     clock : Clock, optional
+    sharing : KernelSharing, optional
+        Where outcomes and grades go instead of the store; one of the kernels writes them there.
     """
 
-    def __init__(self, clock: Clock = MONOTONIC_CLOCK) -> None:
+    def __init__(self, clock: Clock = MONOTONIC_CLOCK, sharing: KernelSharing | None = None) -> None:
         self._clock = clock
+        self._sharing = sharing
         # Guards every field below. Held while a recorder accepts an outcome, which never waits, so that no
         # outcome meets a recorder that has just been closed.
         self._changed = threading.Condition()
@@ -86,7 +90,8 @@ class OutcomeLog:
             store.close()
             return
         # Raises if no thread can be started.
-        following = None if store is None else OutcomeRecorder(store, clock=self._clock)
+        writes = store is not None and self._sharing is None
+        following = OutcomeRecorder(store, clock=self._clock) if store is not None and writes else None
         with self._changed:
             before, recorder = self._store, self._recorder
             self._store, self._identity, self._recorder = store, identity, following
@@ -140,6 +145,8 @@ class OutcomeLog:
             else:
                 self._remember(outcome, stage_of, selected=selected)
                 stored = recorder is None or recorder.record(outcome)
+        if outcome is not None and self._sharing is not None:
+            stored = self._sharing.send_outcome(outcome)
         if not stored:
             why = "the store cannot be written as fast" if error is None else type(error).__name__
             self._log.warning("lost", "an outcome is not stored: %s; /eccos/status counts them", why)
@@ -158,8 +165,19 @@ class OutcomeLog:
             With the key ``call_id``: the store holds no such call. With no key: it cannot be written.
         """
         store = self._flushed(lambda: call_id not in self._completing)
-        if store is not None:
+        if self._sharing is not None:
+            self._sharing.send_grade(call_id, quality)
+        elif store is not None:
             store.give_quality(call_id, quality)
+        return self.note_grade(call_id, quality)
+
+    def remember(self, outcome: CallOutcome) -> None:
+        """Remember the outcome of another kernel's call, so that feedback on it can be learned here."""
+        with self._changed:
+            self._remember(outcome)
+
+    def note_grade(self, call_id: str, quality: float) -> CallOutcome | None:
+        """The outcome of a call with its quality, if it is remembered."""
         with self._changed:
             outcome = self._recent.get(call_id)
             if outcome is None:
@@ -178,7 +196,7 @@ class OutcomeLog:
         with self._changed:
             return call_id in self._selected
 
-    def _remember(self, outcome: CallOutcome, stage_of: str | None, *, selected: bool) -> None:
+    def _remember(self, outcome: CallOutcome, stage_of: str | None = None, *, selected: bool = False) -> None:
         """Remember an outcome, and forget the oldest beyond the limit; the lock is held."""
         self._recent[outcome.call_id] = outcome
         if stage_of is not None:
@@ -207,6 +225,10 @@ class OutcomeLog:
         """
         with self._changed:
             calls = {call_id for call_id, name in self._completing.items() if name == agent}
+            if self._sharing is not None:  # the store lags behind
+                for call_id, outcome in reversed(self._recent.items()):
+                    if outcome.agent == agent:
+                        return call_id
         store = self._flushed(lambda: calls.isdisjoint(self._completing))
         return None if store is None else store.latest_call(agent)
 

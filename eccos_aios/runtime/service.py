@@ -22,6 +22,7 @@ from eccos_aios.runtime.feedback_limit import FeedbackLimit
 from eccos_aios.runtime.learner import Learner
 from eccos_aios.runtime.outcome_log import OutcomeLog
 from eccos_aios.runtime.planner import Planner
+from eccos_aios.runtime.sharing import KernelSharing
 from eccos_aios.schedule import Call, CallResult, Execute, Judge, Prober, Scheduler, StoppedError
 from eccos_aios.verify import AnswerCheck
 
@@ -160,6 +161,7 @@ class SchedulingService:
     def __init__(
         self, configuration: ServiceConfiguration, backend: Backend, *, clock: Clock = MONOTONIC_CLOCK
     ) -> None:
+        self._sharing = self._make_sharing(configuration)
         self.scheduler = Scheduler(
             configuration.cores,
             configuration.learner.predictor,
@@ -169,11 +171,12 @@ class SchedulingService:
             clock=clock,
             judge=backend.judge,
             planner=configuration.planner,
+            source=self._sharing,
         )
         configuration.learner.planner = configuration.planner
         self.suspensions = Suspensions()
         self._budgets = BudgetFile(self.scheduler, clock)
-        self._outcomes = OutcomeLog(clock)
+        self._outcomes = OutcomeLog(clock, self._sharing)
         self._feedback = Feedback(
             self.scheduler, self._outcomes, self._learn, FeedbackLimit(clock=clock.now_s)
         )
@@ -205,7 +208,10 @@ class SchedulingService:
             configuration = self._configuration
         self._outcomes.write_to(configuration.store)
         self._budgets.save_to(configuration.budgets)
+        self._share_fits(configuration.learner)
         configuration.learner.start()
+        if self._sharing is not None:
+            self._sharing.start()
         self.scheduler.start()
         self._read_from(intake)
 
@@ -251,6 +257,7 @@ class SchedulingService:
             return
         self._outcomes.write_to(configuration.store)
         self._budgets.save_to(configuration.budgets)
+        self._share_fits(configuration.learner)
         configuration.learner.start()
         if before.learner is not configuration.learner:
             before.learner.stop()
@@ -267,6 +274,8 @@ class SchedulingService:
             configuration, intake = self._configuration, self._intake
             started = self._is_started
         self.scheduler.stop()
+        if self._sharing is not None and started:
+            self._sharing.stop()
         self._budgets.close()
         self._outcomes.close()
         configuration.learner.stop()
@@ -330,6 +339,7 @@ class SchedulingService:
             "history": self._outcomes.status(),
             "learning": self.learner.status(),
             "feedback": self._feedback.limit.status(),
+            **({} if self._sharing is None else {"shared": self._sharing.status()}),
         }
 
     def health(self) -> dict[str, Any]:
@@ -343,6 +353,9 @@ class SchedulingService:
         reasons = [*self.scheduler.faults(), *self._outcomes.faults(), *learner.faults()]
         degraded = [*self.scheduler.restarts(), *self._outcomes.restarts(), *learner.restarts()]
         degraded += [*self._budgets.restarts(), *self._budgets.faults()]
+        if self._sharing is not None:
+            reasons += self._sharing.faults()
+            degraded += self._sharing.degraded()
         if intake is not None:
             reasons += intake.reader_faults()
             degraded += intake.reader_restarts()
@@ -374,6 +387,33 @@ class SchedulingService:
                         stage_of=None if attempt.call_id == call.id else call.id,
                         selected=_is_selected(call, name),
                     )
+
+    def _make_sharing(self, configuration: ServiceConfiguration) -> KernelSharing | None:
+        if configuration.shared is None:
+            return None
+        return KernelSharing(
+            configuration.shared,
+            on_slots=lambda: self.scheduler.wake(),
+            on_core=lambda *report: self.scheduler.hear_of_core(*report),
+            on_outcome=self._hear_outcome,
+            on_grade=lambda call_id, quality: self._feedback.hear(call_id, quality),
+            take_account=lambda: self.scheduler.take_account(),
+            on_account=lambda account: self.scheduler.hear_account(account),
+            on_predictor=lambda content: self.learner.offer(content),
+        )
+
+    def _hear_outcome(self, outcome: CallOutcome) -> None:
+        """Remember the outcome of another kernel's call, and how long the core took."""
+        self._outcomes.remember(outcome)
+        if outcome.error is None and outcome.latency_s is not None:
+            self.scheduler.hear_of_service(outcome.core, outcome.latency_s)
+
+    def _share_fits(self, learner: Learner) -> None:
+        if self._sharing is not None:
+            sharing = self._sharing
+            learner.may_fit = lambda: sharing.leads
+            learner.on_fitted = sharing.publish_predictor
+            learner.before_reading = sharing.settle
 
     def _learn(self, record: Record) -> None:
         self.learner.learn(record)

@@ -28,6 +28,7 @@ REPRICED_S = 1.0  # seconds until the price is set anew, at the earliest, and
 REPRICED_SHARE = 1e-3  # the share of the period
 STEPS = 40  # of the bisection: the price is found within a factor of 1e-9 of the largest
 CLOCK_STEP_S = 60.0  # seconds that the system's clock may be set back without a new period
+ROUNDING = 1e-12  # US dollars
 SAME_COST = 1e-6  # relative: costs closer than that are the same
 BILL_WEIGHT = 0.02  # of the newest bill in the running ratio of bills to estimates
 BILL_RATIOS = (0.2, 5.0)  # bounds of that ratio
@@ -127,6 +128,8 @@ class Budget:
         self.begin, self.end = period_of(config.per, now)
         self.spent = 0.0
         self.limit = UNLIMITED
+        self._known_elsewhere = 0.0  # US dollars of which other kernels know
+        self._calls = 0  # sent since they were last told
         self._samples: deque[_Sample] = deque(maxlen=SAMPLED_CALLS)
         self._load = 0.0  # calls sent, each decaying over the horizon
         self._load_at = now
@@ -159,7 +162,7 @@ class Budget:
         if self.begin - CLOCK_STEP_S <= now < self.end:
             return
         if now >= self.end:
-            self.spent = 0.0
+            self.spent = self._known_elsewhere = 0.0
         self.begin, self.end = period_of(self.config.per, now)
         self._priced_at = float("-inf")
 
@@ -179,6 +182,7 @@ class Budget:
         """
         self.turn(now)
         self.spent += usd
+        self._calls += 1
         self._load = self._load_by(now) + 1.0
         self._load_at = max(self._load_at, now)
         if self._samples and self._samples[-1].quality.shape != quality.shape:
@@ -217,6 +221,25 @@ class Budget:
         same = state.get("per") == self.config.per and state.get("begin") == self.begin
         if same and isinstance(spent, int | float) and 0 <= spent < float("inf"):
             self.spent = max(self.spent, float(spent))
+            self._known_elsewhere = self.spent
+
+    def take_change(self) -> dict[str, float]:
+        """What this kernel has spent since this was last asked, as JSON; empty if nothing."""
+        usd, calls = self.spent - self._known_elsewhere, self._calls
+        if abs(usd) < ROUNDING and not calls:
+            return {}
+        self._known_elsewhere, self._calls = self.spent, 0
+        return {"begin": self.begin, "usd": usd, "calls": calls}
+
+    def changed_elsewhere(self, change: Mapping[str, Any], now: float) -> None:
+        """Count what another kernel that shares the budget has spent, by its `take_change`."""
+        self.turn(now)
+        usd, calls = float(change["usd"]), float(change["calls"])
+        if change["begin"] != self.begin or not np.isfinite(usd + calls):
+            return
+        before, self.spent = self.spent, max(0.0, self.spent + usd)
+        self._known_elsewhere += self.spent - before
+        self._load, self._load_at = self._load_by(now) + max(0.0, calls), max(self._load_at, now)
 
     def status(self) -> dict[str, object]:
         """Its part of ``/eccos/status``; `price` and `quality` are null where nothing gives way."""

@@ -145,6 +145,18 @@ class Budgets:
         for agent, budget in self._budgets.items():
             budget.restore(self._restored.get(_key(agent), {}))
 
+    def take_changes(self) -> dict[str, Any]:
+        """What this kernel has spent since this was last asked, as JSON; empty if nothing."""
+        changes = {_key(agent): budget.take_change() for agent, budget in self._budgets.items()}
+        return {key: change for key, change in changes.items() if change}
+
+    def changed_elsewhere(self, changes: Mapping[str, Any]) -> None:
+        """Count what another kernel that shares the budgets has spent."""
+        for agent, budget in self._budgets.items():
+            change = changes.get(_key(agent))
+            if isinstance(change, Mapping):
+                budget.changed_elsewhere(change, self._wall_s())
+
     def status(self) -> dict[str, object]:
         """``budget`` and ``agent_budgets`` of ``/eccos/status``; empty without budgets."""
         now, status = self._wall_s(), {}

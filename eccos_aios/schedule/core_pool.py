@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from eccos_aios.requirements import allowed_cores
 from eccos_aios.schedule.affinity import CACHED_S, PREFIX_DISCOUNT, Prefix, less
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.capacity import Capacity, WaitLimits
+from eccos_aios.schedule.slot_source import SlotSource
 from eccos_aios.schedule.slots import CoreSlots, SlotAvailability
 
 PRIOR_QUALITY = 0.5  # of every core when the predictor failed: none is preferred for its quality
@@ -43,6 +44,8 @@ class CorePool:
     probed : bool
         Whether a prober checks cores that are down.
     clock : Clock
+    source : SlotSource or None
+        Where the slots of cores that are shared with other kernels come from.
     """
 
     slots: tuple[CoreSlots, ...]
@@ -50,6 +53,7 @@ class CorePool:
     known: Mapping[str, CoreSlots] = field(default_factory=dict)
     probed: bool = False
     clock: Clock = MONOTONIC_CLOCK
+    source: SlotSource | None = None
 
     @cached_property
     def cores(self) -> tuple[Core, ...]:
@@ -86,12 +90,15 @@ class CorePool:
     def successor(self, cores: Sequence[Core], predictor: Predictor) -> CorePool:
         """A pool of other cores; those that stay keep their slots, and so their calls in flight."""
         known = {
-            core.name: self.known.get(core.name) or CoreSlots(core, probed=self.probed, clock=self.clock)
+            core.name: self.known.get(core.name)
+            or CoreSlots(core, probed=self.probed, clock=self.clock, source=self.source)
             for core in cores
         }
+        if self.source is not None:
+            self.source.configure({core.name: core.slots for core in cores})
         for core in cores:
             known[core.name].resize(core)
-        return CorePool(tuple(known.values()), predictor, {**self.known, **known}, self.probed, self.clock)
+        return replace(self, slots=tuple(known.values()), predictor=predictor, known={**self.known, **known})
 
     def availability(self) -> list[SlotAvailability]:
         """How many calls each core can take, in the order of the columns."""

@@ -11,18 +11,20 @@ CREDIT_LIMIT = (
 REPAID_PER_CALL = 0.15  # points; the most that a round's target rises above the user's to repay debt
 SPENT_PER_CALL = 0.5  # points; the most that it falls below the user's to spend credit
 BIAS_WEIGHT = 0.02  # of the latest feedback in the running mean of the predictor's error
+ROUNDING = 1e-9  # points
 REMEMBERED = 3000  # events kept for corrections; the scheduler remembers 1,000 calls
 
 
 @dataclass(slots=True)
 class _Event:
-    """A call sent (no quality) or feedback, and the sums before it."""
+    """A call sent (no quality), feedback, or a change by other kernels, and the sums before it."""
 
     predicted: float
     target: float
     quality: float | None
     points: float
     bias: float
+    change: float = 0.0
 
 
 class QualityDebt:
@@ -44,6 +46,7 @@ class QualityDebt:
     def __init__(self) -> None:
         self._points = 0.0
         self._bias = 0.0
+        self._known_elsewhere = 0.0  # the points of which other kernels know
         self._events: list[_Event] = []
 
     @property
@@ -65,6 +68,21 @@ class QualityDebt:
         """Count a call sent to a core with the estimate `predicted`."""
         if math.isfinite(target + predicted):
             self._take(_Event(predicted, target, None, 0.0, 0.0))
+
+    def changed_elsewhere(self, points: float) -> None:
+        """Count points that calls of other kernels have added or repaid, where kernels share one debt."""
+        if math.isfinite(points):
+            before = self._points
+            self._take(_Event(0.0, 0.0, None, 0.0, 0.0, points))
+            self._known_elsewhere += self._points - before
+
+    def take_change(self) -> float:
+        """Points that this kernel's calls have added since this was last asked."""
+        change = self._points - self._known_elsewhere
+        if abs(change) < ROUNDING:  # else kernels would answer each other's rounding errors for ever
+            return 0.0
+        self._known_elsewhere = self._points
+        return change
 
     def delivered(self, predicted: float, quality: float) -> None:
         """Count the first feedback on a call."""
@@ -103,7 +121,9 @@ class QualityDebt:
         points, bias = self._events[first].points, self._events[first].bias
         for event in self._events[first:]:
             event.points, event.bias = points, bias
-            if event.quality is None:
+            if event.change:
+                points += event.change
+            elif event.quality is None:
                 points += event.target - event.predicted + bias
             else:
                 error = event.predicted - event.quality

@@ -20,6 +20,7 @@ from eccos_aios.schedule.pipeline import RoundPipeline
 from eccos_aios.schedule.plan import CALLS_PER_SLOT, SPARE_CALLS, Placement
 from eccos_aios.schedule.plan_stages import PlanStages
 from eccos_aios.schedule.settings import SchedulerSettings
+from eccos_aios.schedule.slot_source import wanted_slots
 from eccos_aios.schedule.state import SchedulerState
 
 logger = logging.getLogger(__name__)
@@ -127,7 +128,8 @@ class Rounds:
     def _first(self, pool: CorePool, now_s: float) -> list[Call]:
         """The calls of a round; the lock is held."""
         cores = zip(pool.names, pool.availability(), strict=True)
-        free = {name: core.free for name, core in cores if core.free}
+        shared = pool.source is not None  # what is not free here may be asked of other kernels
+        free = {name: core.free for name, core in cores if core.free or (shared and core.slots)}
         wanted = CALLS_PER_SLOT * sum(free.values()) + SPARE_CALLS
         served = _is_served(pool, free.keys()) if free else lambda call: True
         return self._state.queue.front(wanted, now_s, served)
@@ -153,6 +155,8 @@ class Rounds:
                 state.finish(call, CallResult(call.core, error=refusal, failed=True, causes=call.causes))
         front = [call for call in front if unpaid.get(call) is None and call not in lost]
         if not front:
+            if pool.source is not None:
+                pool.source.want({})
             return
         refused = self._estimate(pool, front)
         pending = [call for call in front if call not in refused and call.row is not None]
@@ -167,6 +171,10 @@ class Rounds:
             state.metrics.add_round(len(plan.placements), decision_ms)
         for placement in plan.placements:
             self._dispatch(pool, settings, placement, decision_ms)
+        if pool.source is not None:
+            with state.changed:
+                waiting = [call for call in pending if call in state.queue]
+            pool.source.want(wanted_slots(pool.names, waiting, plan))
 
     def _estimate(self, pool: CorePool, pending: Sequence[Call]) -> set[Call]:
         """Estimate the calls that have no estimates in this pool; return those that no core may take."""

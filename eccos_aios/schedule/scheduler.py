@@ -23,6 +23,7 @@ from eccos_aios.schedule.plan_rows import PlanSource
 from eccos_aios.schedule.plan_stages import Judge
 from eccos_aios.schedule.rounds import Rounds
 from eccos_aios.schedule.settings import SchedulerSettings
+from eccos_aios.schedule.slot_source import SlotSource
 from eccos_aios.schedule.state import SchedulerState
 from eccos_aios.supervised import SupervisedThread
 from eccos_aios.version import __version__
@@ -59,6 +60,9 @@ class Scheduler:
         Checks the answers to calls that have a `Call.question`. Default: one core answers each call.
     planner : PlanSource, optional
         Estimates calls under plans of several cores. Default: as for `judge`.
+    source : SlotSource, optional
+        Where the slots of cores that are shared with other kernels come from. Whoever owns it calls `wake`
+        when there are more.
     """
 
     def __init__(
@@ -73,9 +77,11 @@ class Scheduler:
         wall_s: Callable[[], float] = time.time,
         judge: Judge | None = None,
         planner: PlanSource | None = None,
+        source: SlotSource | None = None,
     ) -> None:
         self._clock = clock
-        pool = CorePool((), predictor, probed=prober is not None, clock=clock).successor(cores, predictor)
+        pool = CorePool((), predictor, probed=prober is not None, clock=clock, source=source)
+        pool = pool.successor(cores, predictor)
         self._state = state = SchedulerState(
             pool, execute, settings or SchedulerSettings(), prober, clock, wall_s, judge, planner
         )
@@ -220,6 +226,41 @@ class Scheduler:
         """Number of calls that wait for a core."""
         with self._state.changed:
             return self._state.pending
+
+    def wake(self) -> None:
+        """Plan anew, as slots have changed."""
+        with self._state.changed:
+            self._state.wake()
+
+    def hear_of_core(self, name: str, state: str, seconds: float, cause: str) -> None:
+        """Take over what another kernel reports of a core; parameters as `SlotSource.report`."""
+        with self._state.changed:
+            slots = self._state.pool.known.get(name)
+            if slots is not None:
+                slots.hear(state, seconds, cause)
+                self._state.wake()
+                self._state.watched.notify_all()
+
+    def hear_of_service(self, name: str, service_s: float) -> None:
+        """Take over the seconds that a core needed for an answer to another kernel."""
+        with self._state.changed:
+            slots = self._state.pool.known.get(name)
+            if slots is not None:
+                slots.hear_service(service_s)
+
+    def take_account(self) -> dict[str, Any]:
+        """How this kernel has changed the quality debt and the budgets since this was last asked, as JSON."""
+        with self._state.changed:
+            debt, spent = self._state.debt.take_change(), self._state.budgets.take_changes()
+        return {**({"debt": debt} if debt else {}), **({"spent": spent} if spent else {})}
+
+    def hear_account(self, account: Mapping[str, Any]) -> None:
+        """Take over how another kernel has changed them, by its `take_account`."""
+        with self._state.changed:
+            self._state.debt.changed_elsewhere(float(account.get("debt", 0.0)))
+            spent = account.get("spent")
+            if isinstance(spent, Mapping):
+                self._state.budgets.changed_elsewhere(spent)
 
     def remember(self, conversation: Conversation, core: str, tokens: float = 0.0) -> None:
         """Note which core holds a conversation, where that matters; `tokens`: how many it has read of it."""

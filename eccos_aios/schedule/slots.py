@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 
 from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.core import Core
-from eccos_aios.schedule.breaker import FAILURES_TO_OPEN, CircuitBreaker
+from eccos_aios.schedule.breaker import FAILURES_TO_OPEN, LONGEST_PAUSE_S, CircuitBreaker
 from eccos_aios.schedule.outcome_kinds import AttemptOutcome, OutcomeKind
+from eccos_aios.schedule.slot_source import SlotSource
 
 SERVICE_TIME_WEIGHT = 0.02  # of the newest call in the running mean, at least: noisy, yet a speed may change
 
@@ -58,15 +59,26 @@ class CoreSlots:
     probed : bool
         Whether a prober checks the core while its breaker is open; without one, a call is the trial.
     clock : Clock, optional
+    source : SlotSource, optional
+        Where the slots of a core that is shared with other kernels come from.
     """
 
-    def __init__(self, core: Core, *, probed: bool = False, clock: Clock = MONOTONIC_CLOCK) -> None:
+    def __init__(
+        self,
+        core: Core,
+        *,
+        probed: bool = False,
+        clock: Clock = MONOTONIC_CLOCK,
+        source: SlotSource | None = None,
+    ) -> None:
         self.core = core
+        self._source = source
         self.probed = probed
         self._clock = clock
         # Guards the core and everything below; `_availability` may be read without.
         self._lock = threading.Lock()
         self._in_flight = 0
+        self._tokens: list[str] = []  # of the source, one for each of those in flight
         self._silent = 0  # of those in flight, attempts that timed out
         self._completed = 0
         self._failed = 0
@@ -78,13 +90,14 @@ class CoreSlots:
         self._busy_in_a_row = 0
         self._busy_said = True  # whether the last busy reply had a Retry-After
         self._busy_cause = ""
+        self._reported = "ok", 0.0  # the last health that other kernels know of
         self._availability: SlotAvailability | None = None  # cached; only while time cannot change it
 
     def acquire(self) -> Literal["slot", "trial"] | None:
         """Take a slot, or one for the trial of an open breaker; None if none is free or the core is down."""
         now_s = self._clock.now_s()
         with self._lock:
-            if self._free(now_s) == 0:
+            if self._free(now_s) == 0 or not self._take_shared():
                 return None
             trial = self._breaker.state != "ok"
             if trial:
@@ -105,7 +118,7 @@ class CoreSlots:
     def acquire_for_probe(self) -> bool:
         """Take a slot for the probe under way; False if calls hold all of them."""
         with self._lock:
-            if self._in_flight >= self.core.slots:
+            if self._in_flight >= self.core.slots or not self._take_shared():
                 return False
             self._in_flight += 1
             self._availability = None
@@ -122,6 +135,7 @@ class CoreSlots:
             if outcome.kind is OutcomeKind.CORE_BUSY:
                 self._pause(outcome, now_s)
             self._end_trial(outcome, started_s, now_s)
+        self._report(now_s)
 
     def release(self, *, silent: bool = False) -> None:
         """Return a slot; `silent`: that of an attempt which `give_up` had recorded as timed out."""
@@ -129,6 +143,9 @@ class CoreSlots:
             self._availability = None
             self._in_flight -= 1
             self._silent -= silent
+            token = self._tokens.pop() if self._tokens else None
+        if token is not None and self._source is not None:
+            self._source.give_back(self.core.name, token)
 
     def give_up(
         self, call: object, outcome: AttemptOutcome, timeout_s: float, *, trial: bool = False
@@ -181,6 +198,30 @@ class CoreSlots:
                 self._breaker.failed(call, self._weight(consequence), str(outcome), now_s)
             if trial:
                 self._end_trial(outcome, started_s, now_s)
+        self._report(now_s)
+
+    def hear(self, state: str, seconds: float, cause: str) -> None:
+        """Take over what another kernel reports of this core; parameters as `SlotSource.report`.
+
+        That kernel probes a core that is down; this one does so later, should that one end.
+        """
+        now_s = self._clock.now_s()
+        with self._lock:
+            self._availability = None
+            if state == "paused":
+                self._busy_said, self._busy_cause = True, cause
+                self._paused_until_s = max(self._paused_until_s, now_s + seconds)
+            elif state == "open" and self._breaker.state == "ok":
+                self._breaker.refused(cause, now_s, LONGEST_PAUSE_S)
+            elif state == "ok":
+                self._breaker.succeeded(now_s)
+            self._reported = self._health(now_s)
+
+    def hear_service(self, service_s: float) -> None:
+        """Take over the seconds that an answer took at another kernel."""
+        with self._lock:
+            self._availability = None
+            self._measure(service_s)
 
     def forgive(self, call: object) -> None:
         """Uncount a failure that was the call's own fault, unless every slot of the core hangs."""
@@ -218,7 +259,11 @@ class CoreSlots:
             free = self._free(now_s)
             if self._breaker.state != "ok" or now_s < self._paused_until_s:
                 return SlotAvailability(free, 0, self._service_s, len(self._measured))
-            self._availability = SlotAvailability(free, self.core.slots, self._service_s, len(self._measured))
+            slots, answers = self.core.slots, len(self._measured)
+            if self._source is not None:  # not cached, as other kernels change it at any time
+                slots = min(slots, self._source.share(self.core.name).slots)
+                return SlotAvailability(free, slots, self._service_s, answers)
+            self._availability = SlotAvailability(free, slots, self._service_s, answers)
             return self._availability
 
     def attempt_timeout_s(self) -> float:
@@ -280,12 +325,41 @@ class CoreSlots:
     def _free(self, now_s: float) -> int:
         """Slots that a call can take; the lock is held."""
         free = max(0, self.core.slots - self._in_flight)
+        if self._source is not None:
+            free = min(free, self._source.share(self.core.name).free)
         if now_s < self._paused_until_s:
             return 0
         if self._breaker.state == "ok":
             return free
         due_s = self._breaker.probe_at_s
         return min(1, free) if not self.probed and due_s is not None and due_s <= now_s else 0
+
+    def _health(self, now_s: float) -> tuple[str, float]:
+        """What other kernels should know: the state, and when a pause ends; the lock is held."""
+        if self._breaker.state != "ok":
+            return "open", 0.0
+        return ("paused", self._paused_until_s) if now_s < self._paused_until_s else ("ok", 0.0)
+
+    def _report(self, now_s: float) -> None:
+        """Tell other kernels of a change."""
+        if self._source is None:
+            return
+        with self._lock:
+            health, before = self._health(now_s), self._reported
+            self._reported = health
+            cause = self._breaker.cause or self._busy_cause
+        state, until_s = health
+        if health != before and (state, before[0]) != ("ok", "paused"):  # a pause ends by itself
+            self._source.report(self.core.name, state, max(0.0, until_s - now_s), cause)
+
+    def _take_shared(self) -> bool:
+        """Take a slot of the source, if there is one to ask; the lock is held."""
+        if self._source is None:
+            return True
+        token = self._source.take(self.core.name)
+        if token is not None:
+            self._tokens.append(token)
+        return token is not None
 
     def _end_trial(self, outcome: AttemptOutcome, started_s: float, now_s: float) -> None:
         """Close the breaker, or leave it open, after its trial; the lock is held."""
