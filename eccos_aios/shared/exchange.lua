@@ -12,8 +12,9 @@ end
 redis.call('HSET', NUMBERS, me, ask.number)
 
 -- Restarts
-local meta = redis.call('HMGET', META, 'server', 'epoch', 'last', 'token')
+local meta = redis.call('HMGET', META, 'server', 'epoch', 'last', 'token', 'grants')
 local epoch, last, token = tonumber(meta[2] or '0'), tonumber(meta[3] or '0'), tonumber(meta[4] or '0')
+local grants_made = tonumber(meta[5] or '0')
 if meta[1] ~= ask.server or now - last > ask.gap_ms then
   epoch = now
   redis.call('DEL', KERNELS, AWAITED)
@@ -100,7 +101,7 @@ local function settle(core, LEASES, NEEDS)
   for lease in pairs(mine) do redis.call('ZREM', LEASES, me .. ':' .. lease) end
   held[me], total = holding, total + holding
 
-  -- What every kernel needs. `told` is the share that it was asked to shrink to, -1 if it was not asked; `at`
+  -- What every kernel needs. `granted_at` counts grants. `told` is the share that it was asked to shrink to, -1 if it was not asked; `at`
   -- is when it last declared itself.
   local needs, kernels = redis.call('HGETALL', NEEDS), {}
   local my_granted_at = 0
@@ -146,7 +147,10 @@ local function settle(core, LEASES, NEEDS)
   end
   if not reclaiming and not ask.leaves then
     local count = math.min(this.unmet, math.max(0, free - ahead))
-    if count > 0 then this.granted_at = now end
+    if count > 0 then
+      grants_made = grants_made + 1
+      this.granted_at = grants_made
+    end
     count = count + math.min(math.max(0, this.share - this.held - count), math.max(0, free - count - unmet))
     for _ = 1, count do
       token = math.max(token + 1, now * 1000)
@@ -156,11 +160,14 @@ local function settle(core, LEASES, NEEDS)
     this.held, free = this.held + count, free - count
   end
 
-  -- Wake the kernels that can be granted a slot, and those that hold what others are short of.
+  -- Wake the kernels that can be granted a slot, those that hold what others are short of, and those that
+  -- may need less by now than they last said.
+  local is_short = this.want ~= nil and this.want > this.held
   for _, k in ipairs(kernels) do
     if k ~= this and not reclaiming then
       local spare = k.held > k.share and unmet + this.unmet > free and k.told ~= k.share
-      if (k.unmet > 0 and free > 0) or (spare and k.held > 0) then
+      local stale = is_short and k.held > 0 and now - k.at > ask.stale_ms
+      if (k.unmet > 0 and free > 0) or (spare and k.held > 0) or stale then
         poked[k.id] = true
         if spare then
           k.told = k.share
@@ -184,6 +191,6 @@ for place, core in ipairs(ask.cores) do
   grants[core] = settle(core, KEYS[3 + 2 * place], KEYS[4 + 2 * place])
 end
 redis.call('HSET', META, 'server', ask.server, 'epoch', string.format('%.0f', epoch),
-  'last', string.format('%.0f', now), 'token', string.format('%.0f', token))
+  'last', string.format('%.0f', now), 'token', string.format('%.0f', token), 'grants', string.format('%.0f', grants_made))
 for name in pairs(poked) do redis.call('PUBLISH', ask.channel .. name, '1') end
 return cjson.encode({grants = grants, kernels = names, reclaiming = reclaiming})

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 
 from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.shared.connection import SharedUnavailableError
-from eccos_aios.shared.slots import Answer, CoreClaim, CoreGrant, Exchange, shares_of
-
-SILENT_S = 3.0  # seconds after which what a silent kernel is waiting for holds no slot back from others
+from eccos_aios.shared.slots import SILENT_S, STALE_S, Answer, CoreClaim, CoreGrant, Exchange, shares_of
 
 
 @dataclass
@@ -99,7 +97,7 @@ class LocalSlotTable:
         quotas = [need.claim.quota for need in needs.values()]
         granted = () if exchange.leaves else self._grant(core, exchange, min(quotas), now_s)
         free = max(0, min(quotas) - len(core.leases))
-        self._poke(needs, me, free)
+        self._poke(needs, me, free, now_s)
         if exchange.leaves:
             return CoreGrant()
         mine = needs[me]
@@ -144,12 +142,14 @@ class LocalSlotTable:
         mine.unmet = max(0, mine.unmet - count)
         return tokens
 
-    def _poke(self, needs: dict[str, _Need], me: str, free: int) -> None:
-        """Wake the kernels that can be granted a slot, and those that hold what others are short of."""
+    def _poke(self, needs: dict[str, _Need], me: str, free: int, now_s: float) -> None:
+        """Wake those that can be granted a slot, hold what others are short of, or may need less by now."""
+        is_short = me in needs and needs[me].wanted > needs[me].held
         unmet = sum(need.unmet for need in needs.values())
         for kernel, need in needs.items():
             spare = need.held > need.share and unmet > free and need.asked != need.share
-            if kernel != me and ((need.unmet > 0 and free > 0) or spare):
+            stale = is_short and need.held > 0 and now_s - need.at_s > STALE_S
+            if kernel != me and ((need.unmet > 0 and free > 0) or spare or stale):
                 self._poked.add(kernel)
                 if spare:
                     need.asked = need.share

@@ -11,13 +11,14 @@ from eccos_aios.shared.slots import (
     GAP_S,
     GAP_SHARE,
     RECLAIM_S,
+    SILENT_S,
+    STALE_S,
     Answer,
     CoreClaim,
     CoreGrant,
     Exchange,
 )
 
-SILENT_S = 3.0  # seconds after which what a silent kernel is waiting for holds no slot back from others
 SCRIPT = files("eccos_aios.shared").joinpath("exchange.lua").read_text(encoding="utf-8")
 
 
@@ -54,6 +55,7 @@ class RedisSlotTable:
             "reclaim_ms": int(RECLAIM_S * 1000),
             "gap_ms": int(1000 * min(GAP_S, GAP_SHARE * exchange.lease_s)),
             "silent_ms": int(SILENT_S * 1000),
+            "stale_ms": int(STALE_S * 1000),
             "known": list(exchange.known),
             "leaves": exchange.leaves,
             "server": self._connection.server(),

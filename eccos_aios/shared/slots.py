@@ -9,6 +9,8 @@ from typing import Protocol
 HEARTBEAT_S = 1.0  # seconds between two exchanges of an idle kernel, at most; a tenth of the lease if less
 RECLAIM_S = 1.5  # seconds after a restart of the table in which kernels claim their leases, at least
 GAP_S = 3.0  # seconds without any exchange after which the table counts as restarted: it stood still
+SILENT_S = 3.0  # seconds after which what a silent kernel is waiting for holds no slot back from others
+STALE_S = 0.02  # seconds after which a kernel is asked whether it still needs what it holds
 GAP_SHARE = 0.3  # of the lease; the gap if that is shorter, three heartbeats
 
 
