@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from eccos_aios.errors import QueryError
 from eccos_aios.history import ReadReport, Record, read_history
 from eccos_aios.plans import MAX_CALLS_PER_QUERY, Mode, PlanEstimates, PlanPredictor
 from eccos_aios.predict import HybridPredictor, Predictor
-from eccos_aios.requirements import why_none
+from eccos_aios.requirements import Requirements, why_none
 from eccos_aios.router import EstimatedBatch, Router, Routing
 
 CHUNK = 4096  # queries that are estimated at once
@@ -188,7 +188,7 @@ def _estimated(
     while chunk := list(islice(source, CHUNK)):
         _require_known_cores(chunk, router.cores)
         part = router.estimate([(query.text, query.requirements) for query in chunk])
-        parts.append(part)
+        parts.append(_compact(part))
         if planner is not None:
             plans.append(planner.estimate_plans([query.text for query in chunk]))
         ids += [query.id for query in chunk]
@@ -201,6 +201,15 @@ def _estimated(
     if planner is not None and not plans:
         plans.append(planner.estimate_plans([]))
     return _Read(tuple(ids), whole, tuple(plans), tuple(refused))
+
+
+def _compact(part: EstimatedBatch) -> EstimatedBatch:
+    """The part in single precision, without requirements that nothing asks for any more.
+
+    They only tell why a query has no core, which `refused` has noted.
+    """
+    none_needed = (Requirements(0.0),) * len(part)
+    return replace(EstimatedBatch.joined([part]), requirements=none_needed)
 
 
 def _require_known_cores(queries: Sequence[Query], cores: Sequence[Core]) -> None:
