@@ -152,7 +152,10 @@ def load(
     interface = _attribute(KINDS[kind].interface)
     if not isinstance(instance, interface):
         raise ConfigError(
-            where.source, key, name, f"must make a {interface.__name__}, not {type(instance).__name__}"
+            where.source,
+            key,
+            name,
+            f"must make an instance of {interface.__name__}, not {type(instance).__name__}",
         )
     return instance
 

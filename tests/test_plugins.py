@@ -77,7 +77,7 @@ def test_a_file_is_loaded_once_and_options_are_converted(own: str) -> None:
         ("retrieval", {"neighbour": 3}, "predictor_options.neighbour: 3: unknown option; retrieval takes neighbours"),
         ("retrieval", {"neighbours": "many"}, "predictor_options.neighbours: 'many': .* integer"),
         ("retrieval", {"neighbours": 0}, "neighbours: 0 is out of range"),
-        ("eccos_aios.predict:HashedEmbedder", {}, "must make a Predictor, not HashedEmbedder"),
+        ("eccos_aios.predict:HashedEmbedder", {}, "must make an instance of Predictor, not HashedEmbedder"),
         ("eccos_aios.predict.hybrid:WEIGHT_PRIOR_STRENGTH", {}, "must be a class, not float"),
     ],
 )  # fmt: skip
