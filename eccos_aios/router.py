@@ -110,6 +110,34 @@ class EstimatedBatch:
     def __len__(self) -> int:
         return len(self.requirements)
 
+    @classmethod
+    def joined(cls, parts: Sequence[EstimatedBatch]) -> EstimatedBatch:
+        """Parts of one batch as a whole, in their order; at least one.
+
+        Tokens and support are then stored in single precision.
+        """
+        first = parts[0]
+        estimates = [part.estimates for part in parts]
+        candidates = [part.candidates for part in parts]
+        quality = np.concatenate([part.quality for part in candidates])
+        return cls(
+            first.cores,
+            tuple(each for part in parts for each in part.requirements),
+            Estimates(
+                quality,
+                _single([part.input_tokens for part in estimates]),
+                _single([part.output_tokens for part in estimates]),
+                _single([part.support for part in estimates]),
+            ),
+            Candidates(
+                quality,
+                np.concatenate([part.cost for part in candidates]),
+                np.concatenate([part.allowed for part in candidates]),
+            ),
+            first.seconds,
+            first.experience,
+        )
+
     def route(
         self,
         *,
@@ -425,6 +453,10 @@ class Router:
                 given = "absent" if name not in seconds else repr(value)
                 raise ValueError(f"seconds: {name}: {given}: must be seconds of at least 0")
         return np.array([seconds[name] for name in self._names], dtype=np.float64)
+
+
+def _single(arrays: Sequence[FloatArray]) -> Any:
+    return np.concatenate(arrays, dtype=np.float32)
 
 
 def _read(position: int, call: RouterCall) -> tuple[CallText, Requirements]:

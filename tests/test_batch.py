@@ -207,7 +207,7 @@ def test_a_query_that_no_core_may_take_stays_and_is_told_why() -> None:
     batch = routed([*queries(1), *queries(1, abilities=frozenset({"vision"}))], [CHEAP.model_copy(
         update={"supports": frozenset()})], 0.5)  # fmt: skip
     assert chosen(batch) == ["cheap", None]
-    (refusal,) = batch.refusals()
+    (refusal,) = batch.refused
     assert refusal.startswith("q.jsonl:1: ")
     assert "cheap: does not support vision" in refusal
 

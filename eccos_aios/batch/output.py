@@ -21,7 +21,7 @@ def write_lines(batch: Batch, out: TextIO, *, with_estimates: bool = False) -> N
     """
     names = [core.name for core in batch.cores]
     estimates, candidates = batch.estimated.estimates, batch.estimated.candidates
-    for row, query in enumerate(batch.queries):
+    for row, query in enumerate(batch.ids):
         quality, cost = candidates.quality[row].tolist(), candidates.cost[row].tolist()
         tokens = estimates.output_tokens[row].tolist()
         every = {
@@ -32,7 +32,7 @@ def write_lines(batch: Batch, out: TextIO, *, with_estimates: bool = False) -> N
             column = int(routing.assignment.core[row])
             placed = column != WAITS
             line: dict[str, Any] = {
-                "id": query.id,
+                "id": query,
                 **_goal(routing),
                 "core": names[column] if placed else None,
                 "predicted_quality": quality[column] if placed else None,
@@ -42,7 +42,7 @@ def write_lines(batch: Batch, out: TextIO, *, with_estimates: bool = False) -> N
                 line["estimates"] = every
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
         for planned in batch.planned:
-            line = _planned_line(query.id, planned, row)
+            line = _planned_line(query, planned, row)
             if with_estimates:
                 line["estimates"] = every
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -65,7 +65,7 @@ def summary(batch: Batch) -> dict[str, Any]:
             *(_planned_summary(planned, batch) for planned in batch.planned),
         ],
         "seconds": batch.seconds,
-        "queries": len(batch.queries),
+        "queries": len(batch.ids),
     }
 
 
@@ -100,7 +100,7 @@ def _planned_line(query: str | int, planned: PlannedRouting, row: int) -> dict[s
 def _planned_summary(planned: PlannedRouting, batch: Batch) -> dict[str, Any]:
     assignment = planned.routing.assignment
     per_core = {core.name: 0 for core in batch.cores}
-    for row in range(len(batch.queries)):
+    for row in range(len(batch.ids)):
         plan = planned.plan(row)
         if plan is not None:
             per_core[plan.first] += 1

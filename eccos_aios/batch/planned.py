@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eccos_aios.assign import WAITS
-from eccos_aios.batch.queries import Query
-from eccos_aios.plans import AnswerPlan, PlanEstimates, PlanPredictor, PlanRouting, route_plans
+from eccos_aios.plans import AnswerPlan, PlanEstimates, PlanRouting, route_plans
 from eccos_aios.router import EstimatedBatch
 
 OnStep = Callable[[str], None]
@@ -55,25 +54,25 @@ class PlannedRouting:
 
 
 def planned_routings(
-    planner: PlanPredictor,
+    parts: Sequence[PlanEstimates],
     estimated: EstimatedBatch,
-    queries: Sequence[Query],
     targets: Sequence[float],
     budgets: Sequence[float],
     max_calls: float,
     seconds: dict[str, float],
     on_step: OnStep,
 ) -> tuple[PlannedRouting, ...]:
-    """Route a batch to plans, once per target, then once per budget; parameters as in `assign_batch`."""
-    with timed(seconds, "predict"):
-        on_step(f"estimating {len(queries)} queries under plans")
-        estimates = planner.estimate_plans([query.text for query in queries])
+    """Route a batch to plans, once per target, then once per budget; parameters as in `assign_batch`.
+
+    `parts` are the estimates of its chunks, at least one.
+    """
+    estimates = PlanEstimates.joined(parts)
     position = {core.name: column for column, core in enumerate(estimated.cores)}
     columns = [[position[core] for core in plan.every_core] for plan in estimates.plans]
     may = estimated.candidates.allowed
     allowed = np.stack([may[:, each].all(axis=1) for each in columns], axis=1)
     limited = any(core.quota is not None for core in estimated.cores)
-    most = len(queries)  # no core is asked more often by a plan
+    most = len(estimated)  # no core is asked more often by a plan
     quotas = [most if core.quota is None else min(core.quota, most) for core in estimated.cores]
     quota = np.array(quotas, dtype=np.int64) if limited else None
     asked: list[tuple[float | None, float | None]] = [

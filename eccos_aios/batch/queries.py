@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +39,11 @@ class Query:
 
 
 def read_queries(path: str | Path) -> list[Query]:
+    """All of `iterate_queries`."""
+    return list(iterate_queries(path))
+
+
+def iterate_queries(path: str | Path) -> Iterator[Query]:
     """Read a file of queries: JSON lines, plain or gzipped.
 
     Raises
@@ -47,7 +53,7 @@ def read_queries(path: str | Path) -> list[Query]:
     """
     path = Path(path)
     lines = numbered_lines(read_content(path, QueryError))
-    return [_query(f"{path}:{number}", line) for number, line in lines]
+    return (_query(f"{path}:{number}", line) for number, line in lines)
 
 
 def _core_name(named: Any) -> Any:

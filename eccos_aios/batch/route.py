@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from eccos_aios.batch.planned import OnStep, PlannedRouting, planned_routings, timed
-from eccos_aios.batch.queries import Query, read_queries
+from eccos_aios.batch.queries import Query, iterate_queries
 from eccos_aios.core import Core, read_manifest
 from eccos_aios.errors import QueryError
 from eccos_aios.history import ReadReport, Record, read_history
-from eccos_aios.plans import MAX_CALLS_PER_QUERY, Mode, PlanPredictor
+from eccos_aios.plans import MAX_CALLS_PER_QUERY, Mode, PlanEstimates, PlanPredictor
 from eccos_aios.predict import HybridPredictor, Predictor
 from eccos_aios.requirements import why_none
 from eccos_aios.router import EstimatedBatch, Router, Routing
+
+CHUNK = 4096  # queries that are estimated at once
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Batch:
 
     Attributes
     ----------
-    queries : tuple of Query
+    ids : tuple of str or int
+        Of the queries, in their order.
     estimated : EstimatedBatch
         Their estimates over all cores.
     routings : tuple of Routing
@@ -34,26 +38,21 @@ class Batch:
         The same with plans.
     seconds : dict of str to float
         ``load``, ``fit``, ``predict`` and ``solve``, the last summed over the targets.
+    refused : tuple of str
+        One line for each query that no core may take: its place, and why.
     """
 
-    queries: tuple[Query, ...]
+    ids: tuple[str | int, ...]
     estimated: EstimatedBatch
     routings: tuple[Routing, ...]
     planned: tuple[PlannedRouting, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()
 
     @property
     def cores(self) -> tuple[Core, ...]:
         """In the order of the columns."""
         return self.estimated.cores
-
-    def refusals(self) -> list[str]:
-        """One line for each query that no core may take, and why."""
-        nowhere = np.flatnonzero(~self.estimated.candidates.allowed.any(axis=1))
-        return [
-            f"{self.queries[row].source}: {why_none(self.queries[row].requirements, self.cores)}"
-            for row in nowhere
-        ]
 
 
 def assign_files(
@@ -79,9 +78,9 @@ def assign_files(
     """
     seconds: dict[str, float] = {}
     with timed(seconds, "load"):
-        on_step("reading the manifest and the queries")
+        on_step("reading the manifest")
         cores = read_manifest(manifest).cores
-        batch = read_queries(queries)
+        batch = iterate_queries(queries)
         on_step("reading the history")
         records = read_history(history, skip_bad_records=skip_bad_records, report=report)
     return assign_batch(
@@ -101,7 +100,7 @@ def assign_files(
 def assign_batch(
     history: Sequence[Record],
     cores: Sequence[Core],
-    queries: Sequence[Query],
+    queries: Iterable[Query],
     targets: Sequence[float],
     *,
     budgets: Sequence[float] = (),
@@ -113,10 +112,14 @@ def assign_batch(
 ) -> Batch:
     """Route a batch once per quality target and once per budget, each time with whole quotas.
 
+    Queries are estimated in chunks, and their texts dropped: of a million, estimates and ids are in memory.
+
     Parameters
     ----------
     cores : sequence of Core
         As in `Router`.
+    queries : iterable of Query
+        Read once.
     targets : sequence of float
         Mean quality to reach, 0 to 1, at least cost.
     budgets : sequence of float
@@ -124,8 +127,8 @@ def assign_batch(
     predictor : Predictor, optional
         Unfitted. Default: `HybridPredictor`.
     plans : str
-        ``check`` or ``agree``: a query may be answered by a plan of several cores. Only of cores without a
-        quota; the others take queries alone.
+        ``check`` or ``agree``: a query may be answered by a plan of several cores; a quota then limits how
+        often a core is expected to be asked.
     max_calls : float
         With plans: mean expected cores asked per query, at most.
     seconds : dict, optional
@@ -139,7 +142,6 @@ def assign_batch(
         A query names cores, and none of them is in the manifest.
     """
     seconds = {} if seconds is None else seconds
-    _require_known_cores(queries, cores)
     predictor = HybridPredictor() if predictor is None else predictor
     planner = None
     if plans != "off":
@@ -148,11 +150,11 @@ def assign_batch(
         on_step(f"learning from {len(history)} records")
         predictor.fit(history)
     with timed(seconds, "predict"):
-        on_step(f"estimating {len(queries)} queries")
-        estimated = Router(cores, predictor).estimate([(query.text, query.requirements) for query in queries])
+        read = _estimated(Router(cores, predictor), queries, planner, on_step)
     if planner is not None:
-        planned = planned_routings(planner, estimated, queries, targets, budgets, max_calls, seconds, on_step)
-        return Batch(tuple(queries), estimated, (), planned, seconds)
+        planned = planned_routings(read.plans, read.batch, targets, budgets, max_calls, seconds, on_step)
+        return Batch(read.ids, read.batch, (), planned, seconds, read.refused)
+    estimated = read.batch
     routings = []
     for target in targets:
         on_step(f"assigning at quality target {target:g}")
@@ -162,7 +164,43 @@ def assign_batch(
         on_step(f"assigning for ${budget:g}")
         with timed(seconds, "solve"):
             routings.append(estimated.route(budget=budget))
-    return Batch(tuple(queries), estimated, tuple(routings), seconds=seconds)
+    return Batch(read.ids, estimated, tuple(routings), (), seconds, read.refused)
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """The queries of a batch, estimated; their texts are gone."""
+
+    ids: tuple[str | int, ...]
+    batch: EstimatedBatch
+    plans: tuple[PlanEstimates, ...]
+    refused: tuple[str, ...]
+
+
+def _estimated(
+    router: Router, queries: Iterable[Query], planner: PlanPredictor | None, on_step: OnStep
+) -> _Read:
+    ids: list[str | int] = []
+    refused: list[str] = []
+    parts: list[EstimatedBatch] = []
+    plans: list[PlanEstimates] = []
+    source = iter(queries)
+    while chunk := list(islice(source, CHUNK)):
+        _require_known_cores(chunk, router.cores)
+        part = router.estimate([(query.text, query.requirements) for query in chunk])
+        parts.append(part)
+        if planner is not None:
+            plans.append(planner.estimate_plans([query.text for query in chunk]))
+        ids += [query.id for query in chunk]
+        refused += [
+            f"{chunk[row].source}: {why_none(chunk[row].requirements, router.cores)}"
+            for row in np.flatnonzero(~part.candidates.allowed.any(axis=1)).tolist()
+        ]
+        on_step(f"estimated {len(ids)} queries")
+    whole = EstimatedBatch.joined(parts) if parts else router.estimate([])
+    if planner is not None and not plans:
+        plans.append(planner.estimate_plans([]))
+    return _Read(tuple(ids), whole, tuple(plans), tuple(refused))
 
 
 def _require_known_cores(queries: Sequence[Query], cores: Sequence[Core]) -> None:

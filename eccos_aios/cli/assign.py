@@ -102,7 +102,7 @@ def assign(
     from eccos_aios.cli.table import note_faults
 
     note_faults(report.faults, "bad records left out")
-    note_faults(batch.refusals(), "queries that no core may take")
+    note_faults(batch.refused, "queries that no core may take")
     if as_json:
         click.echo(json.dumps(summary(batch)))
     else:
@@ -136,7 +136,7 @@ def _print_routes(batch: Batch) -> None:
         counts.add_row(core.name, *(str(target["per_core"][core.name]) for target in targets))
     steps = ", ".join(f"{step} {seconds:.2f} s" for step, seconds in batch.seconds.items())
     tables = [figures, counts, *([_plan_counts(targets)] if batch.planned else [])]
-    print_tables(f"{len(batch.queries)} queries over {len(batch.cores)} cores", *tables, steps)
+    print_tables(f"{len(batch.ids)} queries over {len(batch.cores)} cores", *tables, steps)
 
 
 def _plan_counts(targets: list[dict[str, Any]]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,32 @@ class PlanEstimates:
     reached: FloatArray
     middle: FloatArray
     cores: Estimates
+
+    @classmethod
+    def joined(cls, parts: Sequence[PlanEstimates]) -> PlanEstimates:
+        """Estimates of parts of one batch by one predictor as a whole; at least one part."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+
+        def rows(name: str, of: Sequence[Any] = parts) -> FloatArray:
+            return np.concatenate([getattr(part, name) for part in of])
+
+        cores = [part.cores for part in parts]
+        return cls(
+            first.plans,
+            quality=rows("quality"),
+            cost=rows("cost"),
+            calls=rows("calls"),
+            reached=rows("reached"),
+            middle=rows("middle"),
+            cores=Estimates(
+                rows("quality", cores),
+                rows("input_tokens", cores),
+                rows("output_tokens", cores),
+                rows("support", cores),
+            ),
+        )
 
     @property
     def use(self) -> FloatArray:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from eccos_aios.errors import HistoryError, UnknownCallError
-from eccos_aios.history import Record
+from eccos_aios.history import CallOutcome, Record
 from eccos_aios.runtime.feedback_limit import FeedbackLimit
 from eccos_aios.runtime.outcome_log import OutcomeLog
 from eccos_aios.schedule import Scheduler
 
 CALL_KEYS = {"call_id": "call", "agent": "agent"}  # keys of a HistoryError about an unknown call
+GOOD = 0.5  # quality from which an answer counts as right, and another one that differs as wrong
 
 
 class Feedback:
@@ -99,7 +100,8 @@ class Feedback:
             raise
         remembered = self._scheduler.note_quality(call_id, quality)
         if outcome is not None:
-            self._learn(outcome.record())
+            self._learn_unless_selected(outcome)
+            self._grade_stages(outcome)
         elif not remembered and not self._outcomes.has_store:
             raise UnknownCallError(f"call: {call_id!r}: is not among the last finished calls")
         return call_id
@@ -109,6 +111,22 @@ class Feedback:
         outcome = self._outcomes.note_grade(call_id, quality)
         self._scheduler.note_quality(call_id, quality)
         if outcome is not None:
+            self._learn_unless_selected(outcome)
+
+    def _grade_stages(self, given: CallOutcome) -> None:
+        """Grade the answers of the call's other stages by the one that was given, as far as that is known.
+
+        Without it a core that is asked first would be graded only where its answer was accepted.
+        """
+        for stage in self._outcomes.stages_of(given.call_id):
+            quality = inferred_quality(given, stage)
+            graded = None if quality is None else self._outcomes.grade(stage.call_id, quality)
+            if graded is not None:
+                self._learn_unless_selected(graded)
+
+    def _learn_unless_selected(self, outcome: CallOutcome) -> None:
+        """Teach an outcome, but not of a core that only ever sees what another could not answer."""
+        if not self._outcomes.is_selected(outcome.call_id):
             self._learn(outcome.record())
 
     def _limit_call(self, call_id: str) -> None:
@@ -130,3 +148,13 @@ class Feedback:
         if decision is None:
             raise UnknownCallError(f"{meant}: is not among the last decisions")
         return decision.id
+
+
+def inferred_quality(given: CallOutcome, other: CallOutcome) -> float | None:
+    """The quality of another answer to a call whose given answer is graded; None: nothing is known of it."""
+    if other.answer_passes is False:
+        return 0.0
+    if other.answer_key is not None and other.answer_key == given.answer_key:
+        return given.quality
+    good = given.quality is not None and given.quality >= GOOD
+    return 0.0 if good and None not in (given.answer_key, other.answer_key) else None

@@ -14,6 +14,7 @@ from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError
 from eccos_aios.history import CallOutcome, Record
+from eccos_aios.plans.plan import FIRST_STAGE
 from eccos_aios.runtime.budget_file import BudgetFile
 from eccos_aios.runtime.configuration import ServiceConfiguration, predictor_spec
 from eccos_aios.runtime.feedback import Feedback
@@ -381,7 +382,11 @@ class SchedulingService:
                 name = attempt.result.core or call.core
                 if name is not None:  # a call that never reached a core says nothing about any
                     core = next((core for core in cores if core.name == name), Core(name=name))
-                    self._outcomes.record(partial(attempt.outcome, describe, call, core, finished_s))
+                    self._outcomes.record(
+                        partial(attempt.outcome, describe, call, core, finished_s),
+                        stage_of=None if attempt.call_id == call.id else call.id,
+                        selected=_is_selected(call, name),
+                    )
 
     def _make_sharing(self, configuration: ServiceConfiguration) -> KernelSharing | None:
         if configuration.shared is None:
@@ -397,9 +402,9 @@ class SchedulingService:
             on_predictor=lambda content: self.learner.offer(content),
         )
 
-    def _hear_outcome(self, outcome: CallOutcome) -> None:
+    def _hear_outcome(self, outcome: CallOutcome, stage_of: str | None, selected: bool) -> None:
         """Remember the outcome of another kernel's call, and how long the core took."""
-        self._outcomes.remember(outcome)
+        self._outcomes.remember(outcome, stage_of, selected=selected)
         if outcome.error is None and outcome.latency_s is not None:
             self.scheduler.hear_of_service(outcome.core, outcome.latency_s)
 
@@ -412,3 +417,11 @@ class SchedulingService:
 
     def _learn(self, record: Record) -> None:
         self.learner.learn(record)
+
+
+def _is_selected(call: Call, core: str) -> bool:
+    """Whether a core was asked only because an earlier stage's answer was not accepted."""
+    if call.stages is None or not call.stages.answered - {core}:
+        return False
+    plan = call.stages.plan
+    return core not in plan.cores[: FIRST_STAGE[plan.kind]]

@@ -315,9 +315,14 @@ class Attempts:
                     answer = self._next_stage(call, stages)
                     if answer is None and not stages.given_up:
                         return
+                    if answer is not None and self._another_may_pass(call, stages):
+                        answer, stages.given_up = None, True
                 else:
                     stages.given_up = True  # no core can take it; an answer that there is will be given
-            step = NextStep.END if state.stopping else self._next_step(call, outcome)
+            step = NextStep.END if state.stopping else self._next_step(call, name, outcome)
+            given_up = call.stages if call.stages is not None and call.stages.given_up else None
+            if given_up and given_up.answered and not self._another_may_pass(call, given_up):
+                step = NextStep.END  # with the answer in hand
             if answer is None and step is not NextStep.END:
                 state.metrics.retries += 1
                 backoff_s = state.settings.retry.backoff_s(call.attempts)
@@ -374,6 +379,8 @@ class Attempts:
             return None
         stages.end(Stage(stages.awaited, None, failure=UNAVAILABLE))
         answer = self._next_stage(call, stages)
+        if answer is not None and self._another_may_pass(call, stages):
+            answer, stages.given_up = None, True
         if answer is None and stages.given_up:
             call.row = None  # as a call of one core it may go anywhere
             self._state.wake()
@@ -406,6 +413,14 @@ class Attempts:
             return None
         return CallResult(answer.core, answer.value, service_s=answer.seconds, causes=call.causes)
 
+    def _another_may_pass(self, call: Call, stages: PlanStages) -> bool:
+        """Whether no answer in hand passes and a core outside the plan is up; the lock is held."""
+        state, best = self._state, stages.in_hand
+        if state.stopping or (best is not None and best.passes):
+            return False
+        down = state.pool.down(call.arrived_s + state.settings.call_timeout_s)
+        return not state.pool.permitted(call) <= {*down, *call.failures, *stages.answered}
+
     def _can_ask(self, call: Call, core: str) -> bool:
         pool = self._state.pool
         down = pool.down(call.arrived_s + self._state.settings.call_timeout_s)
@@ -430,10 +445,14 @@ class Attempts:
             return None
         return float(row.cost[column])
 
-    def _next_step(self, call: Call, outcome: AttemptOutcome) -> NextStep:
+    def _next_step(self, call: Call, name: str, outcome: AttemptOutcome) -> NextStep:
         state = self._state
         down = state.pool.down(call.arrived_s + state.settings.call_timeout_s)
-        return next_step(call, outcome, state.pool.permitted(call), down, state.settings.retry.max_attempts)
+        slots = state.pool.known.get(name)
+        wait_s = 0.0 if slots is None else self._timeout_s(call, slots)
+        late = state.clock.now_s() + wait_s - call.arrived_s >= state.settings.unavailable_after_s
+        permitted, most = state.pool.permitted(call), state.settings.retry.max_attempts
+        return next_step(call, outcome, permitted, down, most, late=late)
 
     def _forgive_alike(self, call: Call, name: str, outcome: AttemptOutcome) -> None:
         """Forgive the cores that failed a call alike, as it is probably at fault; the lock is held."""

@@ -215,10 +215,11 @@ def _untried(
     allowed: NDArray[np.bool_], call: Call, columns: Mapping[str, int], down: Collection[str]
 ) -> NDArray[np.bool_]:
     """The cores that can take the call; of these only the untried that are up, if there are any."""
-    if not call.failures:
+    answered = call.stages.answered if call.stages is not None else frozenset()
+    if not call.failures and not answered:
         return allowed
     fit = allowed.copy()
-    fit[[columns[name] for name in call.unfit if name in columns]] = False
+    fit[[columns[name] for name in call.unfit | answered if name in columns]] = False
     untried = fit.copy()
     untried[[columns[name] for name in {*call.failures, *down} if name in columns]] = False
     return untried if untried.any() else fit

@@ -9,7 +9,7 @@ import numpy as np
 from eccos_aios.assign import WAITS, Assignment, choose_cores, solve
 from eccos_aios.candidates import Candidates
 from eccos_aios.schedule.capacity import IntArray
-from eccos_aios.schedule.plan import Plan
+from eccos_aios.schedule.plan import OUT_OF_REACH, Plan
 from eccos_aios.schedule.plan_rows import BoolArray, FloatArray, PlanOptions
 from eccos_aios.schedule.round_batch import RoundBatch
 
@@ -43,12 +43,27 @@ def optimise_plans(batch: RoundBatch, plans: PlanOptions) -> Plan | None:
     few = _choose_few(batch, plans, options)
     if few is not None or len(batch) == 1:
         return few
-    capacity = batch.capacity
-    found = _search(batch, options, capacity.free + capacity.soon)
+    capacity, goal = batch.capacity, _Goal(batch.mean_target, batch.target.owed(len(batch)))
+    quota = capacity.free + capacity.soon
+    found = _search(batch, options, quota, goal)
     if not found[0].met and (capacity.later > capacity.soon).any():
-        found = _search(batch, options, capacity.free + capacity.later)
+        quota = capacity.free + capacity.later
+        found = _search(batch, options, quota, goal)
     solved, choice = found
-    return _plan(plans, batch.cores, solved.core, choice, solved.fell_back)
+    met = solved.met
+    if not met and np.isfinite(solved.quality):
+        near = _search(batch, options, quota, _Goal(max(0.0, solved.quality - batch.target.reach_slack)))
+        if near[0].met and near[0].objective < solved.objective:
+            solved, choice = near
+    return _plan(plans, batch.cores, solved.core, choice, met=met, fell_back=solved.fell_back)
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """Mean quality to reach, and the points that are owed beyond it."""
+
+    quality: float
+    owed: float = 0.0
 
 
 def _options(batch: RoundBatch, plans: PlanOptions) -> _Options:
@@ -83,6 +98,7 @@ def _choose_few(batch: RoundBatch, plans: PlanOptions, options: _Options) -> Pla
             batch.mean_target * calls + target.owed(calls),
             options.seconds.mean(axis=0),
             target.price_per_second,
+            target.reach_slack,
         )
         if chosen is None or chosen[1]:
             break
@@ -96,15 +112,17 @@ def _choose_few(batch: RoundBatch, plans: PlanOptions, options: _Options) -> Pla
         extra > batch.spare_calls or (np.bincount(columns, minlength=batch.cores) > quota).any()
     ):
         return None
-    return _plan(plans, batch.cores, columns, choice[:, None], fell_back=False)
+    return _plan(plans, batch.cores, columns, choice[:, None], met=chosen[1])
 
 
-def _search(batch: RoundBatch, options: _Options, quota: IntArray) -> tuple[Assignment, IntArray]:
+def _search(
+    batch: RoundBatch, options: _Options, quota: IntArray, goal: _Goal
+) -> tuple[Assignment, IntArray]:
     """The best solution found, and the option of each call, shape (calls, 1)."""
     price, best, best_choice = None, None, np.empty(0, dtype=np.int64)
     for _ in range(1 + STEPS):
         each = _best_at_first_core(batch, options, price)
-        solved = _solve(batch, options, each, quota)
+        solved = _solve(batch, options, each, quota, goal)
         choice = np.where(solved.core == WAITS, WAITS, each[np.arange(len(each)), solved.core])
         choice = _within_calls(batch, options, choice, price or 0.0)
         if best is None or _is_better(solved, best):
@@ -132,17 +150,18 @@ def _best_at_first_core(batch: RoundBatch, options: _Options, price: float | Non
     return best
 
 
-def _solve(batch: RoundBatch, options: _Options, each: IntArray, quota: IntArray) -> Assignment:
+def _solve(batch: RoundBatch, options: _Options, each: IntArray, quota: IntArray, goal: _Goal) -> Assignment:
     rows = np.arange(len(batch))[:, None]
     target = batch.target
     cost = options.cost[rows, each] + target.price_per_second * options.seconds[rows, each]
     candidates = Candidates(options.quality[rows, each], cost, options.allowed[rows, each])
     problem = candidates.problem(
-        batch.mean_target,
+        goal.quality,
         quota=quota,
-        target_deficit=target.owed(len(batch)),
+        target_deficit=goal.owed,
         weight=batch.weights,
         seconds=options.seconds[rows, each],
+        reach_slack=0.0,  # where the target is out of reach, the most quality is wanted, to stay near it
     )
     return solve(problem, CLOSE_ENOUGH)
 
@@ -170,13 +189,22 @@ def _is_better(one: Assignment, other: Assignment) -> bool:
     return one.objective < other.objective if one.met else one.quality > other.quality
 
 
-def _plan(plans: PlanOptions, cores: int, columns: IntArray, choice: IntArray, fell_back: bool) -> Plan:
+def _plan(
+    plans: PlanOptions,
+    cores: int,
+    columns: IntArray,
+    choice: IntArray,
+    *,
+    met: bool,
+    fell_back: bool = False,
+) -> Plan:
     staged = {
         row: plans.plans[option - cores]
         for row, option in enumerate(choice[:, 0].tolist())
         if option >= cores
     }
-    return Plan(np.where(columns == WAITS, WAITS, columns), fell_back=fell_back, staged=staged)
+    reasons = {} if met else dict.fromkeys(range(len(columns)), OUT_OF_REACH)
+    return Plan(columns, reasons, fell_back, staged)
 
 
 def promised(batch: RoundBatch, plan: Plan, rows: IntArray) -> tuple[FloatArray, FloatArray]:

@@ -139,6 +139,11 @@ class PlanStages:
         return next((stage for stage in self.ended if stage.core == core and stage.check is not None), None)
 
     @property
+    def answered(self) -> frozenset[str]:
+        """The cores that have answered."""
+        return frozenset(stage.core for stage in self.ended if stage.check is not None)
+
+    @property
     def in_hand(self) -> Stage | None:
         """The best answer so far: the first core's that passes, else the last that came."""
         answers = {stage.core: stage for stage in self.ended if stage.check is not None}

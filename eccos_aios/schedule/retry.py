@@ -60,7 +60,13 @@ class NextStep(Enum):
 
 
 def next_step(
-    call: Call, outcome: AttemptOutcome, permitted: Collection[str], down: Collection[str], max_attempts: int
+    call: Call,
+    outcome: AttemptOutcome,
+    permitted: Collection[str],
+    down: Collection[str],
+    max_attempts: int,
+    *,
+    late: bool = False,
 ) -> NextStep:
     """What follows from an attempt's outcome, which ``call.failures`` already contains.
 
@@ -75,6 +81,9 @@ def next_step(
         The cores that are known to be down.
     max_attempts : int
         Attempts, at most, once every healthy core has been tried.
+    late : bool
+        Whether another silent attempt would exceed `EccosConfig.unavailable_after_s`: then a call that
+        several cores have left silent, and no core is left for, ends.
     """
     consequence = outcome.consequence
     fit = [core for core in permitted if core not in call.unfit]
@@ -88,6 +97,8 @@ def next_step(
     if any(core not in down for core in untried):
         return NextStep.ELSEWHERE
     if call.attempts >= max_attempts:
+        return NextStep.END
+    if late and not untried and len(fit) > 1 and outcome.kind is OutcomeKind.CORE_SILENT:
         return NextStep.END
     if not untried and all(call.failures[core].kind is OutcomeKind.CORE_REFUSES for core in fit):
         return NextStep.END

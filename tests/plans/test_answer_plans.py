@@ -145,16 +145,18 @@ def test_only_a_core_that_was_asked_ends_and_only_once() -> None:
 
 @pytest.mark.parametrize(
     ("plan", "name", "written"),
-    zip(
-        PLANS,
-        ["a", "check:a>b", "agree:a+b>c", "agree:a+b+c>d"],
-        [
-            {"kind": "single", "cores": ["a"]},
-            {"kind": "check", "cores": ["a"], "else": "b"},
-            {"kind": "agree", "cores": ["a", "b"], "else": "c"},
-            {"kind": "agree", "cores": ["a", "b", "c"], "else": "d"},
-        ],
-        strict=True,
+    list(
+        zip(
+            PLANS,
+            ["a", "check:a>b", "agree:a+b>c", "agree:a+b+c>d"],
+            [
+                {"kind": "single", "cores": ["a"]},
+                {"kind": "check", "cores": ["a"], "else": "b"},
+                {"kind": "agree", "cores": ["a", "b"], "else": "c"},
+                {"kind": "agree", "cores": ["a", "b", "c"], "else": "d"},
+            ],
+            strict=True,
+        )
     ),
 )
 def test_a_plan_is_written_as_the_contract_says(

@@ -124,3 +124,46 @@ def test_a_grade_waits_until_the_outcome_it_is_about_is_stored(
     (record,) = store.records()
     assert record.outputs[0].quality == 0.5
     assert learned == [record]
+
+
+def stage(core: str, call_id: str, passes: bool = True, key: str | None = None) -> CallOutcome:
+    return CallOutcome(call_id=call_id, core=core, query="q", answer_passes=passes, answer_key=key)
+
+
+@pytest.mark.parametrize(
+    ("given_key", "other", "quality", "inferred"),
+    [
+        ("1" * 16, stage("b", "call/1", key="1" * 16), 0.25, 0.25),
+        ("1" * 16, stage("b", "call/1", key="2" * 16), 1.0, 0.0),
+        ("1" * 16, stage("b", "call/1", key="2" * 16), 0.0, None),
+        ("1" * 16, stage("b", "call/1", passes=False), 0.0, 0.0),
+        (None, stage("b", "call/1"), 1.0, None),
+    ],
+)
+def test_a_grade_tells_of_the_answers_that_were_not_given(
+    feedback: Feedback,
+    outcomes: OutcomeLog,
+    store: HeldStore,
+    learned: list[Record],
+    given_key: str | None,
+    other: CallOutcome,
+    quality: float,
+    inferred: float | None,
+) -> None:
+    outcomes.record(lambda: other, stage_of="call")
+    outcomes.record(lambda: stage("a", "call", key=given_key))
+    feedback.give(quality, call="call")
+    grades = {outcome.core: outcome.quality for outcome in store.outcomes()}
+    assert grades == {"a": quality, "b": inferred}
+    taught = {record.outputs[0].model_name: record.outputs[0].quality for record in learned}
+    assert taught == {"a": quality, **({} if inferred is None else {"b": inferred})}
+
+
+def test_a_core_that_sees_only_what_others_could_not_answer_is_not_judged_by_that(
+    feedback: Feedback, outcomes: OutcomeLog, store: HeldStore, learned: list[Record]
+) -> None:
+    outcomes.record(lambda: stage("cheap", "call/1", passes=False), stage_of="call")
+    outcomes.record(lambda: stage("dear", "call", key="1" * 16), selected=True)
+    feedback.give(0.0, call="call")
+    assert [record.outputs[0].model_name for record in learned] == ["cheap"]
+    assert {outcome.core: outcome.quality for outcome in store.outcomes()} == {"dear": 0.0, "cheap": 0.0}

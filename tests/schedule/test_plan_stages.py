@@ -246,12 +246,22 @@ def test_a_fault_at_the_first_core_leaves_the_rest_of_the_plan() -> None:
     assert result.causes == {"a": "HTTP 500"}
 
 
-def test_a_fault_at_the_last_core_gives_the_answer_that_failed_its_check() -> None:
+def test_a_fault_at_the_last_core_asks_another_where_no_answer_passes() -> None:
     backend, answers = Scripted(a="bad", b="ok 2", c=FAILS), Answers()
     with running(backend, CHECK) as scheduler:
         ask(scheduler, answers)
         (result,) = answers.wait(1)
-    assert (result.core, result.failed, backend.asked) == ("a", False, ["a", "c"])
+    assert (result.core, result.failed, backend.asked) == ("b", False, ["a", "c", "b"])
+
+
+@pytest.mark.parametrize("other", [FAILS, AttemptOutcome(OutcomeKind.CORE_BUSY, "HTTP 429")])
+def test_where_no_other_core_is_left_the_answer_that_failed_its_check_is_given(other: AttemptOutcome) -> None:
+    backend, answers = Scripted(a="bad", b=other, c=other), Answers()
+    with running(backend, CHECK) as scheduler:
+        ask(scheduler, answers)
+        (result,) = answers.wait(1)
+    assert (result.core, result.failed, result.error) == ("a", False, None)
+    assert backend.asked == ["a", "c", "b"]
 
 
 def test_a_plan_without_any_answer_goes_on_as_a_call_of_one_core() -> None:
@@ -275,7 +285,7 @@ def test_a_stage_that_waits_does_not_wait_for_a_core_that_is_removed() -> None:
         backend.wait_begun()
         scheduler.remove_core("c")
         (result,) = answers.wait(1)
-        assert (result.core, result.value) == ("a", ("a", "bad"))
+        assert (result.core, result.value) == ("b", ("b", "ok 2"))
         backend.gates["c"].set()
         answers.wait(1)
 

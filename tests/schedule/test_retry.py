@@ -44,6 +44,14 @@ def test_a_call_goes_on_while_a_core_that_is_well_has_not_had_it(
     assert next_step(failed, failures[-1][1], frozenset("abcd"), frozenset(down), 3) is step
 
 
+def test_a_call_that_all_cores_leave_silent_ends_in_time_to_say_so() -> None:
+    failed = call(lambda *_: None)
+    failed.failures, failed.attempts = {"a": SILENT, "b": SILENT}, 2
+    assert next_step(failed, SILENT, {"a", "b"}, (), 6) is LATER
+    assert next_step(failed, SILENT, {"a", "b"}, (), 6, late=True) is END
+    assert next_step(failed, SILENT, {"a", "b", "c"}, (), 6, late=True) is ELSEWHERE
+
+
 @pytest.mark.parametrize(("attempts", "step"), [(1, LATER), (2, LATER), (3, END)])
 def test_the_only_core_is_tried_again_until_attempts_are_used_up(attempts: int, step: NextStep) -> None:
     failed = call(lambda *_: None)
