@@ -67,6 +67,11 @@ class OutcomeLog:
         self._log = LogOnce(logger)
 
     @property
+    def is_shared(self) -> bool:
+        """Whether outcomes are shared with other kernels."""
+        return self._sharing is not None
+
+    @property
     def has_store(self) -> bool:
         """Whether outcomes are written to a store."""
         with self._changed:
