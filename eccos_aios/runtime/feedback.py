@@ -106,13 +106,6 @@ class Feedback:
             raise UnknownCallError(f"call: {call_id!r}: is not among the last finished calls")
         return call_id
 
-    def hear(self, call_id: str, quality: float) -> None:
-        """Learn from a grade that another kernel was given, on a call of whichever kernel."""
-        outcome = self._outcomes.note_grade(call_id, quality)
-        self._scheduler.note_quality(call_id, quality)
-        if outcome is not None:
-            self._learn_unless_selected(outcome)
-
     def _grade_stages(self, given: CallOutcome) -> None:
         """Grade the answers of the call's other stages by the one that was given, as far as that is known.
 
@@ -128,6 +121,13 @@ class Feedback:
         """Teach an outcome, but not of a core that only ever sees what another could not answer."""
         if not self._outcomes.is_selected(outcome.call_id):
             self._learn(outcome.record())
+
+    def hear(self, call_id: str, quality: float) -> None:
+        """Learn from a grade that another kernel was given, on a call of whichever kernel."""
+        outcome = self._outcomes.note_grade(call_id, quality)
+        self._scheduler.note_quality(call_id, quality)
+        if outcome is not None:
+            self._learn_unless_selected(outcome)
 
     def _limit_call(self, call_id: str) -> None:
         self.limit.take("call", call_id)
