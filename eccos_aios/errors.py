@@ -13,6 +13,7 @@
     ├── NoCoreError             no core can take a call
     ├── UnknownCallError        feedback on a call that is not known
     ├── FeedbackLimitError      too much feedback
+    ├── eccos_aios.shared.SharedUnavailableError   the Redis that kernels share does not answer
     └── eccos_aios.schedule     how a call may end without an answer of a core
         └── StoppedError, CallTimeoutError, AbandonedError, OverloadedError, UnavailableError,
             CallFailedError, BudgetExhaustedError

@@ -139,6 +139,8 @@ class Feedback:
         if isinstance(call, str):
             return call
         if call is not None:
+            if self._outcomes.is_shared:
+                raise UnknownCallError(f"call: {call}: give its id: other kernels use the same numbers")
             decision, meant = self._scheduler.decision(call), f"call: {call}"
         else:
             call_id = self._outcomes.latest_call(agent or "")

@@ -67,6 +67,11 @@ class OutcomeLog:
         self._log = LogOnce(logger)
 
     @property
+    def is_shared(self) -> bool:
+        """Whether outcomes are shared with other kernels."""
+        return self._sharing is not None
+
+    @property
     def has_store(self) -> bool:
         """Whether outcomes are written to a store."""
         with self._changed:
@@ -146,7 +151,7 @@ class OutcomeLog:
                 self._remember(outcome, stage_of, selected=selected)
                 stored = recorder is None or recorder.record(outcome)
         if outcome is not None and self._sharing is not None:
-            stored = self._sharing.send_outcome(outcome)
+            stored = self._sharing.send_outcome(outcome, stage_of, selected=selected)
         if not stored:
             why = "the store cannot be written as fast" if error is None else type(error).__name__
             self._log.warning("lost", "an outcome is not stored: %s; /eccos/status counts them", why)
@@ -171,10 +176,10 @@ class OutcomeLog:
             store.give_quality(call_id, quality)
         return self.note_grade(call_id, quality)
 
-    def remember(self, outcome: CallOutcome) -> None:
-        """Remember the outcome of another kernel's call, so that feedback on it can be learned here."""
+    def remember(self, outcome: CallOutcome, stage_of: str | None, *, selected: bool) -> None:
+        """Remember another kernel's outcome, so that feedback on it can be learned here; as `record`."""
         with self._changed:
-            self._remember(outcome)
+            self._remember(outcome, stage_of, selected=selected)
 
     def note_grade(self, call_id: str, quality: float) -> CallOutcome | None:
         """The outcome of a call with its quality, if it is remembered."""
@@ -196,7 +201,7 @@ class OutcomeLog:
         with self._changed:
             return call_id in self._selected
 
-    def _remember(self, outcome: CallOutcome, stage_of: str | None = None, *, selected: bool = False) -> None:
+    def _remember(self, outcome: CallOutcome, stage_of: str | None, *, selected: bool) -> None:
         """Remember an outcome, and forget the oldest beyond the limit; the lock is held."""
         self._recent[outcome.call_id] = outcome
         if stage_of is not None:
@@ -227,7 +232,7 @@ class OutcomeLog:
             calls = {call_id for call_id, name in self._completing.items() if name == agent}
             if self._sharing is not None:  # the store lags behind
                 for call_id, outcome in reversed(self._recent.items()):
-                    if outcome.agent == agent:
+                    if outcome.agent == agent and call_id.rpartition("/")[0] not in self._recent:
                         return call_id
         store = self._flushed(lambda: calls.isdisjoint(self._completing))
         return None if store is None else store.latest_call(agent)

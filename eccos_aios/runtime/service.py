@@ -402,9 +402,9 @@ class SchedulingService:
             on_predictor=lambda content: self.learner.offer(content),
         )
 
-    def _hear_outcome(self, outcome: CallOutcome) -> None:
+    def _hear_outcome(self, outcome: CallOutcome, stage_of: str | None, selected: bool) -> None:
         """Remember the outcome of another kernel's call, and how long the core took."""
-        self._outcomes.remember(outcome)
+        self._outcomes.remember(outcome, stage_of, selected=selected)
         if outcome.error is None and outcome.latency_s is not None:
             self.scheduler.hear_of_service(outcome.core, outcome.latency_s)
 

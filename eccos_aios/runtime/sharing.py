@@ -78,7 +78,8 @@ class KernelSharing:
     on_core : callable
         Called with the core, the state, its seconds and the cause when another kernel reports a core.
     on_outcome : callable
-        Called with the outcomes of other kernels' calls.
+        Called with each outcome of another kernel, the call that it is a stage of, and whether it is of a
+        core that was asked after another's answer.
     take_account : callable
         Returns how this kernel has changed the quality debt and the budgets since it was last called.
     on_account : callable
@@ -95,7 +96,7 @@ class KernelSharing:
         *,
         on_slots: Callable[[], None],
         on_core: Callable[[str, str, float, str], None],
-        on_outcome: Callable[[CallOutcome], None],
+        on_outcome: Callable[[CallOutcome, str | None, bool], None],
         on_grade: Callable[[str, float], None],
         take_account: Callable[[], Mapping[str, Any]],
         on_account: Callable[[Mapping[str, Any]], None],
@@ -160,11 +161,13 @@ class KernelSharing:
         """As `SlotSource.report`."""
         self._relay.send("core", {"core": core, "state": state, "seconds": seconds, "cause": cause})
 
-    def send_outcome(self, outcome: CallOutcome) -> bool:
-        """Tell the others of a finished call; False if the outcome is dropped."""
+    def send_outcome(self, outcome: CallOutcome, stage_of: str | None, *, selected: bool) -> bool:
+        """Tell the others of an outcome, as `OutcomeLog.record`; False if it is dropped."""
         if not self.cores.store_text:
             outcome = outcome.without_text(embedding_of)
-        return self._relay.send("outcome", outcome.model_dump(mode="json", exclude_none=True))
+        fields = outcome.model_dump(mode="json", exclude_none=True)
+        content = {"outcome": fields, "stage_of": stage_of, "selected": selected}
+        return self._relay.send("outcome", content)
 
     def send_grade(self, call_id: str, quality: float) -> bool:
         """Tell the others of a grade; False if it is dropped."""
@@ -209,7 +212,7 @@ class KernelSharing:
         if event.kind == "outcome":
             outcome = _outcome(content)
             if outcome is not None:
-                self._on_outcome(outcome)
+                self._on_outcome(outcome, content.get("stage_of"), bool(content.get("selected")))
         elif event.kind == "grade":
             self._on_grade(str(content["call_id"]), float(content["quality"]))
         elif event.kind == "account":
@@ -245,6 +248,6 @@ class KernelSharing:
 
 def _outcome(content: Mapping[str, Any]) -> CallOutcome | None:
     try:
-        return CallOutcome.model_validate(dict(content))
+        return CallOutcome.model_validate(content.get("outcome"))
     except ValidationError:  # of another version of this package
         return None

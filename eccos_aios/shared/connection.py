@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from eccos_aios.errors import MissingExtraError
+from eccos_aios.errors import EccosError, MissingExtraError
 
 if TYPE_CHECKING:
     import redis
@@ -17,7 +17,7 @@ LEAST_VERSION = (6, 2)
 Result = TypeVar("Result")
 
 
-class SharedUnavailableError(Exception):
+class SharedUnavailableError(EccosError):
     """Redis cannot be reached, does not answer in time, or refuses to write."""
 
 

@@ -21,9 +21,10 @@ class Event:
         Increases over the events of one kernel. An event may be logged twice, if its answer was lost; the
         second is recognised by this.
     kind : {"outcome", "grade", "core", "account"}
-        ``outcome``: the fields of a `CallOutcome`. ``grade``: ``call_id`` and ``quality``. ``core``: the
-        ``core``, its ``state`` (``ok``, ``open`` or ``paused``), ``seconds`` that this lasts, and ``cause``.
-        ``account``: how the quality debt and the budgets have changed.
+        ``outcome``: a `CallOutcome` as ``outcome``, with ``stage_of`` and ``selected`` as in `OutcomeLog`.
+        ``grade``: ``call_id`` and ``quality``. ``core``: the ``core``, its ``state`` (``ok``, ``open`` or
+        ``paused``), ``seconds`` that this lasts, and ``cause``. ``account``: how the quality debt and the
+        budgets have changed.
     content : mapping of str to Any
         As JSON.
     """

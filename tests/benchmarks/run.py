@@ -42,6 +42,33 @@ def recorded(history: Path, cores: Path) -> Iterator[tuple[list[Record], tuple[C
         raise HistoryError(str(history), "", ABSENT, str(error)) from error
 
 
+@main.command("shared")
+@click.argument("what", type=click.Choice(["overhead", "fairness", "kernels", "restart", "pause", "kill"]))
+@click.option("--times", type=options.COUNT, default=5, show_default=True, help="Failures of a drill.")
+def shared(what: str, times: int) -> None:
+    """What do slots cost that several kernels share, and what do failures do to them? Starts redis-server.
+
+    \b
+    Example:
+      python tests/benchmarks/run.py shared restart --times 20
+    """
+    from dataclasses import asdict
+
+    from experiments.shared_kernels import run_kernels
+    from experiments.shared_slots import CORES, drill, measure_fairness, measure_overhead, redis_server
+
+    with redis_server() as server:
+        if what == "overhead":
+            result: object = asdict(measure_overhead(server.url))
+        elif what == "fairness":
+            result = asdict(measure_fairness(server.url))
+        elif what == "kernels":
+            result = asdict(run_kernels(server.url, CORES, kernels=4, calls=2000))
+        else:
+            result = asdict(drill(server, what, times))
+    click.echo(json.dumps(result))
+
+
 @main.command("online")
 @options.history()
 @options.cores()

@@ -77,6 +77,7 @@ def test_reading_waits_for_the_next_event(make_log: MakeLog) -> None:
     timer = threading.Timer(0.05, lambda: other.append([outcome("a", 1)]))
     timer.start()
     assert [logged.event for logged in log.read(START, 10, 1.0)] == [outcome("a", 1)]
+    timer.join()
 
 
 def test_one_kernel_writes_until_its_lease_ends(make_log: MakeLog) -> None:

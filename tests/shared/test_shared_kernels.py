@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
+from eccos_aios.errors import UnknownCallError
 from eccos_aios.history import CallOutcome, HistoryStore
 from eccos_aios.predict import query_text
 from eccos_aios.runtime.configuration import prepare
@@ -155,6 +156,9 @@ def test_a_grade_reaches_the_kernel_that_served_the_call_and_the_one_store(
     await_(lambda: second.service._outcomes.agent_of(call.id) is not None, "the outcome is not heard of")
     assert second.service.give_quality(0.25, call=call.id) == call.id
     assert second.service.give_quality(0.5, agent="agent") == call.id
+
+    with pytest.raises(UnknownCallError, match="id"):
+        second.service.give_quality(0.5, call=1)
 
     def is_stored() -> bool:
         with HistoryStore(tmp_path / "history.db", read_only=True) as store:

@@ -73,6 +73,25 @@ def test_no_quota_is_exceeded_while_redis_stands_still_for_longer_than_the_lease
     assert load.end() == CORES
 
 
+@pytest.mark.parametrize("trouble", ["full", "paused"])
+def test_calls_go_on_while_redis_is_full_or_slow(
+    redis_server: RedisServer, hammering: Start, trouble: str
+) -> None:
+    import redis
+
+    load = hammering()
+    client = redis.Redis(port=redis_server.port)
+    if trouble == "full":
+        client.config_set("maxmemory", 1)
+    else:
+        client.client_pause(2000)
+    load.await_calls(50)
+    if trouble == "full":
+        client.config_set("maxmemory", 0)
+    load.await_all(20)
+    assert load.end() == CORES
+
+
 def test_a_stopped_kernel_does_not_use_slots_that_have_expired(hammering: Start) -> None:
     load = hammering(lease_s=1.0, service_s=0.001)
     stopped = load.processes[0]
