@@ -64,7 +64,8 @@ class RedisConnection:
         except ImportError:
             raise MissingExtraError("redis", "shared") from None
         self.url = url
-        self._failures: tuple[type[BaseException], ...] = (redis.RedisError, OSError)
+        # The last is what a read raises in redis-py if another thread closes the connection meanwhile.
+        self._failures: tuple[type[BaseException], ...] = (redis.RedisError, OSError, AttributeError)
         self._pool = redis.ConnectionPool.from_url(
             url,
             max_connections=1,

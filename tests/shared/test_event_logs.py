@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from experiments.redis_server import RedisServer
@@ -74,10 +75,10 @@ def test_events_are_read_in_order_by_every_kernel(make_log: MakeLog) -> None:
 
 def test_reading_waits_for_the_next_event(make_log: MakeLog) -> None:
     log, other = make_log(), make_log()
-    timer = threading.Timer(0.05, lambda: other.append([outcome("a", 1)]))
-    timer.start()
-    assert [logged.event for logged in log.read(START, 10, 1.0)] == [outcome("a", 1)]
-    timer.join()
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(log.read, START, 10, 1.0)
+        other.append([outcome("a", 1)])
+        assert [logged.event for logged in reading.result()] == [outcome("a", 1)]
 
 
 def test_one_kernel_writes_until_its_lease_ends(make_log: MakeLog) -> None:
