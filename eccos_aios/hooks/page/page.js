@@ -22,7 +22,7 @@
     if (!isNumber(value)) return "–";
     if (value === 0) return "$0";
     const size = Math.abs(value);
-    return "$" + (size >= 0.01 ? value.toFixed(size >= 100 ? 0 : 4) : value.toPrecision(3).replace(/e.*/, power => "·10^" + Number(power.slice(1))));
+    return "$" + (size >= 0.01 ? value.toFixed(size >= 100 ? 0 : 4) : size >= 1e-5 ? value.toFixed(6) : value.toFixed(9));
   }
   function share(cost, other) {
     if (!isNumber(cost) || !isNumber(other) || other <= 0) return "–";
@@ -181,7 +181,7 @@
     open.setAttribute("aria-label", "show decision on call " + decision.call);
     open.addEventListener("click", () => showDetails(decision.call));
     row.children[0].append(open);
-    for (const [text, value, label] of [["👍", 1, "good"], ["👎", 0, "bad"]]) {
+    for (const [text, value, label] of [["good", 1, "good"], ["bad", 0, "bad"]]) {
       const thumb = element("button", text);
       thumb.type = "button";
       thumb.dataset.grade = value;
