@@ -11,6 +11,8 @@ from rich.text import Text
 
 from eccos_aios.cli.table import figure, make_table
 
+BETWEEN, EDGES = 3, 4  # columns between the columns of a table, and around the table
+LEAST_WIDTH = 4
 STATE_STYLES = {"ok": "green", "paused": "yellow", "half-open": "yellow", "open": "bold red"}
 
 
@@ -48,8 +50,8 @@ def summary_lines(status: Mapping[str, Any]) -> list[Text]:
     return [Text(printable(line)) for line in lines]
 
 
-def core_table(status: Mapping[str, Any]) -> Table:
-    """The cores with slots in use, state and why."""
+def core_table(status: Mapping[str, Any], width: int | None = None) -> Table:
+    """The cores with slots in use, state and why, in so many columns of a terminal."""
     table = make_table("core", "slots", "completed", "failed", "state", left=("state",))
     for name, core in _mapping(status, "cores").items():
         state, cause = printable(str(core.get("state", ""))), printable(str(core.get("cause", "")))
@@ -57,14 +59,12 @@ def core_table(status: Mapping[str, Any]) -> Table:
         slots = f"{core.get('in_flight', 0)}/{core.get('quota', 0)}"
         counts = [str(core.get(count, 0)) for count in ("completed", "failed")]
         table.add_row(printable(name), slots, *counts, shown)
-    return _shrinking_last(table)
+    return _shortened(table, width)
 
 
-def decision_table(decisions: Sequence[Mapping[str, Any]]) -> Table:
-    """The last decisions."""
-    table = make_table(
-        "call", "core", "quality", "cost", "outcome", "reason", left=("core", "outcome", "reason")
-    )
+def decision_table(decisions: Sequence[Mapping[str, Any]], width: int | None = None) -> Table:
+    """The last decisions, in so many columns of a terminal."""
+    table = make_table("call", "core", "quality", "cost", "outcome, reason", left=("core", "outcome, reason"))
     for each in decisions:
         plan = _mapping(each, "plan").get("cores") or []
         table.add_row(
@@ -72,10 +72,9 @@ def decision_table(decisions: Sequence[Mapping[str, Any]]) -> Table:
             printable(">".join(map(str, plan)) if len(plan) > 1 else str(each.get("core"))),
             figure(each.get("predicted_quality"), ".3f"),
             dollars(each.get("predicted_cost")),
-            str(each.get("outcome", "")),
-            printable(str(each.get("reason", ""))),
+            printable(f"{each.get('outcome', '')}: {each.get('reason', '')}"),
         )
-    return _shrinking_last(table)
+    return _shortened(table, width)
 
 
 def dollars(value: Any) -> str:
@@ -90,11 +89,13 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _shrinking_last(table: Table) -> Table:
-    """The table, of which a narrow terminal shortens the last column alone."""
-    for column in table.columns[:-1]:
-        texts = [str(column.header), *map(str, column.cells)]
-        column.min_width = max(map(cell_len, texts))
+def _shortened(table: Table, width: int | None) -> Table:
+    """The table, of which a narrow terminal shortens the last column alone, which holds no figure."""
+    if width is not None:
+        used = EDGES
+        for column in table.columns[:-1]:
+            used += BETWEEN + max(cell_len(str(text)) for text in (column.header, *column.cells))
+        table.columns[-1].min_width = table.columns[-1].max_width = max(LEAST_WIDTH, width - used)
     return table
 
 
