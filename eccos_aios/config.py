@@ -135,6 +135,8 @@ class EccosConfig(BaseModel):
         figures.
     log_text : bool
         Whether ``/eccos/decisions`` may show the text of calls.
+    log_format : {"text", "json"}
+        How the kernel logs what ECCOS does: lines of text, or an object of JSON a line.
     gather_ms : float
         The batch window: milliseconds that a round waits for more calls once the first has arrived.
     call_timeout_s : float
@@ -188,6 +190,7 @@ class EccosConfig(BaseModel):
     token: Annotated[SecretStr, Field(min_length=8)] | None = None
     store_text: Annotated[bool, Field(strict=True)] = True
     log_text: Annotated[bool, Field(strict=True)] = False
+    log_format: Literal["text", "json"] = "text"
     gather_ms: Annotated[float, Field(strict=True, ge=0, le=1000)] = 2.0
     call_timeout_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 600.0
     attempt_timeout_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None

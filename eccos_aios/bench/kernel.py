@@ -193,7 +193,12 @@ def _interpreter(aios: Path, python: Path | None, environment: Mapping[str, str]
         )
     probe = "import eccos_aios, cerebrum, litellm"
     done = subprocess.run(
-        [python, "-c", probe], capture_output=True, text=True, check=False, env=_merged(environment)
+        [python, "-c", probe],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=_merged(environment),
+        cwd=aios,  # not a checkout of this package, in which any interpreter would find it
     )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["?"])[-1]

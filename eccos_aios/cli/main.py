@@ -28,6 +28,8 @@ COMMANDS = {
     "history": "A store's contents: import, export, stats.",
     "sandbox": "Serve cores on this machine, to try everything on.",
     "serve": "Start an AIOS kernel with its config, without start-up hooks.",
+    "status": "What a kernel does, once.",
+    "top": "What a kernel does, live in the terminal.",
 }
 
 

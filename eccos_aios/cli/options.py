@@ -39,6 +39,7 @@ _HISTORY = "Past outcomes: .json, .jsonl, .jsonl.gz or a store."
 _AIOS = "AIOS's checkout.  [default: $AIOS_HOME]"
 _TARGET = "Mean quality to reach, 0 to 1."
 _MAX_CALLS = "With plans: the most cores that a query asks, in the mean."
+_TOKEN = "Environment variable with the kernel's token.  [default: ECCOS_TOKEN, if set]"
 _SEVERAL = f"{_TARGET} Repeatable."
 
 aios = partial(_option, "--aios", type=FILE, envvar="AIOS_HOME", required=True, help=_AIOS)
@@ -53,6 +54,8 @@ quality_target = partial(_option, "--quality-target", type=SHARE, default=0.8, h
 quality_targets = partial(_option, "--quality-target", "targets", type=SHARE, multiple=True, help=_SEVERAL)
 plans = partial(_option, "--plans", type=click.Choice(["off", "check", "agree"]), default="off")
 seed = partial(_option, "--seed", type=click.IntRange(min=0), default=0)
+url = partial(_option, "--url", default="http://127.0.0.1:8000", help="The kernel's address.")
+token_env = partial(click.option, "--token-env", metavar="NAME", help=_TOKEN)
 skip_bad_records = partial(_flag, "--skip-bad-records", help="Skip bad records; count and report them.")
 
 _OPTION = "Argument of its constructor; repeatable."

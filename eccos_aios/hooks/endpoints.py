@@ -31,6 +31,8 @@ from eccos_aios.hooks.asgi import (
     route_path,
 )
 from eccos_aios.hooks.guard import refusal
+from eccos_aios.hooks.live import LiveEvents, snapshot
+from eccos_aios.hooks.page import PAGE_FILES, page_file
 from eccos_aios.hooks.query_pool import QueryPool
 from eccos_aios.runtime.prometheus import exposition
 
@@ -40,6 +42,8 @@ if TYPE_CHECKING:  # in shadow mode there is no service to load
 logger = logging.getLogger(__name__)
 
 ROOT = "eccos"
+EVENTS = "events"
+WATCH = HttpAnswer(200, b"")  # stands for the stream of events
 MAX_DECISIONS = 1000
 MAX_PARAMETERS = 20  # of a query string
 THREADS = 4
@@ -96,6 +100,7 @@ class EccosEndpoints:
         # Not the event loop, which serves every agent, nor the agents' threads, all of which may wait.
         self._threads = QueryPool(THREADS, "eccos-endpoint")
         self._health_threads = QueryPool(THREADS, "eccos-health")  # not behind feedback that waits for a disk
+        self._live = LiveEvents(self._threads.submit, self._snapshot, self._may_watch)
         self._endpoints: dict[str, tuple[str, Callable[[Request], HttpAnswer]]] = {
             "status": ("GET", self._status),
             "health": ("GET", self._health),
@@ -114,6 +119,9 @@ class EccosEndpoints:
         else:
             try:
                 answer = await self._answer(scope, receive, segments)
+                if answer is WATCH:
+                    await self._live.serve(scope, receive, send, ALWAYS)
+                    return
             except BodyError as error:
                 if not error.status:
                     return
@@ -128,16 +136,24 @@ class EccosEndpoints:
         if active is None:
             return HttpAnswer(503, {"error": INACTIVE, "healthy": False, "reasons": [INACTIVE]})
         token = active.config.token
-        refused = refusal(scope, None if token is None else token.get_secret_value(), self._hosts())
-        if refused is not None:
-            return refused
-        method, endpoint = self._endpoints.get("/".join(segments), ("", None))
+        name = "/".join(segments)
+        page = name in PAGE_FILES
+        # The page's own files hold no data, and a browser cannot send a token with the first request: with a
+        # token, they are open, and the page asks for the token.
+        if not (page and token is not None):
+            refused = refusal(scope, None if token is None else token.get_secret_value(), self._hosts())
+            if refused is not None:
+                return refused
+        if page:
+            return page_file(scope, name)
+        if name == EVENTS:
+            return WATCH if scope["method"] == "GET" else _only("GET")
+        method, endpoint = self._endpoints.get(name, ("", None))
         if endpoint is None:
-            known = ", ".join(f"/{ROOT}/{name}" for name in self._endpoints)
+            known = ", ".join(f"/{ROOT}/{name}" for name in ("", *self._endpoints, EVENTS))
             return HttpAnswer(404, {"error": f"there is no such endpoint; there are {known}"})
         if scope["method"] not in ((method, "HEAD") if method == "GET" else (method,)):
-            allowed = "GET, HEAD" if method == "GET" else method
-            return HttpAnswer(405, {"error": f"only {allowed}"}, {"allow": allowed})
+            return _only("GET, HEAD" if method == "GET" else method)
         body = b""
         if method == "POST":
             if not _is_json(scope):
@@ -171,6 +187,21 @@ class EccosEndpoints:
         shadow = ACTIVE.shadow
         return HttpAnswer(200, shadow.status() if shadow else self._front(_service().status()))
 
+    def _snapshot(self) -> dict[str, Any]:
+        """What the page shows."""
+        shadow = ACTIVE.shadow
+        if shadow is not None:
+            return snapshot(shadow.status(), [], healthy=True)
+        service = _service()
+        status = self._front(service.status())
+        return snapshot(status, service.scheduler.decisions(), **service.health())
+
+    def _may_watch(self) -> bool:
+        """Whether streams of events go on: not once the kernel ends, which would wait for them."""
+        service = ACTIVE.service
+        stopped = service.stopped if service is not None else ACTIVE.shadow is None
+        return not (stopped or self._ending())
+
     def _health(self, _: Request) -> HttpAnswer:
         """Whether calls are served, for load balancers."""
         if ACTIVE.shadow is not None:
@@ -191,6 +222,11 @@ class EccosEndpoints:
         shadow = ACTIVE.shadow
         if shadow is not None:
             return HttpAnswer(200, {"decisions": shadow.decisions()[:limit]})
+        if (call := request.parameters.get("call")) is not None:
+            found = _service().scheduler.decision(int(call) if re.fullmatch("[0-9]{1,18}", call) else call)
+            if found is None:
+                return HttpAnswer(404, {"error": f"call: {_shown(call)}: no remembered decision is on it"})
+            return HttpAnswer(200, {"decisions": [asdict(found)]})
         last = _service().scheduler.decisions()[:limit]
         return HttpAnswer(200, {"decisions": [asdict(decision) for decision in last]})
 
@@ -231,6 +267,10 @@ class EccosEndpoints:
         return HttpAnswer(200, {**meant, "id": call_id, "quality": quality})
 
 
+def _only(allowed: str) -> HttpAnswer:
+    return HttpAnswer(405, {"error": f"only {allowed}"}, {"allow": allowed})
+
+
 def _segments(scope: Scope) -> list[str] | None:
     """The parts of a request's path below ``/eccos``; None if the path is not below it.
 
@@ -248,7 +288,7 @@ def _segments(scope: Scope) -> list[str] | None:
     if not any(parts[:1] and parts[0].lower() == ROOT for parts in (written, resolved)):
         return None
     plain = path.removesuffix("/").split("/")[1:]
-    return plain[1:] if plain[:1] == [ROOT] else [""]
+    return plain[1:] if plain[:1] == [ROOT] else [".."]  # which no endpoint is
 
 
 def _parameters(scope: Scope) -> dict[str, str]:

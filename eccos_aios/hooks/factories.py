@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from eccos_aios.hooks.active import ACTIVE
+from eccos_aios.hooks.kernel_config import kernel_config
+from eccos_aios.hooks.log_setup import set_up_log
 from eccos_aios.hooks.scheduler import EccosScheduler
 from eccos_aios.hooks.usage import listen_to_providers
 
@@ -30,6 +32,7 @@ def eccos_scheduler_nonblock(**params: Any) -> EccosScheduler:
     for kind in ("llm", "memory", "storage", "tool"):
         if checked[f"get_{kind}_syscall"] is None:
             checked[f"get_{kind}_syscall"] = getattr(_global, f"global_{kind}_req_queue_get_message")
+    set_up_log(kernel_config().log_format)
     scheduler = EccosScheduler(**checked, service=ACTIVE.service)
     listen_to_providers()
     ACTIVE.set_eccos(scheduler)

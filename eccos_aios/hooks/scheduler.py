@@ -16,6 +16,7 @@ from eccos_aios.core import Core
 from eccos_aios.errors import EccosError
 from eccos_aios.hooks.kernel_config import kernel_config, kernel_cores
 from eccos_aios.hooks.llm_calls import LlmCalls
+from eccos_aios.hooks.log_setup import start_line
 from eccos_aios.hooks.outcome import Answer, attempt_outcome, outcome_of
 from eccos_aios.hooks.probe import CoreProber
 from eccos_aios.hooks.question import checked
@@ -131,6 +132,7 @@ class EccosScheduler:
             self.service.reconfigure(configuration, self._backend, self)
         if not self.service.started:
             self.service.start(self)
+        logger.info(start_line(self.config, self.cores, self.service.scheduler.predictor))
 
     def stop(self) -> None:
         """Stop the service, also where another scheduler has taken it over; may be repeated.

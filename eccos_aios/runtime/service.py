@@ -17,6 +17,7 @@ from eccos_aios.history import CallOutcome, Record
 from eccos_aios.plans.plan import FIRST_STAGE
 from eccos_aios.runtime.budget_file import BudgetFile
 from eccos_aios.runtime.configuration import ServiceConfiguration, predictor_spec
+from eccos_aios.runtime.core_log import CoreLog
 from eccos_aios.runtime.feedback import Feedback
 from eccos_aios.runtime.feedback_limit import FeedbackLimit
 from eccos_aios.runtime.learner import Learner
@@ -177,6 +178,7 @@ class SchedulingService:
         self.suspensions = Suspensions()
         self._budgets = BudgetFile(self.scheduler, clock)
         self._outcomes = OutcomeLog(clock, self._sharing)
+        self._core_log = CoreLog(self.scheduler.status, clock)
         self._feedback = Feedback(
             self.scheduler, self._outcomes, self._learn, FeedbackLimit(clock=clock.now_s)
         )
@@ -213,6 +215,7 @@ class SchedulingService:
         if self._sharing is not None:
             self._sharing.start()
         self.scheduler.start()
+        self._core_log.start()
         self._read_from(intake)
 
     def reconfigure(
@@ -273,6 +276,7 @@ class SchedulingService:
             self._is_stopped = True
             configuration, intake = self._configuration, self._intake
             started = self._is_started
+        self._core_log.stop()
         self.scheduler.stop()
         if self._sharing is not None and started:
             self._sharing.stop()

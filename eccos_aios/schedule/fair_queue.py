@@ -11,6 +11,7 @@ from eccos_aios.config import default_of
 from eccos_aios.schedule.call import Call
 
 REMEMBERED_AGENTS = 10_000  # agents whose turns are stored; beyond, turns that have passed are dropped
+SHOWN_AGENTS = 20  # in a status
 LOOKED_AT = 8  # times the number wanted: entries examined at most; the rest are left for a later round
 DEFAULT_MAX_AGE_S: float = default_of("max_age_s")
 SPARE_ENTRIES = 64  # void entries that a heap may hold in excess of its valid ones
@@ -116,6 +117,10 @@ class FairQueue:
     def waiting_of(self, agent: str) -> int:
         """Number of an agent's calls in the queue."""
         return self._waiting[agent]
+
+    def busiest(self, agents: int = SHOWN_AGENTS) -> dict[str, int]:
+        """Number of calls in the queue of each of the agents with the most, the most first."""
+        return dict(self._waiting.most_common(agents))
 
     def last_of_busiest(self) -> Call | None:
         """The last call of the agent with the most calls; None if the queue is empty. Examines all calls."""

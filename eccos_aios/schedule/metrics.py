@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from eccos_aios.schedule.baselines import Baselines
 from eccos_aios.schedule.call import CallResult
 from eccos_aios.schedule.decision_log import REMEMBERED_DECISIONS, Decision
 from eccos_aios.schedule.plan_stages import PlanStages
@@ -54,6 +55,7 @@ class SchedulerMetrics:
         self.accepted_first = 0  # such plans that ended without their last core
         self.extra_calls = 0  # attempts of theirs beyond the first
         self.plans_usd = 0.0
+        self.baselines = Baselines()
         self.wait = Histogram()
         self.service = Histogram()
         self._decided = 0
@@ -72,6 +74,7 @@ class SchedulerMetrics:
         self._quality_sum += decision.predicted_quality
         self._cost_usd += decision.predicted_cost
         self.plans[decision.plan["kind"]] += 1
+        self.baselines.add(decision.estimates)
 
     def add_plan(self, stages: PlanStages) -> None:
         """Count a plan of several cores that has ended."""

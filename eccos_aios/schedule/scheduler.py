@@ -331,10 +331,12 @@ class Scheduler:
                 "scheduler": "eccos",
                 "version": __version__,
                 "pending": state.pending,
+                "pending_by_agent": state.queue.busiest(),
                 "quality_target": state.settings.quality_target,
                 "quality_owed": round(state.debt.points, 6),
                 "cores": {slots.core.name: slots.status() for slots in state.pool.slots},
                 "totals": {**state.metrics.totals(), "degraded": degraded},
+                "baselines": state.metrics.baselines.status(),
                 **state.budgets.status(),
             }
 
