@@ -137,7 +137,9 @@ class RoundPipeline:
         if not pending or not free:
             return Dispatch([], {})
         front = pending[: CALLS_PER_SLOT * free + SPARE_CALLS]
-        target = Target(settings.quality_target, owed, settings.price_per_second, settings.reach_slack)
+        # Every round plans all waiting calls anew, and would grant all their slack to the few that it sends.
+        slack = settings.reach_slack * min(1.0, free / len(front)) if front else 0.0
+        target = Target(settings.quality_target, owed, settings.price_per_second, slack)
         batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names, spare_calls)
         if limits is None:
             return dispatch_of(batch, self._plan(batch, settings))
