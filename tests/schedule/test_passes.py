@@ -327,3 +327,13 @@ def test_where_the_optimiser_fails_calls_go_to_their_first_free_core_and_passes_
 def test_the_optimiser_ignores_the_plan_so_far() -> None:
     batch = batch_of(waiting_calls([[1.0, 2.0]], [[0.9, 0.9]]), capacity([1, 1], [0, 0]), 0.5)
     assert optimise(batch, Plan(np.array([1]))).columns.tolist() == [0]
+
+
+def test_a_backlog_does_not_spend_the_slack_of_all_its_calls_on_the_few_that_are_sent() -> None:
+    # 60 calls wait, four can be sent, and the target is out of reach: a core that is 0.3 worse is no way out
+    quality = np.tile([0.5, 0.8], (60, 1))
+    pool = CorePool((), object()).successor([Core(name=n, quota=2) for n in "ab"], object())  # type: ignore[arg-type]
+    calls = waiting_calls(np.tile([1.0, 9.0], (60, 1)), quality)
+    settings = SchedulerSettings(quality_target=0.99, max_quality_wait_s=1e6)
+    sent = RoundPipeline(lambda _: None).plan(pool, settings, calls, lambda _: 0.0, 0.0).placements
+    assert [placed.column for placed in sent] == [1, 1]
