@@ -15,6 +15,8 @@ Unit = Annotated[float, Field(strict=True, ge=0, le=1)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Span = Literal["hour", "day", "month"]
 
+PlansMode = Literal["off", "check", "agree"]
+
 SECTION = "scheduler.eccos"
 SHARED_SCHEMES = ("redis://", "rediss://", "unix://")
 STORE_SUFFIX = ".db"  # of a history store, which the kernel writes to and creates if absent
@@ -181,7 +183,7 @@ class EccosConfig(BaseModel):
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
     affinity: Literal["off", "prefer", "strict"] = "off"
     exploration: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.0
-    plans: Literal["off", "check", "agree"] = "check"
+    plans: PlansMode = "check"
     max_calls_per_query: Annotated[float, Field(strict=True, ge=1, le=3)] = 1.5
     passes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     agents: dict[str, AgentConfig] = Field(default_factory=dict)

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Core
 from eccos_aios.history import Record
+from eccos_aios.plans.answers import UNRECORDED_OUTPUT_TOKENS
 from eccos_aios.predict import CallText, record_text
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-UNRECORDED_OUTPUT_TOKENS = 256.0  # assumed for an answer of unrecorded length
 QUOTA_SLACK = 1.5  # with quotas, all cores together take this many times the calls of a fold
 TRAIN_SHARE = 0.5  # of the queries of a split, where the number of records to learn from is not given
 MOST_TESTED = 1000  # records of a split that are measured

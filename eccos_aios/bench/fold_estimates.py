@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from eccos_aios.bench.fold import UNRECORDED_OUTPUT_TOKENS, FloatArray, Fold, Truth, recorded_truth
+from eccos_aios.bench.fold import FloatArray, Fold, Truth, recorded_truth
 from eccos_aios.core import TOKENS_PER_PRICE_UNIT
+from eccos_aios.plans.answers import UNRECORDED_OUTPUT_TOKENS
 from eccos_aios.predict import (
     Estimates,
     HybridPredictor,

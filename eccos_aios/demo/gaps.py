@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Literal
 
-from eccos_aios.bench.fold import UNRECORDED_OUTPUT_TOKENS
 from eccos_aios.core import Core
 from eccos_aios.history import Outcome, Record
+from eccos_aios.plans.answers import UNRECORDED_OUTPUT_TOKENS
 from eccos_aios.predict import record_text
 from eccos_aios.sandbox.reply import CHARACTERS_PER_TOKEN
 

@@ -48,6 +48,7 @@ class EccosRouting:
         self.llm_configs = llm_configs
         config = config or kernel_config()
         self.quality_target = config.quality_target
+        self.reach_slack = config.reach_slack
         self._cores = kernel_cores(config, llm_configs)
         self._predictor = make_learner(config).predictor
         self._log = LogOnce(logger)
@@ -101,7 +102,7 @@ class EccosRouting:
         candidates = Candidates.of(
             estimates, requirements, cores, experience=experience_of(self._predictor, names)
         )
-        assignment = solve(candidates.problem(self.quality_target))
+        assignment = solve(candidates.problem(self.quality_target, reach_slack=self.reach_slack))
         columns = [
             min(map(names.index, named)) if column == WAITS else column
             for column, named in zip(assignment.core.tolist(), allowed, strict=True)

@@ -16,13 +16,14 @@ from eccos_aios.assign import (
     solve,
     solve_resources,
 )
+from eccos_aios.assign.problem import TOLERANCE
+from eccos_aios.config import default_of
 from eccos_aios.plans.answers import STAGES, BoolArray, FloatArray, IntArray
 from eccos_aios.plans.predictor import PlanEstimates
 
-MAX_CALLS_PER_QUERY = 1.5
+MAX_CALLS_PER_QUERY: float = default_of("max_calls_per_query")
 PRICE_STEPS = 10  # solutions at most that look for the price of a call
 PRICE_RANGE = 100.0  # how far it may lie below the cheapest plan's cost and above the dearest one's
-TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations, permutations
-from typing import Literal, get_args
 
 import numpy as np
 
+from eccos_aios.config import PlansMode
 from eccos_aios.plans.answers import FloatArray, IntArray, RecordedAnswers, replay_plans
 from eccos_aios.plans.plan import AnswerPlan
 
-Mode = Literal["off", "check", "agree"]
-MODES: tuple[Mode, ...] = get_args(Mode)
+Mode = PlansMode
 
 PLANS = 20  # besides the single cores; more gain nothing, see the README here
 LEAST_RECORDS = 100  # that know two cores' answers; with fewer the default plan is taken

@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import sys
 import tempfile
 import zipfile
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from eccos_aios.atomic_file import replaced_file
 from eccos_aios.errors import ABSENT, HistoryError
 from eccos_aios.history import HistoryStore, Record, StoredRecords, StoreMark, read_history
 from eccos_aios.history.schema import is_store
@@ -94,18 +94,12 @@ def save_predictor(
     content = {"format": FORMAT, "key": key, "mark": mark and asdict(mark), "records": records}
     head = json.dumps({**content, "predictor": tree}, allow_nan=True).encode()
     arrays = {"head": np.frombuffer(head, dtype=np.uint8), **writer.arrays}
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w+b") as file:
-            np.savez(file, **arrays)
-            with zipfile.ZipFile(file, "a") as members:
-                for place, index in writer.indexes.items():
-                    with members.open(place, "w", force_zip64=True) as member:
-                        index.write(member)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replaced_file(path) as file:
+        np.savez(file, **arrays)
+        with zipfile.ZipFile(file, "a") as members:
+            for place, index in writer.indexes.items():
+                with members.open(place, "w", force_zip64=True) as member:
+                    index.write(member)
 
 
 def load_predictor(path: str | Path, key: str | None = None) -> Predictor:

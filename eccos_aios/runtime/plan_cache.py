@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from eccos_aios import plans, verify
+from eccos_aios.atomic_file import replaced_file
 from eccos_aios.errors import HistoryError
 from eccos_aios.history import HistoryStore, StoreMark
 from eccos_aios.history.schema import is_store
@@ -93,7 +92,8 @@ class PlanCache:
             save_predictor(fitted.predictor_, self._plans, fit)
             if fitted.reached_ is not None:
                 save_predictor(fitted.reached_, self._reached, fit)
-            _write(self._file, json.dumps(content))
+            with replaced_file(self._file) as file:
+                file.write(json.dumps(content).encode())
         except (OSError, TypeError, ValueError) as error:
             logger.warning("the fitted plans cannot be cached: %s: %s", self._file, error)
 
@@ -124,18 +124,6 @@ class PlanCache:
 
 def _is_number(name: str, value: object) -> bool:
     return name.endswith("_") and isinstance(value, float)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file; a reader never sees an incomplete one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _code() -> str:

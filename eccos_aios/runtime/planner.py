@@ -8,12 +8,11 @@ import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 from eccos_aios.core import Core
 from eccos_aios.history import HistoryStore, Record, read_history
 from eccos_aios.history.schema import is_store
-from eccos_aios.plans import PlanEstimates, PlanPredictor
+from eccos_aios.plans import Mode, PlanEstimates, PlanPredictor
 from eccos_aios.predict import CallText, PredictorSpec
 from eccos_aios.predict.dataset import sample_of
 from eccos_aios.runtime.plan_cache import PlanCache
@@ -42,9 +41,7 @@ class Planner:
         The predictor that the plans' outcomes are learned by.
     """
 
-    def __init__(
-        self, cores: Sequence[Core], mode: Literal["off", "check", "agree"], spec: PredictorSpec
-    ) -> None:
+    def __init__(self, cores: Sequence[Core], mode: Mode, spec: PredictorSpec) -> None:
         self.cores = tuple(cores)
         self.mode = mode
         self.spec = spec

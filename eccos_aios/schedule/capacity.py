@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.assign import REACH_SLACK
+from eccos_aios.config import default_of
 from eccos_aios.schedule.call import Call
 
 IntArray = NDArray[np.int64]
@@ -87,9 +88,9 @@ class WaitLimits:
         service there may take (1 + share) times as long.
     """
 
-    for_price_s: float = 1.0
-    for_quality_s: float = 10.0
-    share: float = 0.25
+    for_price_s: float = default_of("max_wait_s")
+    for_quality_s: float = default_of("max_quality_wait_s")
+    share: float = default_of("max_wait_share")
 
     def for_price_until_s(self, free_service_s: float | FloatArray, service_s: FloatArray) -> FloatArray:
         """Seconds that a call may wait for a cheaper core; negative: it is too slow even without a wait.

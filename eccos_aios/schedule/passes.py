@@ -12,11 +12,9 @@ from eccos_aios.assign import WAITS, AssignmentProblem, choose_cores, solve, sol
 from eccos_aios.candidates import Candidates, FloatArray
 from eccos_aios.schedule.capacity import IntArray
 from eccos_aios.schedule.plan import OUT_OF_REACH, PLANNED, Plan
-from eccos_aios.schedule.plan_pass import optimise_plans, promised
+from eccos_aios.schedule.plan_pass import CLOSE_ENOUGH, optimise_plans, promised
 from eccos_aios.schedule.round_batch import RoundBatch
 
-# Relative gap to the proven bound at which a plan is good enough: estimates err by a hundred times that.
-CLOSE_ENOUGH = 1e-3
 SAME_COST = 1e-6  # relative: costs closer than that are the same
 OVERDUE = "waited long enough"
 IDLE_CORE = "the planned core is busy for too long"

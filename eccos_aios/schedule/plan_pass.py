@@ -13,7 +13,8 @@ from eccos_aios.schedule.plan import OUT_OF_REACH, Plan
 from eccos_aios.schedule.plan_rows import BoolArray, FloatArray, PlanOptions
 from eccos_aios.schedule.round_batch import RoundBatch
 
-CLOSE_ENOUGH = 1e-3  # as in `passes`
+# Relative gap to the proven bound at which a plan is good enough: estimates err by a hundred times that.
+CLOSE_ENOUGH = 1e-3
 STEPS = 3  # solutions at most that look for the price of quality
 
 

@@ -4,7 +4,7 @@ from eccos_aios.shared.connection import SharedUnavailableError, without_passwor
 from eccos_aios.shared.event_relay import EventRelay
 from eccos_aios.shared.events import Event, EventKind, EventLog, LoggedEvent
 from eccos_aios.shared.inspection import RedisFacts, inspect_redis
-from eccos_aios.shared.leased_slots import LEASE_S, LeasedSlots, SlotShare
+from eccos_aios.shared.leased_slots import LeasedSlots, SlotShare
 from eccos_aios.shared.local_events import LocalEventLog
 from eccos_aios.shared.local_slots import LocalSlotTable
 from eccos_aios.shared.predictor_relay import PredictorRelay

@@ -13,6 +13,7 @@ from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.log_once import LogOnce
 from eccos_aios.shared.connection import SharedUnavailableError
 from eccos_aios.shared.events import Event, EventKind, EventLog, LoggedEvent, place_order
+from eccos_aios.shared.slots import LEASE_S
 from eccos_aios.supervised import SupervisedThread
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,6 @@ CAPACITY = 10_000  # events that wait for the log, or for the store
 BATCH = 256
 TICK_S = 0.5  # seconds between two looks at who writes, and what is written
 RETRY_S = 0.2
-LEASE_S = 10.0
 JOIN_S = 3.0
 
 OnEvent = Callable[[Event], None]

@@ -13,6 +13,7 @@ from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.shared.connection import SharedUnavailableError
 from eccos_aios.shared.slots import (
     HEARTBEAT_S,
+    LEASE_S,
     Answer,
     CoreClaim,
     CoreGrant,
@@ -23,7 +24,6 @@ from eccos_aios.supervised import SupervisedThread
 
 logger = logging.getLogger(__name__)
 
-LEASE_S = 10.0
 RETRY_S = 0.1  # seconds until an exchange that failed is tried again
 SHORT_S = 0.25  # seconds until a kernel that is short of slots asks again, should a wakeup be lost
 UNUSED_S = 0.02  # seconds that a recalled lease is held for a call that waits; without a limit, two kernels

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from eccos_aios.config import default_of
+
+LEASE_S: float = default_of("lease_s")
 HEARTBEAT_S = 1.0  # seconds between two exchanges of an idle kernel, at most; a tenth of the lease if less
 RECLAIM_S = 1.5  # seconds after a restart of the table in which kernels claim their leases, at least
 GAP_S = 3.0  # seconds without any exchange after which the table counts as restarted: it stood still

@@ -343,6 +343,14 @@ def test_the_router_strategy_routes_by_quality_and_price(config: EccosConfig) ->
     assert router.get_model_idxs([], []) == []
 
 
+def test_the_router_strategy_heeds_the_slack_of_a_target_out_of_reach(config: EccosConfig) -> None:
+    target = config.model_copy(update={"quality_target": 1.0, "reach_slack": 1.0})
+    everything = [{"name": "small"}, {"name": "large"}]
+    messages = [[{"role": "user", "content": text}] for text in (EASY, HARD)]
+    router = EccosRouting([Llm("small"), Llm("large")], target)
+    assert router.get_model_idxs([everything, everything], messages) == [0, 0]
+
+
 class FirstCore:
     """A router of AIOS's own."""
 
