@@ -14,8 +14,9 @@ UNKNOWN_PRICE = Price(input=1.0, output=4.0)  # of a mid-sized hosted model
 
 FloatArray = NDArray[np.float64]
 
-QUALITY_ROUNDING = 1e-6  # by which a sum of floats may miss 0 or 1
+ROUNDING = 1e-6  # by which a sum of floats may miss its range
 MAX_TOKENS = 1e9  # of one call; more is a predictor's mistake and would dwarf every price
+RANGES = (("quality", 1.0), ("input_tokens", MAX_TOKENS), ("output_tokens", MAX_TOKENS), ("support", np.inf))
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Estimates:
     def checked(self, calls: int, cores: Sequence[str]) -> tuple[Estimates, NDArray[np.bool_], str]:
         """Check shapes and ranges: the arrays as floats, which calls are sound, and the first fault.
 
+        Values that miss their range by rounding are brought into it.
+
         Parameters
         ----------
         calls : int
@@ -60,20 +63,18 @@ class Estimates:
         """
         shape, arrays = (calls, len(cores)), {}
         sound, fault = np.ones(calls, dtype=np.bool_), ""
-        for name, highest in (
-            ("quality", 1.0 + QUALITY_ROUNDING),
-            ("input_tokens", MAX_TOKENS),
-            ("output_tokens", MAX_TOKENS),
-            ("support", np.inf),
-        ):
+        for name, highest in RANGES:
             array = np.asarray(getattr(self, name), dtype=np.float64)
             if array.shape != shape:
                 raise ValueError(f"{name}: shape {array.shape}, not {shape}")
             arrays[name] = array
             # a NaN makes both comparisons false
-            if not array.size or (array.min() >= -QUALITY_ROUNDING and array.max() <= highest):
+            if not array.size or (array.min() >= 0.0 and array.max() <= highest):
                 continue
-            wrong = ~((array >= -QUALITY_ROUNDING) & (array <= highest))
+            arrays[name] = array.clip(0.0, highest)
+            wrong = ~((array >= -ROUNDING) & (array <= highest + ROUNDING))
+            if not wrong.any():
+                continue
             row, column = np.argwhere(wrong)[0].tolist()
             fault = (
                 fault

@@ -298,6 +298,17 @@ def test_a_raising_predictor_degrades_to_the_prior() -> None:
         assert scheduler.status()["totals"]["degraded_rounds"] == 1
 
 
+def test_estimates_that_miss_their_range_by_rounding_do_not_stop_planning() -> None:
+    backend, answers = Backend(open_gate=False), Answers()
+    with running(backend, predictor=TableOfQualities(cheap=-3e-16, dear=1 + 3e-16)) as scheduler:
+        for _ in range(40):
+            scheduler.submit(call(answers))
+        backend.wait_until_holding(4)
+        backend.gate.set()
+        answers.wait(40)
+        assert scheduler.status()["totals"]["degraded_rounds"] == 0
+
+
 def test_a_raising_optimiser_degrades_to_the_first_free_core(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
