@@ -157,7 +157,11 @@ class PlanPredictor(Predictor):
         )
         staged = [plan for plan in self.plans_ if plan.kind != "single"]
         outcomes = replay_plans(answers, staged)
-        self.predictor_ = self.predictor.fit(_extended(history, rows, staged, outcomes.quality))
+        extended = _extended(history, rows, staged, outcomes.quality)
+        if isinstance(self.predictor, HybridPredictor):
+            self.predictor_: Predictor = self.predictor.fit(extended, [plan.name for plan in staged])
+        else:
+            self.predictor_ = self.predictor.fit(extended)
         self.reached_prior_ = _reached_prior(outcomes)
         self.reached_: Predictor | None = None
         if staged and not np.isnan(outcomes.last).all():

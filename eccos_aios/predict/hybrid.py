@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -52,7 +52,15 @@ class HybridPredictor(EmbeddingPredictor):
         self.trained = TrainedPredictor()
         self.retrieval.embedder = self.trained.embedder = self.embedder
 
-    def fit(self, history: Sequence[Record]) -> HybridPredictor:
+    def fit(self, history: Sequence[Record], combined: Collection[str] = ()) -> HybridPredictor:
+        """Learn from a history.
+
+        Parameters
+        ----------
+        history : sequence of Record
+        combined : collection of str, optional
+            Names in it that are no cores but plans; they are calibrated by themselves.
+        """
         sample = sample_of(history)
         outcomes = outcomes_of(sample)
         with one_blas_thread():
@@ -69,7 +77,8 @@ class HybridPredictor(EmbeddingPredictor):
         self.weight_, self.shift_ = _weigh(trained, difference, outcomes.quality)
         quality = trained + self.weight_[:-1] * difference + self.shift_[:-1]
         means = self.trained.priors_.quality[:-1]
-        self.calibration_ = fit_calibration(np.clip(quality, 0.0, 1.0), outcomes.quality, means)
+        group = np.array([name in combined for name in self.cores_], dtype=np.int64)
+        self.calibration_ = fit_calibration(np.clip(quality, 0.0, 1.0), outcomes.quality, means, group)
         return self
 
     def experience(self, cores: Sequence[str]) -> CoreExperience:

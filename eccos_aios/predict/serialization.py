@@ -377,7 +377,10 @@ FORMS: dict[type, Form] = {
     },
     Calibration: {
         "difficulty": _number(0, 2),
-        "specific": _number(0, 2),
+        "contrast": _number(0, 2),
+        "specific": _array("cores", of="f8", least=0, most=2),
+        "level": _array("cores", of="f8", least=0, most=1),
+        "group": _array("cores", of="i8", least=0, most=1),
         "advantage": _number(0, 1),
     },
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,8 +42,9 @@ def test_estimates_that_know_nothing_of_single_calls_become_the_mix(records: int
 def test_the_order_of_the_cores_is_that_of_the_calibrated_parts() -> None:
     quality = np.random.default_rng(1).random((200, 5))
     means = quality.mean(axis=0)
-    plain = Calibration(1.0, 0.6, 1.0).apply(quality, means)
-    shrunk = Calibration(1.0, 0.6, 0.3).apply(quality, means)
+    calibration = Calibration.default(means)
+    plain = replace(calibration, advantage=1.0).apply(quality, means)
+    shrunk = replace(calibration, advantage=0.3).apply(quality, means)
     assert (shrunk.argsort(axis=1) == plain.argsort(axis=1)).all()
     assert (shrunk <= plain + 1e-12).all()
 
@@ -51,7 +54,8 @@ def test_estimates_that_are_right_stay() -> None:
     truth = random.random((6000, 4))
     outcome = (random.random(truth.shape) < truth).astype(float)
     fitted = fit_calibration(truth, outcome, truth.mean(axis=0))
-    assert min(fitted.difficulty, fitted.specific, fitted.advantage) > 0.9
+    assert min(fitted.difficulty, fitted.specific.min(), fitted.advantage) > 0.9
+    assert fitted.level == pytest.approx(truth.mean(axis=0), abs=0.01)
 
 
 def test_unknown_outcomes_say_nothing() -> None:
@@ -62,7 +66,9 @@ def test_unknown_outcomes_say_nothing() -> None:
     padded = np.vstack([outcome, np.full((1, 3), np.nan)])
     with_unknown = fit_calibration(np.vstack([truth, [[0.9, 0.1, 0.5]]]), padded, means)
     assert with_unknown.specific == pytest.approx(fit_calibration(truth, outcome, means).specific, abs=0.02)
-    assert fit_calibration(np.empty((0, 3)), np.empty((0, 3)), means) == Calibration()
+    nothing = fit_calibration(np.empty((0, 3)), np.empty((0, 3)), means)
+    assert vars(nothing).keys() == vars(Calibration.default(means)).keys()
+    assert nothing.advantage == Calibration.default(means).advantage
 
 
 def test_the_advantage_barely_moves_between_small_histories() -> None:
@@ -74,3 +80,28 @@ def test_the_advantage_barely_moves_between_small_histories() -> None:
         left_out = np.clip(truth + 0.1 * random.standard_normal(truth.shape), 0, 1)
         factors.append(fit_calibration(left_out, outcome, truth.mean(axis=0)).advantage)
     assert np.ptp(factors) < 0.3
+
+
+def test_the_best_of_means_that_differ_by_chance_promises_no_more_than_the_others() -> None:
+    random = np.random.default_rng(5)
+    over, before = [], []
+    for _ in range(20):
+        outcome = (random.random((150, 8)) < 0.7).astype(float)
+        means = outcome.mean(axis=0)
+        left_out = np.broadcast_to(means, outcome.shape)
+        promise = fit_calibration(left_out, outcome, means).apply(left_out[:1], means)
+        over.append(promise.max() - 0.7)
+        before.append(means.max() - 0.7)
+    assert np.mean(before) > 0.04
+    assert np.mean(over) < 0.015
+
+
+def test_plans_are_calibrated_apart_from_cores() -> None:
+    random = np.random.default_rng(6)
+    group = np.array([0] * 6 + [1] * 6)
+    truth = np.clip(0.6 + 0.15 * random.standard_normal((3000, 12)) * (group == 0), 0, 1)
+    left_out = np.clip(truth + 0.05 * random.standard_normal(truth.shape), 0, 1)
+    outcome = (random.random(truth.shape) < truth).astype(float)
+    fitted = fit_calibration(left_out, outcome, truth.mean(axis=0), group)
+    assert fitted.specific[group == 0].min() > 0.8
+    assert fitted.specific[group == 1].max() < 0.2
