@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -81,7 +81,10 @@ class AnswerPlan:
         """The core that is asked first."""
         return self.cores[0]
 
-    @property
+    def __hash__(self) -> int:
+        return hash(self.name)  # known after the first time, unlike that of all fields
+
+    @cached_property
     def name(self) -> str:
         """For example ``a``, ``check:a>b``, ``agree:a+b>c``, ``agree:a+b+c>d``."""
         if self.kind == "single":

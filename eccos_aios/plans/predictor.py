@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -236,7 +237,7 @@ class PlanPredictor(Predictor):
         if isinstance(self.predictor_, EmbeddingPredictor) and isinstance(self.reached_, EmbeddingPredictor):
             self.reached_.embedder_ = self.predictor_.embedder_
 
-    @property
+    @cached_property
     def _core_names(self) -> tuple[str, ...]:
         return tuple(core.name for core in self.cores)
 
@@ -247,11 +248,8 @@ class PlanPredictor(Predictor):
             return None
         return embed_calls(calls, one.embedder_) if one.embedder_ is other.embedder_ else None
 
-    def _later_names(self) -> list[str]:
-        """Columns of `reached_`: one for every stage after a first one."""
-        matrices = stage_matrices(self.plans_, self._core_names)
-        prefix = {"middle": MIDDLE, "last": REACHED}
-        return [prefix[stage] + self.plans_[number].name for number, stage in matrices.later]
+    def _later_names(self) -> tuple[str, ...]:
+        return _later_names(self.plans_, self._core_names)
 
     def _reached(self, calls: Sequence[CallText], vectors: Vectors | None) -> tuple[FloatArray, FloatArray]:
         """Probability that the last and the middle stage is reached, each of shape (calls, plans)."""
@@ -270,6 +268,13 @@ class PlanPredictor(Predictor):
                 array[:, [later[place][0] for place in places]] = np.clip(found[:, places], 0.0, 1.0)
         middle = by_stage["middle"]
         return np.minimum(by_stage["last"], np.where(middle > 0, middle, 1.0)), middle
+
+
+@lru_cache(maxsize=16)
+def _later_names(plans: tuple[AnswerPlan, ...], cores: tuple[str, ...]) -> tuple[str, ...]:
+    """Columns of `reached_`: one for every stage after a first one."""
+    prefix = {"middle": MIDDLE, "last": REACHED}
+    return tuple(prefix[stage] + plans[number].name for number, stage in stage_matrices(plans, cores).later)
 
 
 def _reached_prior(outcomes: PlanOutcomes) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,12 @@ def core_positions(known: Sequence[str], wanted: Sequence[str]) -> NDArray[np.in
     """Column of each core of `wanted`; ``len(known)`` for one that is unknown."""
     position = {name: column for column, name in enumerate(known)}
     return np.array([position.get(name, len(known)) for name in wanted], dtype=np.int64)
+
+
+@lru_cache(maxsize=64)
+def cached_positions(known: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.int64]:
+    """As `core_positions`, for those who ask the same again for every call; not to be changed."""
+    return core_positions(known, wanted)
 
 
 def _shrunk_means(values: FloatArray, fallback: float, strength: float) -> FloatArray:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eccos_aios.history import Record
 from eccos_aios.predict.base import EmbeddingPredictor
 from eccos_aios.predict.blas import one_blas_thread
 from eccos_aios.predict.core_prior import CoreExperience
-from eccos_aios.predict.dataset import core_positions, outcomes_of, sample_of
+from eccos_aios.predict.dataset import cached_positions, outcomes_of, sample_of
 from eccos_aios.predict.embedders.base import Embedder, Vectors
 from eccos_aios.predict.estimates import Estimates, FloatArray
 from eccos_aios.predict.features import embed_calls, fitted_embedder, guarded
@@ -92,7 +90,7 @@ class HybridPredictor(EmbeddingPredictor):
     ) -> Estimates:
         trained, input_tokens, output_tokens = self.trained.estimate(calls, vectors)
         retrieved = self.retrieval.retrieve(vectors)
-        columns = _columns(self.cores_, tuple(cores))
+        columns = cached_positions(self.cores_, tuple(cores))
         quality = trained + self.weight_ * (retrieved.quality - trained) + self.shift_
         quality = self._calibrated(np.minimum(np.maximum(quality, 0.0), 1.0))
         if retrieved.repeats is not None and retrieved.repeated_quality is not None:
@@ -113,11 +111,6 @@ class HybridPredictor(EmbeddingPredictor):
     def nearest(self, call: CallText, count: int) -> list[tuple[int, float]]:
         """Positions in the history of the most similar calls, and their similarities, best first."""
         return self.retrieval.nearest(call, count)
-
-
-@lru_cache(maxsize=16)
-def _columns(known: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.int64]:
-    return core_positions(known, wanted)
 
 
 def _weigh(trained: FloatArray, difference: FloatArray, quality: FloatArray) -> tuple[FloatArray, FloatArray]:

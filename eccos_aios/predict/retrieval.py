@@ -18,7 +18,7 @@ from eccos_aios.predict.blas import FEW_ROWS, one_blas_thread
 from eccos_aios.predict.core_prior import CoreExperience
 from eccos_aios.predict.dataset import (
     Outcomes,
-    core_positions,
+    cached_positions,
     core_priors,
     drawn_rows,
     outcomes_of,
@@ -172,7 +172,7 @@ class RetrievalPredictor(EmbeddingPredictor):
     def predict_embedded(
         self, calls: Sequence[CallText], vectors: Vectors, cores: Sequence[str]
     ) -> Estimates:
-        columns = core_positions(self.cores_, cores)
+        columns = cached_positions(self.cores_, tuple(cores))
         weights, found = self._neighbours(vectors)
         deviation, support = _local_means(self.deviation_, weights, found, self.prior_strength, 0.0)
         longer, _ = _local_means(self.lengthening_, weights, found, self.prior_strength, 1.0)
