@@ -235,7 +235,7 @@ class Learner:
         self._store_changes(path)
         self.before_reading()
         if self._persistent:
-            self._refit = Refit(path, self.spec)
+            self._refit = Refit(path, self.spec, self.planner)
         else:
             self._adopt(path, fit_store(path, self.spec))
 
@@ -278,7 +278,7 @@ class Learner:
             self._refits += 1
         planner = self.planner
         if planner is not None:
-            planner.fit(path, anew=True)
+            planner.fit(path, anew=not self._persistent)  # else the process has fitted and saved them
 
 
 def learner_of(history: Path, spec: PredictorSpec | None = None) -> Learner:

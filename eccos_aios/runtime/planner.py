@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from eccos_aios.core import Core
 from eccos_aios.history import HistoryStore, Record, read_history
@@ -46,6 +47,15 @@ class Planner:
         self.mode = mode
         self.spec = spec
         self._fitted: PlanPredictor | None = None  # replaced as a whole
+
+    def to_dict(self) -> dict[str, Any]:
+        """Cores and mode, ready for JSON."""
+        return {"cores": [core.model_dump(mode="json") for core in self.cores], "mode": self.mode}
+
+    @classmethod
+    def from_dict(cls, written: dict[str, Any], spec: PredictorSpec) -> Planner:
+        """The planner of `to_dict`, not fitted."""
+        return cls([Core.model_validate(core) for core in written["cores"]], written["mode"], spec)
 
     def fit(self, history: Path, *, anew: bool = False) -> None:
         """Learn plans from a history, or load those cached beside it; none if it holds no answers.

@@ -11,13 +11,14 @@ import tempfile
 from pathlib import Path
 
 from eccos_aios.predict import PredictorSpec
+from eccos_aios.runtime.planner import Planner
 
 KILL_S = 1.0  # seconds between terminating the process and killing it
 SHOWN_BYTES = 4096  # of the end of its standard error
 
 
 class Refit:
-    """Fits a store's predictor and saves it beside the store; starts at once.
+    """Fits a store's predictor and plans, and saves them beside the store; starts at once.
 
     In this process a fit would delay every round: it takes seconds of computing, for a million records
     minutes, and memory. The new process has a low priority. Its owner polls `ended` and then calls `fault`,
@@ -29,6 +30,8 @@ class Refit:
     store : Path
     spec : PredictorSpec
         The predictor to fit.
+    planner : Planner, optional
+        Whose plans to fit. Default: none.
 
     Raises
     ------
@@ -36,11 +39,12 @@ class Refit:
         The process cannot be started.
     """
 
-    def __init__(self, store: Path, spec: PredictorSpec) -> None:
-        module = "eccos_aios.predict.fit_process"
+    def __init__(self, store: Path, spec: PredictorSpec, planner: Planner | None = None) -> None:
+        module = "eccos_aios.runtime.fit_process"
         command = [sys.executable, "-m", module, str(store), str(os.getpid())]
         # through the pipe: options may hold secrets, and any user can list the arguments of a process
-        content = json.dumps({"spec": spec.as_json(), "path": sys.path}).encode() + b"\n"
+        plans = None if planner is None else planner.to_dict()
+        content = json.dumps({"spec": spec.as_json(), "path": sys.path, "plans": plans}).encode() + b"\n"
         # a file, because a pipe that is not read would block a process that writes a lot
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
         try:

@@ -29,7 +29,7 @@ def fits_of(kernel: AiosKernel) -> list[int]:
         ["ps", "-ww", "-eo", "pid,stat,args"], capture_output=True, text=True, check=True
     ).stdout
     found = [line.split(None, 2) for line in listed.splitlines()]
-    return [int(pid) for pid, state, args in found if "predict.fit_process" in args and str(kernel.folder) in args and state[0] != "Z"]  # fmt: skip
+    return [int(pid) for pid, state, args in found if "runtime.fit_process" in args and str(kernel.folder) in args and state[0] != "Z"]  # fmt: skip
 
 
 def quality(kernel: AiosKernel) -> float:

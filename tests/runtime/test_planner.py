@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +14,10 @@ import pytest
 from eccos_aios.core import Core, Price
 from eccos_aios.history import HistoryStore, Outcome, Record
 from eccos_aios.plans import PlanPredictor
-from eccos_aios.predict import PredictorSpec, record_text
-from eccos_aios.predict.persistence import fit_store
+from eccos_aios.predict import PredictorSpec, fitted_predictor, record_text
 from eccos_aios.runtime.learner import learner_of
 from eccos_aios.runtime.planner import Planner
+from eccos_aios.runtime.refit import Refit
 
 CORES = [
     Core(name="one", price=Price(input=1, output=1)),
@@ -126,12 +127,13 @@ def test_no_plans_where_they_are_off_or_one_core_is_there(tmp_path: Path, fits: 
     assert fits == []
 
 
-def test_a_learner_that_fits_again_fits_its_plans_again(tmp_path: Path, fits: list[int]) -> None:
+def test_plans_are_fitted_in_the_process_of_the_fit(tmp_path: Path, fits: list[int]) -> None:
     history = written(tmp_path / "history.db", records())
+    refit = Refit(history, SPEC, Planner(CORES, "agree", SPEC))
+    os.waitid(os.P_PID, refit.pid, os.WEXITED | os.WNOWAIT)
+    assert refit.fault() is None
     learner = learner_of(history, SPEC)
-    learner.planner = planner(history)
-    with HistoryStore(history) as store:
-        store.extend(Record(query=f"more {n}", outputs=records()[n].outputs) for n in range(5))
-    learner._adopt(history, fit_store(history, SPEC))
-    assert fits == [RECORDS, RECORDS + 5]
+    learner.planner = Planner(CORES, "agree", SPEC)
+    learner._adopt(history, fitted_predictor(history, SPEC))
     assert learner.planner.has_plans
+    assert fits == []  # none in this one

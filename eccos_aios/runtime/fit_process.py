@@ -1,8 +1,9 @@
-"""Fits a store and saves the predictor beside it.
+"""Fits a store, and saves the predictor and the plans beside it.
 
-Called as ``python -m eccos_aios.predict.fit_process STORE OWNER``. OWNER is the id of the process that
+Called as ``python -m eccos_aios.runtime.fit_process STORE OWNER``. OWNER is the id of the process that
 started it and holds the other end of its standard input: it ends with that process. The first line of
-standard input is JSON: the `PredictorSpec` under ``spec``, the owner's ``sys.path`` under ``path``.
+standard input is JSON: the `PredictorSpec` under ``spec``, the owner's ``sys.path`` under ``path``, and under
+``plans`` what `Planner.to_dict` gives, or null.
 """
 
 from __future__ import annotations
@@ -35,11 +36,15 @@ def main(store: Path, owner: int) -> int:
     from eccos_aios.errors import EccosError
     from eccos_aios.predict.persistence import fit_store
     from eccos_aios.predict.spec import PredictorSpec
+    from eccos_aios.runtime.planner import Planner
 
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     try:
-        fit_store(store, PredictorSpec.from_json(content["spec"]))
+        spec = PredictorSpec.from_json(content["spec"])
+        fit_store(store, spec)
+        if content["plans"] is not None:
+            Planner.from_dict(content["plans"], spec).fit(store, anew=True)
     except (EccosError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
