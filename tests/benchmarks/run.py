@@ -69,6 +69,68 @@ def shared(what: str, times: int) -> None:
     click.echo(json.dumps(result))
 
 
+@main.command("plans")
+@options.aios()
+@click.option("--python", type=options.FILE, help="AIOS's interpreter.  [default: .venv/bin/python in it]")
+@options.history()
+@options.cores()
+@click.option("--core", "names", multiple=True, required=True, help="A core to ask; repeatable.")
+@click.option("--quota", type=options.COUNT, default=8, show_default=True, help="Of a core without one.")
+@click.option("--calls", type=options.COUNT, default=600, show_default=True)
+@click.option("--learned", type=options.COUNT, default=434, show_default=True, help="Records.")
+@options.quality_target(default=0.9)
+@options.seed()
+@options.as_json()
+def plans(
+    aios: Path,
+    python: Path | None,
+    history: Path,
+    cores: Path,
+    names: tuple[str, ...],
+    quota: int,
+    calls: int,
+    learned: int,
+    quality_target: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """What are plans worth in a real AIOS kernel, over cores that replay their recorded answers?
+
+    \b
+    Example:
+      python tests/benchmarks/run.py plans --aios ~/AIOS --history tools.jsonl.gz --cores cores.yaml \\
+        --core small --core medium --core large
+    """
+    from experiments.recorded_kernel import plans_bench, rows_as_json
+
+    with recorded(history, cores) as (records, manifest), show_progress() as on_step:
+        chosen = [
+            core.model_copy(update={"quota": core.quota or quota}) for core in manifest if core.name in names
+        ]
+        interpreter = python or aios / ".venv" / "bin" / "python"
+        rows = plans_bench(
+            aios,
+            interpreter,
+            records,
+            chosen,
+            learned=learned,
+            calls=calls,
+            quality_target=quality_target,
+            seed=seed,
+            on_step=on_step,
+        )
+    if as_json:
+        click.echo(rows_as_json(rows))
+        return
+    table = make_table("mode", "right", "$ / 1,000", "requests", "most in flight", "accepted at first")
+    for row in rows:
+        accepted = "" if row.accepted_at_first_stage is None else f"{row.accepted_at_first_stage:.2f}"
+        requests, most = (" ".join(map(str, counts.values())) for counts in (row.requests, row.max_in_flight))
+        cost = f"{1000 * row.cost_usd / row.calls:.4f}"
+        table.add_row(row.mode, f"{row.right:.4f}", cost, requests, most, accepted)
+    print_tables(table)
+
+
 @main.command("online")
 @options.history()
 @options.cores()
