@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": "Check an AIOS with ECCOS, and say what to fix.",
     "explain": "Where a query would go, and why.",
     "history": "A store's contents: import, export, stats.",
+    "init": "Set up ECCOS in an AIOS: manifest and config lines.",
     "sandbox": "Serve cores on this machine, to try everything on.",
     "serve": "Start an AIOS kernel with its config, without start-up hooks.",
     "status": "What a kernel does, once.",
