@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eccos_aios.assign import WAITS
+from eccos_aios.candidates import FloatArray
 from eccos_aios.core import Core
 from eccos_aios.history import Record
 from eccos_aios.predict import HybridPredictor, Predictor, record_text
@@ -102,7 +103,8 @@ def attainable_targets(
     complete = [record for record in history if _answered(record).issuperset(names)]
     if len(complete) < MIN_RECORDS or not names:
         return None
-    learned, asked = _split(complete, random.Random(seed))
+    chance = random.Random(seed)
+    learned, asked = _split(_some(complete, MAX_LEARNED + MAX_ASKED, chance), chance)
     if not asked or not learned:
         return None
     fitted = (predictor or HybridPredictor()).fit(learned)
@@ -111,7 +113,7 @@ def attainable_targets(
     return _measured(batch, quality, len(learned))
 
 
-def _measured(batch: EstimatedBatch, quality: np.ndarray, learned: int) -> Attainable | None:
+def _measured(batch: EstimatedBatch, quality: FloatArray, learned: int) -> Attainable | None:
     means = quality.mean(axis=0)
     best = int(means.argmax())
     error = float(quality[:, best].std() / math.sqrt(len(quality)))
@@ -143,14 +145,15 @@ def _measured(batch: EstimatedBatch, quality: np.ndarray, learned: int) -> Attai
 
 def _split(records: Sequence[Record], chance: random.Random) -> tuple[list[Record], list[Record]]:
     """Records to learn from, and others, of other queries, to measure on."""
-    queries = sorted({query_key(record_text(record)) or str(row) for row, record in enumerate(records)})
+    keys = [query_key(record_text(record)) or str(row) for row, record in enumerate(records)]
+    queries = sorted(set(keys))
     chance.shuffle(queries)
     held_out = set(queries[: max(1, int(len(queries) * ASKED_SHARE))])
-    learned, asked = [], []
-    for row, record in enumerate(records):
-        is_held = (query_key(record_text(record)) or str(row)) in held_out
-        (asked if is_held else learned).append(record)
-    return _some(learned, MAX_LEARNED, chance), _some(asked, MAX_ASKED, chance)
+    learned: list[Record] = []
+    asked: list[Record] = []
+    for key, record in zip(keys, records, strict=True):
+        (asked if key in held_out else learned).append(record)
+    return learned, asked
 
 
 def _some(records: list[Record], most: int, chance: random.Random) -> list[Record]:

@@ -170,7 +170,7 @@ def _allowed(detail: Any, model: type[BaseModel]) -> str:
     if detail["type"] == "missing":
         return "required, but absent"
     if detail["type"] == "extra_forbidden":
-        return f"unknown key; known are {', '.join(_known_keys(model, detail['loc'][:-1]))}"
+        return _unknown_key(str(detail["loc"][-1]), _known_keys(model, detail["loc"][:-1]))
     if detail["type"] in _PLAIN_WORDS:
         return _PLAIN_WORDS[detail["type"]]
     message: str = detail["msg"]
@@ -178,6 +178,14 @@ def _allowed(detail: Any, model: type[BaseModel]) -> str:
         # Only single lines of files are validated as JSON; `source` has the line's number.
         return message.replace("Invalid JSON", "is not JSON", 1).replace(" at line 1 column", " at column")
     return message.removeprefix("Value error, ").replace("Input should", "must", 1)
+
+
+def _unknown_key(key: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(key, known, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"unknown key; {meant}known are {', '.join(known)}"
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
