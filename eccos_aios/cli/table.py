@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 import click
@@ -46,6 +47,16 @@ def print_tables(*parts: Table | Text | str, err: bool = False) -> None:
 def figure(value: float | None, form: str) -> str:
     """A figure in a format of `format`, or the sign for an unknown one."""
     return UNKNOWN if value is None else format(value, form)
+
+
+def dollars(usd: float | None) -> str:
+    """US dollars: cents from one dollar on, below it three significant digits, below a mill two."""
+    if usd is None or not math.isfinite(usd):
+        return UNKNOWN
+    if usd >= 1 or usd <= 0:
+        return f"${usd:.2f}"
+    digits = 3 if usd >= 0.001 else 2
+    return f"${usd:.{digits - 1 - math.floor(math.log10(usd))}f}"
 
 
 def note_faults(faults: Sequence[object], what: str) -> None:
