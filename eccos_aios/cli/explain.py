@@ -51,9 +51,10 @@ def explain(
 
     \b
     Examples:
-      eccos-aios explain --history history.jsonl.gz --cores cores.yaml "What is 17 times 23?"
-      eccos-aios explain --history history.jsonl.gz --cores cores.yaml --json "Who was Ada?"
-      eccos-aios explain --history history.jsonl.gz --cores cores.yaml --plans agree "What is 17 times 23?"
+      eccos-aios explain --history history.db --cores cores.yaml \\
+        "What is 17 times 23?"
+      eccos-aios explain --history history.db --cores cores.yaml \\
+        --plans agree --json "Who was Ada?"
     """
     from eccos_aios.core import read_manifest
     from eccos_aios.explain import explain as explanation_of

@@ -80,11 +80,14 @@ def main() -> None:
     \b
     Examples:
       eccos-aios demo
+      eccos-aios init --aios ~/AIOS
       eccos-aios doctor --aios ~/AIOS
       eccos-aios serve --aios ~/AIOS
     \b
-    From your own cores to a history, and a look at what it is worth (sandbox provides cores to try it):
-      eccos-aios collect --cores cores.yaml --questions builtin --out history.jsonl
+    From your own cores to a history, and a look at what it is worth
+    (sandbox provides cores to try it):
+      eccos-aios collect --cores cores.yaml --questions builtin \\
+        --out history.jsonl
       eccos-aios demo --history history.jsonl --cores cores.yaml
     """
 
