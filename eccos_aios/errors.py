@@ -162,8 +162,17 @@ def from_validation(
     allowed = _allowed(first, model)
     if len(details) > 1:
         allowed += f" (and {len(details) - 1} more)"
-    nothing_to_show = first["type"] in ("missing", "json_invalid")
+    nothing_to_show = first["type"] in ("missing", "json_invalid") or _is_secret(model, first)
     return kind(source, _key(within, first["loc"]), ABSENT if nothing_to_show else first["input"], allowed)
+
+
+def _is_secret(model: type[BaseModel], detail: Any) -> bool:
+    """Whether a fault is in a field that holds a secret, or between the fields of a section."""
+    fields = model.model_fields
+    secret = {name for name, field in fields.items() if "SecretStr" in repr(field.annotation)}
+    if not detail["loc"]:
+        return bool(secret) and detail["type"] == "value_error"
+    return detail["loc"][0] in secret
 
 
 def _allowed(detail: Any, model: type[BaseModel]) -> str:

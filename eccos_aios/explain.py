@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from eccos_aios.predict import (
     query_text,
 )
 from eccos_aios.router import CoreEstimate, EstimatedBatch, RoutedCall, Router, Routing
+
+if TYPE_CHECKING:
+    import pandas
 
 SIMILAR_CALLS = 24  # past calls whose mean is compared with the estimate
 PRIOR_CALLS = 4.0  # that what is believed before any past call weighs as much as
@@ -153,6 +156,19 @@ class Explanation:
     dearer: Alternative | None = None
     plan: PlanEstimate | None = None
     plans: tuple[PlanEstimate, ...] = ()
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A pandas DataFrame with a row per core: its estimates and their grounds.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+        """
+        from eccos_aios.frames import frame_of
+
+        grounds = {each.core: asdict(each) for each in self.grounds}
+        return frame_of({**asdict(row), **grounds.get(row.core, {})} for row in self.estimates)
 
     def estimate_of(self, core: str | None) -> CoreEstimate:
         """The estimate on a core of that name."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import compress, islice
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +28,7 @@ from eccos_aios.predict.dataset import (
 from eccos_aios.predict.embedders.base import Embedder, NoEmbedder, Vectors
 from eccos_aios.predict.embedders.hashed import HashedEmbedder
 from eccos_aios.predict.estimates import Estimates, FloatArray
+from eccos_aios.predict.faiss_library import faiss
 from eccos_aios.predict.features import embed_calls, fitted_embedder, guarded
 from eccos_aios.predict.text import CallText, record_text
 
