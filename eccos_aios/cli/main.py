@@ -22,7 +22,7 @@ COMMANDS = {
     "assign": "Route a batch of queries offline, once per quality target or budget.",
     "bench": "Measure ECCOS against what it replaces.",
     "collect": "Ask every core every question; grade and record the answers.",
-    "demo": "FIFO against ECCOS on local sandbox cores, nothing else needed.",
+    "demo": "AIOS's schedulers against ECCOS on local sandbox cores.",
     "doctor": "Check an AIOS with ECCOS, and say what to fix.",
     "explain": "Where a query would go, and why.",
     "history": "A store's contents: import, export, stats.",
