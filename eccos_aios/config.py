@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from eccos_aios.core import Manifest, read_manifest, read_yaml
 from eccos_aios.errors import ABSENT, ConfigError, from_validation
@@ -13,11 +15,13 @@ from eccos_aios.plugins import absolute_file
 
 Unit = Annotated[float, Field(strict=True, ge=0, le=1)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Variable = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Span = Literal["hour", "day", "month"]
 
 PlansMode = Literal["off", "check", "agree"]
 
 SECTION = "scheduler.eccos"
+SECRETS = ("token", "shared")  # options that an environment variable may hold: ``<name>_env``
 SHARED_SCHEMES = ("redis://", "rediss://", "unix://")
 STORE_SUFFIX = ".db"  # of a history store, which the kernel writes to and creates if absent
 
@@ -132,6 +136,8 @@ class EccosConfig(BaseModel):
     token : SecretStr or None
         Required from every client of the ``/eccos`` endpoints. None: they answer this machine's programs
         only.
+    token_env : str or None
+        Name of the environment variable that holds the token, in place of `token`.
     store_text : bool
         Whether the store holds what agents ask. If not: only its hash, length and embedding, and the
         figures.
@@ -156,6 +162,8 @@ class EccosConfig(BaseModel):
     shared : SecretStr or None
         Redis over which kernels share cores, history and budgets: ``redis://``, ``rediss://`` (TLS) or
         ``unix://``, with a password if it needs one. None: this process alone.
+    shared_env : str or None
+        Name of the environment variable that holds that address, in place of `shared`.
     shared_name : str
         Kernels of one name share.
     lease_s : float
@@ -190,6 +198,7 @@ class EccosConfig(BaseModel):
     budget: BudgetConfig | None = None
     agent_budgets: dict[str, BudgetConfig] = Field(default_factory=dict)
     token: Annotated[SecretStr, Field(min_length=8)] | None = None
+    token_env: Variable | None = None
     store_text: Annotated[bool, Field(strict=True)] = True
     log_text: Annotated[bool, Field(strict=True)] = False
     log_format: Literal["text", "json"] = "text"
@@ -199,9 +208,17 @@ class EccosConfig(BaseModel):
     unavailable_after_s: Seconds = 5.0
     max_pending: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
     shared: Annotated[SecretStr, AfterValidator(_is_redis)] | None = None
+    shared_env: Variable | None = None
     shared_name: Annotated[str, Field(strict=True, pattern=r"^[\w.-]{1,64}$")] = "eccos"
     lease_s: Annotated[float, Field(strict=True, ge=1, le=3600)] = 10.0
     grace_s: Seconds = 10.0
+
+    @model_validator(mode="after")
+    def _has_its_secrets(self) -> EccosConfig:
+        for name in SECRETS:
+            if getattr(self, f"{name}_env") is not None and getattr(self, name) is None:
+                raise ValueError(f"{name}_env: is for config files: give {name} in its place")
+        return self
 
     def read_manifest(self) -> Manifest:
         """The manifest that the section names.
@@ -233,10 +250,12 @@ def eccos_config(section: Any, config_file: Path) -> EccosConfig:
     ------
     ConfigError
         A key is unknown, absent or holds a wrong value, or a named file does not exist; a store need not,
-        but its folder must.
+        but its folder must. Or an environment variable that is to hold a secret is not set.
     """
     if section is None:
         raise ConfigError(str(config_file), SECTION, ABSENT, "required by scheduler_type: eccos, but absent")
+    if isinstance(section, Mapping):
+        section = _with_secrets(section, str(config_file))
     try:
         config = EccosConfig.model_validate(section)
     except ValidationError as error:
@@ -261,6 +280,23 @@ def eccos_config(section: Any, config_file: Path) -> EccosConfig:
             raise ConfigError(str(config_file), f"{SECTION}.{key}", str(path.parent), reason)
         raise ConfigError(str(config_file), f"{SECTION}.{key}", str(path), "there is no such file")
     return config
+
+
+def _with_secrets(section: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The section with the secrets that environment variables hold; the errors show no value."""
+    found = dict(section)
+    for name in SECRETS:
+        variable = section.get(f"{name}_env")
+        if not isinstance(variable, str):
+            continue
+        key = f"{SECTION}.{name}_env"
+        if section.get(name) is not None:
+            raise ConfigError(source, key, ABSENT, f"{name} is given, too: give one of them")
+        value = os.environ.get(variable, "").strip()
+        if not value:
+            raise ConfigError(source, key, variable, "this environment variable is not set")
+        found[name] = value
+    return found
 
 
 def read_eccos_config(config_file: str | Path) -> EccosConfig:

@@ -162,15 +162,24 @@ def from_validation(
     allowed = _allowed(first, model)
     if len(details) > 1:
         allowed += f" (and {len(details) - 1} more)"
-    nothing_to_show = first["type"] in ("missing", "json_invalid")
+    nothing_to_show = first["type"] in ("missing", "json_invalid") or _is_secret(model, first)
     return kind(source, _key(within, first["loc"]), ABSENT if nothing_to_show else first["input"], allowed)
+
+
+def _is_secret(model: type[BaseModel], detail: Any) -> bool:
+    """Whether a fault is in a field that holds a secret, or between the fields of a section."""
+    fields = model.model_fields
+    secret = {name for name, field in fields.items() if "SecretStr" in repr(field.annotation)}
+    if not detail["loc"]:
+        return bool(secret) and detail["type"] == "value_error"
+    return detail["loc"][0] in secret
 
 
 def _allowed(detail: Any, model: type[BaseModel]) -> str:
     if detail["type"] == "missing":
         return "required, but absent"
     if detail["type"] == "extra_forbidden":
-        return f"unknown key; known are {', '.join(_known_keys(model, detail['loc'][:-1]))}"
+        return _unknown_key(str(detail["loc"][-1]), _known_keys(model, detail["loc"][:-1]))
     if detail["type"] in _PLAIN_WORDS:
         return _PLAIN_WORDS[detail["type"]]
     message: str = detail["msg"]
@@ -178,6 +187,14 @@ def _allowed(detail: Any, model: type[BaseModel]) -> str:
         # Only single lines of files are validated as JSON; `source` has the line's number.
         return message.replace("Invalid JSON", "is not JSON", 1).replace(" at line 1 column", " at column")
     return message.removeprefix("Value error, ").replace("Input should", "must", 1)
+
+
+def _unknown_key(key: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(key, known, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"unknown key; {meant}known are {', '.join(known)}"
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -329,14 +329,12 @@ class Routing(Sequence[RoutedCall]):
         ImportError
             pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("to_frame needs pandas: install it, or use to_dicts") from error
+        from eccos_aios.frames import frame_of
+
         columns = ["core", "reason", "predicted_quality", "predicted_cost"]
         if self.batch.seconds is not None:
             columns.append("predicted_seconds")
-        return pandas.DataFrame(self.to_dicts(), columns=columns)
+        return frame_of(self.to_dicts(), columns)
 
     def _call(self, row: int) -> RoutedCall:
         estimates, column = self.batch.estimates_of(row), int(self.assignment.core[row])

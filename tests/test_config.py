@@ -75,7 +75,10 @@ def test_a_wrong_section_is_named(folder: Path, section: str, message: str) -> N
         ("store_text: 'no'", "store_text: 'no': must be"),
         ("gather_ms: -1", "gather_ms: -1: must be greater than or equal to 0"),
         ("call_timeout_s: .inf", "call_timeout_s: inf: must be a finite number"),
-        ("qualty_target: 1", "qualty_target: 1: unknown key; known are manifest, history, quality_target, "),
+        (
+            "qualty_target: 1",
+            "qualty_target: 1: unknown key; did you mean quality_target? known are manifest, history, quality_target, ",
+        ),
     ],
 )
 def test_a_wrong_knob_is_named_with_value_and_what_is_allowed(folder: Path, knob: str, message: str) -> None:
@@ -124,3 +127,45 @@ def test_the_ready_config_snippet_loads_and_switches_eccos_on(folder: Path) -> N
     path.write_text(snippet.read_text())
     assert read_eccos_config(path).quality_target == 0.8
     assert read_yaml(path)["scheduler"]["scheduler_type"] == "eccos"
+
+
+SECRET = "swordfish-1234"
+
+
+def test_secrets_may_come_from_environment_variables(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", f"{SECRET}\n")
+    monkeypatch.setenv("MY_REDIS", f"redis://:{SECRET}@cache:6379/0")
+    config = configured(folder, "token_env: MY_TOKEN, shared_env: MY_REDIS")
+    assert config.token is not None
+    assert config.token.get_secret_value() == SECRET
+    assert config.shared is not None
+    assert SECRET in config.shared.get_secret_value()
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ("token_env: UNSET_TOKEN", "token_env: 'UNSET_TOKEN': this environment variable is not set"),
+        ("token_env: 3", "token_env: 3: must be text"),
+        ("token_env: MY_TOKEN, token: swordfish-5678", "token_env: token is given, too"),
+        ("token_env: SHORT", "scheduler.eccos.token: "),
+        ("token: [swordfish]", "scheduler.eccos.token: "),
+        ("shared: http://:swordfish@cache", "scheduler.eccos.shared: must begin with redis://"),
+    ],
+)
+def test_a_wrong_secret_is_named_and_never_shown(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, entries: str, message: str
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", SECRET)
+    monkeypatch.setenv("SHORT", "sword")
+    with pytest.raises(ConfigError) as refused:
+        configured(folder, entries)
+    assert message in str(refused.value)
+    assert "sword" not in str(refused.value)
+
+
+def configured(folder: Path, entries: str) -> EccosConfig:
+    (folder / "config.yaml").write_text(
+        f"scheduler: {{eccos: {{manifest: cores.yaml, {entries}}}}}\n", encoding="utf-8"
+    )
+    return read_eccos_config(folder / "config.yaml")

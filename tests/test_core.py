@@ -73,10 +73,13 @@ def test_a_byte_order_mark_does_no_harm(manifest_file: Path) -> None:
         ("{name: a, price: {output: -1}}", "cores[0].price.output: -1: must be greater than or equal to 0"),
         ("{name: a, price: {output: '1'}}", "cores[0].price.output: '1': must be a number"),
         ("{name: a, price: 3}", "cores[0].price: 3: must be a mapping of keys to values"),
-        ("{name: a, price: {inptu: 1}}", "cores[0].price.inptu: 1: unknown key; known are input, output"),
+        (
+            "{name: a, price: {inptu: 1}}",
+            "cores[0].price.inptu: 1: unknown key; did you mean input? known are input, output",
+        ),
         (
             "{name: a, quotas: 1}",
-            "cores[0].quotas: 1: unknown key; known are name, quota, price, context_window, quality, supports",
+            "cores[0].quotas: 1: unknown key; did you mean quota? known are name, quota, price, context_window, quality, supports",
         ),
         (
             "{name: a, supports: [sound]}",

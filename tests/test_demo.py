@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from eccos_aios.cli.demo import demo
 from eccos_aios.cli.demo_table import print_result
+from eccos_aios.cli.table import dollars
 from eccos_aios.collect.generated import CATEGORIES, LEVELS, is_right, make_questions
 from eccos_aios.core import read_manifest
 from eccos_aios.demo.made_up_cores import record, wrong_answer
@@ -77,13 +78,50 @@ def test_the_table_and_the_files_agree(result: DemoResult, capsys: pytest.Captur
     written = json.loads((Path(result.out) / "results.json").read_text())
     assert written["eccos"]["quality"] == result.eccos.quality
     assert f"{result.eccos.quality:.1%}" in printed
-    assert f"${result.fifo.cost_usd_per_1000:.4f}" in printed
+    assert f"{dollars(result.fifo.cost_usd_per_1000)} ± " in printed
+    assert [run["policy"] for run in written["others"]] == ["SmartRouting", "all to medium", "all to large"]
+    for run in ("FIFO", "SmartRouting", "all to medium", "all to large"):
+        assert f"against {run}: " in printed
 
 
 def test_the_plot_is_written(result: DemoResult) -> None:
     pytest.importorskip("matplotlib")
     assert result.plot is not None
     assert Path(result.plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_core_for_every_call_gives_what_it_recorded_and_keeps_its_quota(result: DemoResult) -> None:
+    for run in result.others[1:]:
+        alone = next(each for each in result.alone if run.policy == f"all to {each.name}")
+        (use,) = run.cores
+        assert (use.calls, run.quality) == (QUESTIONS, pytest.approx(alone.quality))
+        assert run.cost_usd_per_1000 == pytest.approx(alone.cost_usd_per_1000)
+        assert use.max_in_flight <= use.quota
+
+
+def test_smart_routing_follows_its_own_rule_on_the_past_records(result: DemoResult) -> None:
+    smart = result.others[0]
+    assert sum(use.calls for use in smart.cores) == QUESTIONS
+    assert smart.cost_usd_per_1000 < result.fifo.cost_usd_per_1000
+    assert sum(smart.costs_usd) / QUESTIONS * 1000 == pytest.approx(smart.cost_usd_per_1000)
+
+
+@pytest.mark.parametrize(
+    ("questions", "records", "said"),
+    [
+        (5, 24, ["24 past records: too few", "5 questions: quality is known to 20 points at best"]),
+        (5, 0, ["no past records: ECCOS and SmartRouting know nothing"]),
+    ],
+)
+def test_what_so_little_cannot_tell_is_said(
+    questions: int, records: int, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario = replace(generated_scenario(questions, records), time_scale=0.1)
+    result = run_demo(scenario, tmp_path)
+    for words in said:
+        assert any(note.startswith(words) for note in result.notes)
+    print_result(result)
+    assert "no difference that 5 questions can tell" in capsys.readouterr().out
 
 
 def test_without_matplotlib_it_is_asked_for_by_name(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from eccos_aios.core import Core, Price
 from eccos_aios.explain import explain
 from eccos_aios.history import Outcome, Record
@@ -87,3 +89,10 @@ def test_a_plan_is_chosen_and_told_in_words() -> None:
     assert "asks small 0 and small 1;" in explained.why
     assert "Alone, dear would be asked" in explained.why
     assert explained.plan in explained.plans
+
+
+def test_an_explanation_as_a_frame_has_a_row_per_core() -> None:
+    pytest.importorskip("pandas")
+    frame = explain(history(), CORES, "prove theorem 8 of topology").to_frame()
+    assert list(frame["core"]) == ["cheap", "dear"]
+    assert {"quality", "cost", "error", "neighbours", "mean", "trained"} <= set(frame.columns)

@@ -222,7 +222,7 @@ def test_without_pandas_a_frame_says_what_to_install(monkeypatch: pytest.MonkeyP
         return real(name, *args, **options)
 
     monkeypatch.setattr(builtins, "__import__", without_pandas)
-    with pytest.raises(ImportError, match="needs pandas: install it, or use to_dicts"):
+    with pytest.raises(ImportError, match="needs pandas: pip install"):
         routed(1, quality_target=0.5).to_frame()
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from eccos_aios.assign.instance import Instance, Point, point
-from eccos_aios.assign.problem import FloatArray
+from eccos_aios.assign.problem import FloatArray, IntArray
 
 MOST_STEPS = 40
 
@@ -78,12 +77,12 @@ class SlotExpansion:
                 return point(self.instance, best)
             self.columns[rows, rows] = priced[rows, best]
             self.columns[:, calls:] = priced[:, self.column_core]
-            slot = linear_sum_assignment(self.columns)[1]
+            slot = _columns_of_least_sum(self.columns)
             own = slot < calls
             slot -= calls
             slot[own] = 0
             return point(self.instance, np.where(own, best, self.column_core[slot]))
-        return point(self.instance, self.column_core[linear_sum_assignment(priced[:, self.column_core])[1]])
+        return point(self.instance, self.column_core[_columns_of_least_sum(priced[:, self.column_core])])
 
     def most_gain(self) -> Point:
         """The most gain; of those, about the least value."""
@@ -93,6 +92,14 @@ class SlotExpansion:
             return found
         pure = self._solved(np.where(np.isfinite(value), -gain, np.inf))
         return pure if pure.gain > found.gain + 1e-12 * max(1.0, abs(found.gain)) else found
+
+
+def _columns_of_least_sum(cost: FloatArray) -> IntArray:
+    """The column of each row, no column twice."""
+    from scipy.optimize import linear_sum_assignment  # takes long to import, and few calls need it
+
+    columns: IntArray = linear_sum_assignment(cost)[1]
+    return columns
 
 
 def bracket(expanded: SlotExpansion, first_price: float = 0.0, steps: Steps = EVERYWHERE) -> Bracket:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csr_matrix
 
 from eccos_aios.assign.problem import (
@@ -221,6 +220,8 @@ def _rounded(program: _Program, share: FloatArray, price: FloatArray) -> IntArra
 
 def _linear(program: _Program) -> tuple[FloatArray, FloatArray] | None:
     """The relaxation's solution, shape (n, P), and the prices of its limits, shape (K,)."""
+    from scipy.optimize import linprog  # takes long to import, and many programs need none of it
+
     calls, columns = np.nonzero(program.allowed)
     scale = float(program.objective[calls, columns].mean()) or 1.0
     result = linprog(
@@ -241,6 +242,8 @@ def _linear(program: _Program) -> tuple[FloatArray, FloatArray] | None:
 
 def _exact(program: _Program) -> IntArray | None:
     """The exact optimum of a few calls; None where there is none."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
     if not len(program.objective):
         return np.zeros(0, dtype=np.int64) if (program.limit >= 0).all() else None
     calls, columns = np.nonzero(program.allowed)

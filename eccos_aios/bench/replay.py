@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from eccos_aios.core import Core
 from eccos_aios.history import Record
 from eccos_aios.plans import MAX_CALLS_PER_QUERY, Mode
 from eccos_aios.predict import PredictorSpec
+
+if TYPE_CHECKING:
+    import pandas
 
 OnStep = Callable[[str, int, int], None]
 
@@ -161,6 +165,18 @@ class Replay:
     oracle: float
     least_cost: FloatArray
     outcomes: tuple[PolicyOutcome, ...]
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A pandas DataFrame with a row per policy and level, with standard errors and 95 % intervals.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+        """
+        from eccos_aios.bench.report import points_frame
+
+        return points_frame(self)
 
 
 def replay_history(

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eccos_aios.bench.curves import curves_of
 from eccos_aios.bench.figures import (
@@ -22,6 +22,10 @@ from eccos_aios.bench.figures import (
 from eccos_aios.bench.policy import SMART_THRESHOLD
 from eccos_aios.bench.replay import Replay
 from eccos_aios.bench.splits import SplitReplay
+from eccos_aios.frames import frame_of
+
+if TYPE_CHECKING:
+    import pandas
 
 RESULTS, COST_PLOT, PROMISE_PLOT = "results.json", "cost_quality.png", "reliability.png"
 
@@ -52,6 +56,17 @@ def results_of(replay: Replay | SplitReplay) -> dict[str, Any]:
     }
     finite: dict[str, Any] = _without_nan(content)
     return finite
+
+
+def points_frame(replay: Replay | SplitReplay) -> pandas.DataFrame:
+    """The points of `results_of` as a pandas DataFrame: a row per policy and level.
+
+    Raises
+    ------
+    ImportError
+        pandas is not installed.
+    """
+    return frame_of(results_of(replay)["points"])
 
 
 def write_report(results: dict[str, Any], folder: Path) -> list[Path]:

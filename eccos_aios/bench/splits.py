@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from eccos_aios.bench.fold import Fold, recorded_truth, splits
 from eccos_aios.bench.replay import OnStep, Options, replay_fold
 from eccos_aios.core import Core
 from eccos_aios.history import Record
+
+if TYPE_CHECKING:
+    import pandas
 
 # what the figures compare; the other policies can be named
 DEFAULT_POLICIES = ("eccos", "smart", "mix", "best-single", "oracle")
@@ -33,6 +37,18 @@ class SplitReplay:
     tested: int
     seed: int
     curves: Curves
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A pandas DataFrame with a row per policy and level: means over the splits, with their errors.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+        """
+        from eccos_aios.bench.report import points_frame
+
+        return points_frame(self)
 
 
 def replay_splits(

@@ -72,8 +72,8 @@ def bench(
 
     \b
     Examples:
-      eccos-aios bench --history history.jsonl.gz --cores cores.yaml --out results
-      eccos-aios bench --history history.jsonl.gz --cores cores.yaml --out results \\
+      eccos-aios bench --history history.db --cores cores.yaml --out results
+      eccos-aios bench --history history.db --cores cores.yaml --out results \\
         --splits 12 --train-records 200 --plans agree
       eccos-aios bench kernel --aios ~/AIOS
     """

@@ -86,7 +86,7 @@ def kernel(
     \b
     Examples:
       eccos-aios bench kernel --aios ~/AIOS
-      eccos-aios bench kernel --aios ~/AIOS --callers 64 --latency 5 --out results
+      eccos-aios bench kernel --aios ~/AIOS --callers 64 --latency 5
     """
     from eccos_aios.bench.kernel import Load, kernel_bench, rows_as_json
 

@@ -109,10 +109,13 @@ def collect(
 
     \b
     Examples:
-      eccos-aios collect --cores cores.yaml --questions builtin --out history.jsonl --dry-run
-      eccos-aios collect --cores cores.yaml --questions builtin --out history.jsonl --max-usd 2
-      eccos-aios collect --cores cores.yaml --questions gsm8k.jsonl --questions mmlu/astronomy_test.csv \\
-        --limit 500 --aios ~/AIOS --out history.jsonl.gz
+      eccos-aios collect --cores cores.yaml --questions builtin \\
+        --out history.jsonl --dry-run
+      eccos-aios collect --cores cores.yaml --questions builtin \\
+        --out history.jsonl --max-usd 2
+      eccos-aios collect --cores cores.yaml --aios ~/AIOS --limit 500 \\
+        --questions gsm8k.jsonl --questions mmlu/astronomy_test.csv \\
+        --out history.jsonl.gz
     """
     from eccos_aios.cli.collect_table import live_table, print_collected, print_plan
     from eccos_aios.collect.ask import Backoff

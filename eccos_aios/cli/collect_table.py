@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from eccos_aios.cli.table import figure, make_table, print_tables
+from eccos_aios.cli.table import dollars, figure, make_table, print_tables
 from eccos_aios.collect.plan import Plan
 from eccos_aios.collect.run import CollectionResult, Tally
 
@@ -83,11 +83,6 @@ def print_collected(collected: CollectionResult, out: str) -> None:
         f"history: {out}",
         err=True,
     )
-
-
-def dollars(usd: float) -> str:
-    """US dollars, with three significant digits where they are less than one."""
-    return f"${usd:.2f}" if usd >= 1 or not usd else f"${usd:#.3g}" if usd >= 0.0001 else f"${usd:.1e}"
 
 
 def _table(tallies: Sequence[Tally], remark: Callable[[Tally], str], caption: str | None = None) -> Table:

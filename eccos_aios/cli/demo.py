@@ -49,12 +49,13 @@ def demo(
     out: Path,
     as_json: bool,
 ) -> None:
-    """FIFO, as AIOS schedules today, against ECCOS: local sandbox cores, nothing else needed.
+    """AIOS's FIFO and SmartRouting, single cores, and ECCOS on the same load; nothing else needed.
 
     Three made-up cores answer generated questions. With --history, sandbox cores replay what your own
     cores gave: a part of the records is asked, the rest is learned from. The first core of the manifest
-    is the one that AIOS's FIFO sends every call to. Long latencies run faster, so that it ends in about a
-    minute; the table shows by how much.
+    is the one that AIOS's FIFO sends every call to. "all to" a core runs under ECCOS's scheduler, so that
+    routing is compared apart from queueing. Long latencies run faster, so that it ends in about a minute;
+    the table shows by how much.
 
     \b
     Examples:

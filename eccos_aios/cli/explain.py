@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from eccos_aios.history import Record
     from eccos_aios.plans import Mode
     from eccos_aios.predict import Predictor, PredictorSpec
-    from eccos_aios.router import CoreEstimate
 
 SHOWN_QUERY_LENGTH = 60  # characters of a past query in the table
 LEFT_OUT = "(text left out)"
+NOTABLE = 0.02  # difference of quality that is explained
 GOOD = 0.5  # quality from which an answer counts as good in the table
 
 
@@ -51,9 +51,10 @@ def explain(
 
     \b
     Examples:
-      eccos-aios explain --history history.jsonl.gz --cores cores.yaml "What is 17 times 23?"
-      eccos-aios explain --history history.jsonl.gz --cores cores.yaml --json "Who was Ada?"
-      eccos-aios explain --history history.jsonl.gz --cores cores.yaml --plans agree "What is 17 times 23?"
+      eccos-aios explain --history history.db --cores cores.yaml \\
+        "What is 17 times 23?"
+      eccos-aios explain --history history.db --cores cores.yaml \\
+        --plans agree --json "Who was Ada?"
     """
     from eccos_aios.core import read_manifest
     from eccos_aios.explain import explain as explanation_of
@@ -61,14 +62,12 @@ def explain(
     if not query.strip():
         raise click.BadParameter("is empty: write the query", param_hint="QUERY")
     manifest = read_manifest(cores)
-    if plans == "off":
-        records, predictor = _fitted(history, spec)
-    else:
-        from eccos_aios.history import read_history
-        from eccos_aios.plans import PlanPredictor
+    records, fitted = _fitted(history, spec)
+    predictor: Predictor = fitted
+    if plans != "off":
+        from eccos_aios.runtime.planner import fitted_plans
 
-        records = read_history(history)
-        predictor = PlanPredictor(manifest.cores, plans, spec.make()).fit(records)
+        predictor = fitted_plans(history, manifest.cores, plans, spec)
     explanation = explanation_of(
         records,
         manifest.cores,
@@ -76,6 +75,7 @@ def explain(
         quality_target=quality_target,
         neighbours=neighbours,
         predictor=predictor,
+        searched=fitted,
     )
     if as_json:
         click.echo(json.dumps(asdict(explanation)))
@@ -84,45 +84,70 @@ def explain(
 
 
 def _fitted(history: Path, spec: PredictorSpec) -> tuple[Sequence[Record], Predictor]:
-    """The records of a history, and a predictor fitted on them; of a store, from its cache if possible."""
-    from eccos_aios.history import HistoryStore, read_history
-    from eccos_aios.history.schema import is_store
+    """The records of a history, and a predictor fitted on them, from its cache if possible."""
+    from eccos_aios.history import HistoryStore, indexed_history
     from eccos_aios.predict import fitted_predictor
 
-    if not is_store(history):
-        records = read_history(history)
-        return records, spec.make().fit(records)
     fitted = fitted_predictor(history, spec)
-    assert fitted.mark is not None  # the history is a store
+    if fitted.mark is None:
+        return indexed_history(history), fitted.predictor
     with HistoryStore(history, read_only=True) as store:
         return store.records_until(fitted.mark), fitted.predictor
 
 
 def _print(explanation: Explanation) -> None:
-    from eccos_aios.cli.table import print_tables
+    from eccos_aios.cli.table import dollars, print_tables
 
-    print_tables(f"→ {explanation.core or 'no core'}: {explanation.why}\n")
+    print_tables(f"→ {explanation.core or 'no core'}: {explanation.why}")
+    if not explanation.seen:
+        print_tables(
+            "Nothing like this was seen: no past call is as similar as past calls usually are to each other. "
+            "The estimates are little more than each core's mean."
+        )
+    for line in _alternatives(explanation):
+        print_tables(line)
     if explanation.quality_price:
         point = explanation.quality_price / 100
-        print_tables(f"One more point in a hundred of quality would cost ${point:.6f}.")
-    print_tables(_estimates(explanation.estimates, explanation.core))
+        print_tables(
+            f"The target binds: one hundredth more of quality would cost about {dollars(point)} here."
+        )
+    print_tables(_estimates(explanation))
+    if explanation.grounds:
+        print_tables(*_why_it_differs(explanation))
     if explanation.plan is not None and explanation.plans:
         print_tables(_plans(explanation.plans, explanation.plan.name))
     if explanation.neighbours:
         print_tables(_neighbours(explanation.neighbours, [row.core for row in explanation.estimates]))
 
 
-def _estimates(rows: Sequence[CoreEstimate], chosen: str | None) -> Table:
-    from eccos_aios.cli.table import make_table
+def _alternatives(explanation: Explanation) -> Iterator[str]:
+    from eccos_aios.cli.table import dollars
 
-    headings = ("", "core", "quality", "US dollars", "tokens in", "tokens out", "past calls")
+    for other, when in ((explanation.cheaper, "up to"), (explanation.dearer, "above")):
+        if other is not None:
+            beyond = other.target if when == "up to" else explanation.estimate_of(explanation.core).quality
+            yield (
+                f"A target {when} {beyond:.3f} would choose {other.core}: {other.quality:.3f} for "
+                f"{dollars(other.cost)}."
+            )
+
+
+def _estimates(explanation: Explanation) -> Table:
+    from eccos_aios.cli.table import UNKNOWN, dollars, figure, make_table
+
+    headings = ("", "core", "quality", "cost", "alike", "all", "model", "in", "out", "weight")
     table = make_table(*headings, left=("core",))
-    for row in sorted(rows, key=lambda row: row.cost):
+    grounds = {each.core: each for each in explanation.grounds}
+    for row in sorted(explanation.estimates, key=lambda row: row.cost):
+        known = grounds.get(row.core)
         table.add_row(
-            "→" if row.core == chosen else "" if row.allowed else "✗",
+            "→" if row.core == explanation.core else "" if row.allowed else "✗",
             row.core,
-            f"{row.quality:.3f}",
-            f"{row.cost:.6f}",
+            f"{row.quality:.3f}" + (f" ± {known.error:.2f}" if known else ""),
+            dollars(row.cost),
+            UNKNOWN if known is None else figure(known.neighbours, ".3f"),
+            UNKNOWN if known is None else figure(known.mean, ".3f"),
+            UNKNOWN if known is None else figure(known.trained, ".3f"),
             f"{row.input_tokens:.0f}",
             f"{row.output_tokens:.0f}",
             f"{row.support:.1f}",
@@ -130,13 +155,40 @@ def _estimates(rows: Sequence[CoreEstimate], chosen: str | None) -> Table:
     return table
 
 
-def _plans(rows: Sequence[PlanEstimate], chosen: str) -> Table:
-    from eccos_aios.cli.table import make_table
+def _why_it_differs(explanation: Explanation) -> Iterator[str]:
+    """What the columns mean, and why the chosen core's estimate is not just its neighbours' mean."""
+    yield (
+        "alike: mean quality on the similar past calls; all: on all past calls; model: what the model "
+        "trained on all of them expects; in, out: tokens; weight: past calls that the similar ones count as"
+    )
+    known = next((each for each in explanation.grounds if each.core == explanation.core), None)
+    if known is None or known.neighbours is None:
+        return
+    row = explanation.estimate_of(known.core)
+    difference = row.quality - known.neighbours
+    if abs(difference) < NOTABLE:
+        return
+    pulls = []
+    if known.mean is not None and (known.mean - row.quality) * difference > 0:
+        pulls.append(
+            f"its mean over all calls, {known.mean:.3f}, since {row.support:.1f} similar ones prove little"
+        )
+    if known.trained is not None and (known.trained - known.neighbours) * difference > 0:
+        pulls.append(f"the trained model, which expects {known.trained:.3f}")
+    towards = " and ".join(pulls) or "what choices among estimates have proved to deliver (winner's curse)"
+    yield (
+        f"{known.core} gave {known.neighbours:.3f} on {known.answered} similar calls; the estimate "
+        f"{row.quality:.3f} is drawn towards {towards}."
+    )
 
-    table = make_table("", "plan", "quality", "US dollars", "calls", left=("plan",))
+
+def _plans(rows: Sequence[PlanEstimate], chosen: str) -> Table:
+    from eccos_aios.cli.table import dollars, make_table
+
+    table = make_table("", "plan", "quality", "cost", "calls", left=("plan",))
     for row in sorted(rows, key=lambda row: row.cost):
         mark = "→" if row.name == chosen else ""
-        table.add_row(mark, row.words, f"{row.quality:.3f}", f"{row.cost:.6f}", f"{row.calls:.2f}")
+        table.add_row(mark, row.words, f"{row.quality:.3f}", dollars(row.cost), f"{row.calls:.2f}")
     return table
 
 

@@ -22,10 +22,11 @@ COMMANDS = {
     "assign": "Route a batch of queries offline, once per quality target or budget.",
     "bench": "Measure ECCOS against what it replaces.",
     "collect": "Ask every core every question; grade and record the answers.",
-    "demo": "FIFO against ECCOS on local sandbox cores, nothing else needed.",
+    "demo": "AIOS's schedulers against ECCOS on local sandbox cores.",
     "doctor": "Check an AIOS with ECCOS, and say what to fix.",
     "explain": "Where a query would go, and why.",
     "history": "A store's contents: import, export, stats.",
+    "init": "Set up ECCOS in an AIOS: manifest and config lines.",
     "sandbox": "Serve cores on this machine, to try everything on.",
     "serve": "Start an AIOS kernel with its config, without start-up hooks.",
     "status": "What a kernel does, once.",
@@ -79,11 +80,14 @@ def main() -> None:
     \b
     Examples:
       eccos-aios demo
+      eccos-aios init --aios ~/AIOS
       eccos-aios doctor --aios ~/AIOS
       eccos-aios serve --aios ~/AIOS
     \b
-    From your own cores to a history, and a look at what it is worth (sandbox provides cores to try it):
-      eccos-aios collect --cores cores.yaml --questions builtin --out history.jsonl
+    From your own cores to a history, and a look at what it is worth
+    (sandbox provides cores to try it):
+      eccos-aios collect --cores cores.yaml --questions builtin \\
+        --out history.jsonl
       eccos-aios demo --history history.jsonl --cores cores.yaml
     """
 

@@ -62,7 +62,8 @@ def sandbox(
       eccos-aios sandbox --history history.jsonl --write-manifest replay.yaml
     \b
     Then, in another terminal:
-      eccos-aios collect --cores cores.yaml --questions builtin --out history.jsonl
+      eccos-aios collect --cores cores.yaml --questions builtin \\
+        --out history.jsonl
       eccos-aios demo --history history.jsonl --cores cores.yaml
     """
     if manifest is None and cores is None:

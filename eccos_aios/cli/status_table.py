@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from eccos_aios.cli.table import figure, make_table
+from eccos_aios.cli.table import dollars, figure, make_table
 
 BETWEEN, EDGES = 3, 4  # columns between the columns of a table, and around the table
 LEAST_WIDTH = 4
@@ -24,13 +24,13 @@ def summary_lines(status: Mapping[str, Any]) -> list[Text]:
         f"quality {figure(totals.get('predicted_quality'), '.3f')} estimated, "
         f"target {figure(status.get('quality_target'), '.3f')}, "
         f"owed {figure(status.get('quality_owed'), '.2f')}",
-        f"cost    {dollars(totals.get('cost_usd'))} estimated",
+        f"cost    {_dollars(totals.get('cost_usd'))} estimated",
     ]
     for name, label in (("best", "all to the best core"), ("cheapest", "all to the cheapest")):
         core = _mapping(_mapping(status, "baselines"), name)
         if core:
             lines.append(
-                f"        {dollars(core.get('cost_usd'))} with {label}, {core.get('core')}, "
+                f"        {_dollars(core.get('cost_usd'))} with {label}, {core.get('core')}, "
                 f"quality {figure(core.get('predicted_quality'), '.3f')}"
             )
     lines.append(
@@ -71,17 +71,14 @@ def decision_table(decisions: Sequence[Mapping[str, Any]], width: int | None = N
             str(each.get("call", "")),
             printable(">".join(map(str, plan)) if len(plan) > 1 else str(each.get("core"))),
             figure(each.get("predicted_quality"), ".3f"),
-            dollars(each.get("predicted_cost")),
+            _dollars(each.get("predicted_cost")),
             printable(f"{each.get('outcome', '')}: {each.get('reason', '')}"),
         )
     return _shortened(table, width)
 
 
-def dollars(value: Any) -> str:
-    """US dollars, small amounts with six decimals."""
-    if not isinstance(value, int | float):
-        return figure(None, "")
-    return f"${value:.2f}" if value >= 1 else f"${value:.6f}"
+def _dollars(value: Any) -> str:
+    return dollars(value if isinstance(value, int | float) else None)
 
 
 def printable(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 import click
@@ -32,20 +33,64 @@ def make_table(
 
 
 def print_tables(*parts: Table | Text | str, err: bool = False) -> None:
-    """Print tables and lines; a narrow terminal wraps a table's lines, but truncates no figure."""
+    """Print tables and lines; on a terminal too narrow for a table, each row of it as a paragraph."""
     console = Console(stderr=err, markup=False, highlight=False)
     for part in parts:
         if isinstance(part, Table):
             options = console.options.update(max_width=WIDEST)
-            wide = max(console.width, Measurement.get(console, options, part).maximum)
+            needed = Measurement.get(console, options, part).maximum
+            if console.is_terminal and needed > console.width:
+                console.print(*_paragraphs(part, console.width), sep="\n", soft_wrap=True)
+                continue
+            wide = max(console.width, needed)
             Console(stderr=err, markup=False, highlight=False, width=wide).print(part)
         else:
             console.print(part, soft_wrap=not console.is_terminal)
 
 
+def _paragraphs(table: Table, width: int) -> list[Text]:
+    """The rows, one after the other: what names the row, then its figures with their headings."""
+    lines = [] if table.title is None else [_text(table.title)]
+    for row in zip(*(map(_text, column.cells) for column in table.columns), strict=True):
+        named = [cell for cell, column in zip(row, table.columns, strict=True) if column.justify == "left"]
+        lines.append(Text(" ").join(cell for cell in named if cell.plain))
+        figures = [
+            Text(f"{column.header} ").append_text(cell)
+            for cell, column in zip(row, table.columns, strict=True)
+            if column.justify != "left" and cell.plain
+        ]
+        lines += _wrapped(figures, width)
+    return lines if table.caption is None else [*lines, _text(table.caption)]
+
+
+def _wrapped(parts: Sequence[Text], width: int) -> list[Text]:
+    """Lines of whole parts, indented."""
+    lines: list[Text] = []
+    for part in parts:
+        if lines and lines[-1].cell_len + 2 + part.cell_len <= width:
+            lines[-1] = lines[-1].append("  ").append_text(part)
+        else:
+            lines.append(Text("  ").append_text(part))
+    return lines
+
+
+def _text(cell: object) -> Text:
+    return cell.copy() if isinstance(cell, Text) else Text(str(cell))
+
+
 def figure(value: float | None, form: str) -> str:
     """A figure in a format of `format`, or the sign for an unknown one."""
     return UNKNOWN if value is None else format(value, form)
+
+
+def dollars(usd: float | None) -> str:
+    """US dollars: cents from one dollar on, below it three significant digits, below a mill two."""
+    if usd is None or not math.isfinite(usd):
+        return UNKNOWN
+    if usd >= 1 or usd <= 0:
+        return f"${usd:.2f}"
+    digits = 3 if usd >= 0.001 else 2
+    return f"${usd:.{digits - 1 - math.floor(math.log10(usd))}f}"
 
 
 def note_faults(faults: Sequence[object], what: str) -> None:

@@ -26,27 +26,35 @@ def record_key(record: Record) -> Key:
 
 
 class AnswerLog:
-    """The outcome that was replayed last for each question."""
+    """The outcomes that were replayed for each question, the last of them its answer."""
 
     def __init__(self) -> None:
-        self._outcomes: dict[
-            Key, Outcome
-        ] = {}  # needs no lock: each key is written by the one core that has its call
+        # guards nothing: a question's list is appended to by the cores that have its call, and read later
+        self._outcomes: dict[Key, list[Outcome]] = {}
 
     def logging(self, replay: Replay) -> Callable[[dict[str, Any]], Reply]:
         """A reply function that replays, and logs the outcome."""
 
         def reply(request: dict[str, Any]) -> Reply:
             key = last_user_text(request["messages"]).strip(), tool_names(request.get("tools"))
-            self._outcomes[key] = replay.outcome(request)
+            self._outcomes.setdefault(key, []).append(replay.outcome(request))
             return replay(request)
 
         return reply
 
     def quality(self, record: Record) -> float:
         """The quality of the logged outcome; 0 if there is none."""
-        outcome = self._outcomes.get(record_key(record))
-        return 0.0 if outcome is None else outcome.graded_quality
+        outcomes = self._outcomes.get(record_key(record))
+        return outcomes[-1].graded_quality if outcomes else 0.0
+
+    def cost_usd(self, record: Record, cores: Mapping[str, Core]) -> float:
+        """US dollars of all logged outcomes of a record, at the prices of the cores by name."""
+        return sum(
+            cores[outcome.model_name].resolved_price.usd(
+                outcome.input_token_length or 0, outcome.output_token_length or 0
+            )
+            for outcome in self._outcomes.get(record_key(record), ())
+        )
 
     def clear(self) -> None:
         """Forget all."""

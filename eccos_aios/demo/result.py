@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 THOUSAND = 1000
+NORMAL_95 = 1.96  # standard errors in half of a 95 % interval
 
 
 class CoreUse(BaseModel):
@@ -26,7 +27,7 @@ class RunResult(BaseModel):
     Attributes
     ----------
     policy : str
-        ``FIFO`` or ``ECCOS``.
+        ``FIFO``, ``SmartRouting``, ``all to`` a core, or ``ECCOS``.
     qualities : list of float
         Of each question's answer, 0 to 1, in the order of the questions; 0 for an error.
     latencies_s : list of float
@@ -35,6 +36,8 @@ class RunResult(BaseModel):
         Calls answered with an error.
     seconds : float
         From the first query to the last answer.
+    costs_usd : list of float
+        Of each question, in the same order: what its answers cost by the tokens recorded.
     predicted_quality : float or None
         Mean quality that the scheduler predicted; None if it predicts none.
     decision_ms_p50, decision_ms_p99 : float or None
@@ -48,6 +51,7 @@ class RunResult(BaseModel):
     latencies_s: list[float]
     errors: int
     seconds: float
+    costs_usd: list[float] = Field(default_factory=list)
     predicted_quality: float | None = None
     decision_ms_p50: float | None = None
     decision_ms_p99: float | None = None
@@ -67,6 +71,19 @@ class RunResult(BaseModel):
     def quality_error(self) -> float:
         """Standard error of `quality` over the questions."""
         return float(np.std(self.qualities) / np.sqrt(self.calls))
+
+    @property
+    def cost_error(self) -> float:
+        """Standard error of `cost_usd_per_1000` over the questions."""
+        return float(np.std(self.costs_usd) / np.sqrt(self.calls) * THOUSAND) if self.costs_usd else 0.0
+
+    def latency_interval(self, percentile: float) -> tuple[float, float]:
+        """A 95 % interval of a percentile of the latencies, by its order statistics (binomial)."""
+        count, share = self.calls, percentile / 100
+        spread = NORMAL_95 * np.sqrt(count * share * (1 - share))
+        ordered = np.sort(self.latencies_s)
+        low, high = (int(np.clip(count * share + side * spread, 0, count - 1)) for side in (-1, 1))
+        return float(ordered[low]), float(ordered[high])
 
     @property
     def cost_usd_per_1000(self) -> float:
@@ -89,8 +106,10 @@ class RunResult(BaseModel):
             "calls": self.calls,
             "errors": self.errors,
             "quality": self.quality,
+            "quality_error": self.quality_error,
             "predicted_quality": self.predicted_quality,
             "cost_usd_per_1000": self.cost_usd_per_1000,
+            "cost_error": self.cost_error,
             "latency_p50_s": self.latency_s(50),
             "latency_p95_s": self.latency_s(95),
             "calls_per_s": self.calls_per_s,
@@ -99,6 +118,12 @@ class RunResult(BaseModel):
             "decision_ms_p99": self.decision_ms_p99,
             "cores": [core.model_dump() for core in self.cores],
         }
+
+
+def quality_difference(run: RunResult, other: RunResult) -> tuple[float, float]:
+    """Mean quality of a run less another's, and its standard error, paired over the questions."""
+    difference = np.array(run.qualities) - np.array(other.qualities)
+    return float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
 
 
 class SingleCore(BaseModel):
@@ -126,6 +151,8 @@ class DemoResult(BaseModel):
         Remarks for the reader of the figures.
     fifo, eccos : RunResult
         The two schedulers on the same questions and cores.
+    others : list of RunResult
+        On the same load: AIOS's SmartRouting under FIFO, and every call to one core under ECCOS's scheduler.
     alone : list of SingleCore
         Every core alone, for comparison.
     plot : str or None
@@ -145,6 +172,7 @@ class DemoResult(BaseModel):
     notes: list[str]
     fifo: RunResult
     eccos: RunResult
+    others: list[RunResult] = Field(default_factory=list)
     alone: list[SingleCore]
     out: str
     plot: str | None
@@ -152,5 +180,11 @@ class DemoResult(BaseModel):
 
     def as_json(self) -> dict[str, object]:
         """The content of ``results.json`` and of ``--json``."""
-        fields = self.model_dump(exclude={"fifo", "eccos"})
-        return {**fields, "fifo": self.fifo.summary(), "eccos": self.eccos.summary()}
+        fields = self.model_dump(exclude={"fifo", "eccos", "others"})
+        others = [run.summary() for run in self.others]
+        return {**fields, "fifo": self.fifo.summary(), "eccos": self.eccos.summary(), "others": others}
+
+    @property
+    def runs(self) -> list[RunResult]:
+        """All runs, ECCOS last."""
+        return [self.fifo, *self.others, self.eccos]

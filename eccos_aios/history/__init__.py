@@ -2,7 +2,7 @@
 
 from eccos_aios.history.call_outcome import CallOutcome
 from eccos_aios.history.change import Change, restated
-from eccos_aios.history.reading import ReadReport, read_history
+from eccos_aios.history.reading import ReadReport, indexed_history, read_history
 from eccos_aios.history.record import Outcome, Record
 from eccos_aios.history.recorder import OutcomeRecorder
 from eccos_aios.history.snapshot import StoredRecords, StoreMark
@@ -26,6 +26,7 @@ __all__ = [
     "StoredRecords",
     "export_history",
     "import_history",
+    "indexed_history",
     "read_history",
     "restated",
 ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -62,6 +62,46 @@ def read_history(
         array), key and value.
     """
     return list(good_records(open_source(path).found, skip_bad_records=skip_bad_records, report=report))
+
+
+def indexed_history(path: str | Path) -> Sequence[Record]:
+    """The records of a file of JSON lines, each read when it is asked for; other formats are read whole.
+
+    For a few records of a long history. A fault shows only where its record is asked for.
+
+    Raises
+    ------
+    HistoryError
+        The file cannot be read, or a record that is asked for is wrong.
+    """
+    path = Path(path)
+    if is_store(path):
+        return read_history(path)
+    content = read_content(path, HistoryError)
+    return read_history(path) if first_character(content) == b"[" else _Lines(path, content)
+
+
+class _Lines(Sequence[Record]):
+    """The records in the lines of a file."""
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self._path, self._lines = path, list(numbered_lines(content))
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Record]: ...
+    def __getitem__(self, place: int | slice) -> Record | list[Record]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        number, line = self._lines[place]
+        found = _candidate(f"{self._path}:{number}", Record.model_validate_json, line)
+        if isinstance(found, HistoryError):
+            raise found
+        return found
 
 
 def open_source(path: str | Path) -> Source:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from eccos_aios.lazy import lazy_names
 from eccos_aios.predict.base import EmbeddingPredictor as EmbeddingPredictor
+from eccos_aios.predict.base import GroundedPredictor as GroundedPredictor
 from eccos_aios.predict.base import NeighbourSearch as NeighbourSearch
 from eccos_aios.predict.base import OnlinePredictor as OnlinePredictor
 from eccos_aios.predict.base import Predictor as Predictor
+from eccos_aios.predict.base import QualityGrounds as QualityGrounds
 from eccos_aios.predict.base import experience_of as experience_of
 from eccos_aios.predict.estimates import Estimates as Estimates
 from eccos_aios.predict.estimates import prices_of as prices_of
@@ -75,9 +77,11 @@ else:
         "CallText",
         "EmbeddingPredictor",
         "Estimates",
+        "GroundedPredictor",
         "NeighbourSearch",
         "OnlinePredictor",
         "Predictor",
+        "QualityGrounds",
         "TokenCount",
         "call_text",
         "count_tokens",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import IO, Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.predict.embedders.base import Vectors, unit_rows
+from eccos_aios.predict.faiss_library import faiss
 from eccos_aios.predict.npz import fill
 
 EXACT_UP_TO = 50_000  # vectors; up to here an exact search is fast enough

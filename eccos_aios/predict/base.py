@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from eccos_aios.history import Change, Record
@@ -165,4 +166,39 @@ class NeighbourSearch(Protocol):
 
     def nearest(self, call: CallText, count: int) -> list[tuple[int, float]]:
         """Positions in the history of the most similar calls, and their cosine similarities, best first."""
+        ...
+
+
+@dataclass(frozen=True)
+class QualityGrounds:
+    """What the estimated quality of one call on one core is made of; each from 0 to 1.
+
+    Attributes
+    ----------
+    mean : float
+        Of all the core's past calls.
+    similar : float
+        What similar past calls say, drawn towards the mean where they are few.
+    trained : float or None
+        What the model that was trained on all past calls says; None where there is none.
+    """
+
+    mean: float
+    similar: float
+    trained: float | None
+
+
+@runtime_checkable
+class GroundedPredictor(Protocol):
+    """A predictor that can say what an estimate is made of, as ``explain`` shows it."""
+
+    def grounds(self, call: CallText, cores: Sequence[str]) -> list[QualityGrounds]:
+        """The parts of one call's estimated quality on each core."""
+        ...
+
+    def usual_similarity(self) -> float:
+        """The similarity to their nearest other call that 99 % of the history's own calls have, or more.
+
+        A call whose nearest past call is less similar is like none that was seen. 0 where too few are known.
+        """
         ...

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from eccos_aios.history import Record
-from eccos_aios.predict.base import EmbeddingPredictor
+from eccos_aios.predict.base import EmbeddingPredictor, QualityGrounds
 from eccos_aios.predict.blas import one_blas_thread
 from eccos_aios.predict.core_prior import CoreExperience
 from eccos_aios.predict.dataset import cached_positions, outcomes_of, sample_of
@@ -111,6 +111,22 @@ class HybridPredictor(EmbeddingPredictor):
     def nearest(self, call: CallText, count: int) -> list[tuple[int, float]]:
         """Positions in the history of the most similar calls, and their similarities, best first."""
         return self.retrieval.nearest(call, count)
+
+    def usual_similarity(self) -> float:
+        """As in `GroundedPredictor`."""
+        return self.retrieval.usual_similarity()
+
+    def grounds(self, call: CallText, cores: Sequence[str]) -> list[QualityGrounds]:
+        """The parts of one call's estimated quality on each core."""
+        vectors = embed_calls([call], self.embedder_)
+        columns = _columns(self.cores_, tuple(cores))
+        parts = (
+            self.trained.priors_.quality,
+            self.retrieval.retrieve(vectors).quality[0],
+            self.trained.estimate([call], vectors)[0][0],
+        )
+        clipped = (np.clip(part.take(columns), 0.0, 1.0).tolist() for part in parts)
+        return [QualityGrounds(*each) for each in zip(*clipped, strict=True)]
 
 
 def _weigh(trained: FloatArray, difference: FloatArray, quality: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import sys
 import tempfile
 import zipfile
@@ -139,6 +140,19 @@ def saved_file(history: str | Path) -> Path:
     return path.with_name(path.name + SUFFIX)
 
 
+def _cache_file(history: Path) -> Path:
+    """Beside the history; where its folder is read-only, in the user's cache folder."""
+    beside = saved_file(history)
+    if beside.is_file() or os.access(beside.parent, os.W_OK):
+        return beside
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eccos-aios"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return beside
+    return folder / (hashlib.sha256(str(history.absolute()).encode()).hexdigest()[:32] + SUFFIX)
+
+
 def received_predictor(content: bytes, history: str | Path, spec: PredictorSpec | None = None) -> Fitted:
     """A predictor of a store that another kernel has fitted and saved.
 
@@ -168,8 +182,9 @@ def fitted_predictor(
     """A predictor of a history, with its mark: from the cache beside the history, else fitted and cached.
 
     The cache is ``<history>.predictor.npz``. A cache of a store is used until the records that came since are
-    more than a fifth of all; the caller can have it learn those. If the folder is read-only, a warning is
-    logged and the next start fits again, as it does if the predictor cannot be saved.
+    more than a fifth of all; the caller can have it learn those. If the history's folder is read-only, the
+    cache is in ``$XDG_CACHE_HOME/eccos-aios`` (``~/.cache/eccos-aios``). If that is, too, a warning is logged
+    and the next start fits again, as it does if the predictor cannot be saved.
 
     Parameters
     ----------
@@ -256,7 +271,7 @@ class _Cache:
     """
 
     def __init__(self, history: Path, spec: PredictorSpec) -> None:
-        self._path = saved_file(history)
+        self._path = _cache_file(history)
         self._history = history
         self._unfitted = spec.make()
         self._name = spec.predictor

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from itertools import compress, islice
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.history import Record
 from eccos_aios.predict.approximate import EXACT_UP_TO, ApproximateIndex
-from eccos_aios.predict.base import EmbeddingPredictor
+from eccos_aios.predict.base import EmbeddingPredictor, QualityGrounds
 from eccos_aios.predict.blas import FEW_ROWS, one_blas_thread
 from eccos_aios.predict.core_prior import CoreExperience
 from eccos_aios.predict.dataset import (
@@ -29,6 +28,7 @@ from eccos_aios.predict.dataset import (
 from eccos_aios.predict.embedders.base import Embedder, NoEmbedder, Vectors
 from eccos_aios.predict.embedders.hashed import HashedEmbedder
 from eccos_aios.predict.estimates import Estimates, FloatArray
+from eccos_aios.predict.faiss_library import faiss
 from eccos_aios.predict.features import embed_calls, fitted_embedder, guarded
 from eccos_aios.predict.text import CallText, record_text
 
@@ -37,6 +37,9 @@ COARSE = (HashedEmbedder, NoEmbedder)
 SAME_CALL = 0.999  # cosine similarity from which two calls are the same
 CHUNK = 8_192  # records embedded, or searched during a fit, at once
 MIN_SEEN = 1e-300  # of a weight; avoids the warning of a division by zero
+PROBED, MIN_PROBED = 200, 30  # calls of the history whose own neighbours say how similar calls usually are
+PROBED_NEIGHBOURS = 8  # searched for one that is not the same call
+USUAL_QUANTILE = 0.01
 LONGEST = 60_000.0  # times a core's mean output; half precision ends there
 Cells = NDArray[Any]  # (records, cores), NaN if unknown
 
@@ -230,6 +233,24 @@ class RetrievalPredictor(EmbeddingPredictor):
         return [
             (int(row), float(alike)) for row, alike in zip(found[0], similarity[0], strict=True) if row >= 0
         ]
+
+    def grounds(self, call: CallText, cores: Sequence[str]) -> list[QualityGrounds]:
+        """The parts of one call's estimated quality on each core."""
+        columns = core_positions(self.cores_, cores)
+        similar = self.retrieve(embed_calls([call], self.embedder_)).quality[0]
+        parts = (np.clip(part[columns], 0.0, 1.0).tolist() for part in (self.priors_.quality, similar))
+        return [QualityGrounds(mean, near, None) for mean, near in zip(*parts, strict=True)]
+
+    def usual_similarity(self) -> float:
+        """As in `GroundedPredictor`, measured on up to `PROBED` of the history's calls."""
+        rows = np.flatnonzero(drawn_rows(len(self.vectors_), PROBED))
+        if len(rows) < MIN_PROBED:
+            return 0.0
+        similarity, found = self._index.search(self.vectors_[rows], min(PROBED_NEIGHBOURS, self._searched))
+        others = np.where((found >= 0) & (similarity < SAME_CALL), similarity, -1.0).max(axis=1)
+        return (
+            max(0.0, float(np.quantile(others[others >= 0], USUAL_QUANTILE))) if (others >= 0).any() else 0.0
+        )
 
     def _cells(self, outcomes: Outcomes) -> tuple[FloatArray, FloatArray]:
         """Deviation of the quality and relative output length of every outcome, both (records, cores)."""

@@ -74,11 +74,7 @@ class Planner:
         if self.mode == "off" or len(self.cores) < 2 or not _holds_answers(history):
             return
         began_s = time.perf_counter()
-        unfitted = PlanPredictor(self.cores, self.mode, self.spec.make())
-        cache = PlanCache(history, self.spec, unfitted)
-        fitted = None if anew else cache.found()
-        if fitted is None:
-            fitted = _fit(unfitted, history, cache)
+        fitted = fitted_plans(history, self.cores, self.mode, self.spec, anew=anew)
         staged = [plan.name for plan in fitted.plans_ if plan.kind != "single"]
         self._fitted = fitted if staged else None
         seconds = time.perf_counter() - began_s
@@ -98,6 +94,34 @@ class Planner:
         """Estimates under every plan; None where only plans of one core are known."""
         fitted = self._fitted
         return None if fitted is None else fitted.estimate_plans(calls)
+
+
+def fitted_plans(
+    history: Path, cores: Sequence[Core], mode: Mode, spec: PredictorSpec, *, anew: bool = False
+) -> PlanPredictor:
+    """The plans that a history teaches: cached beside it, else fitted and cached.
+
+    Parameters
+    ----------
+    history : Path
+    cores : sequence of Core
+        That plans may ask.
+    mode : str
+        ``check`` or ``agree``.
+    spec : PredictorSpec
+        The predictor that the plans' outcomes are learned by.
+    anew : bool
+        Whether to fit whatever the cache holds.
+
+    Raises
+    ------
+    HistoryError
+        The history cannot be read.
+    """
+    unfitted = PlanPredictor(cores, mode, spec.make())
+    cache = PlanCache(history, spec, unfitted)
+    fitted = None if anew else cache.found()
+    return _fit(unfitted, history, cache) if fitted is None else fitted
 
 
 def _fit(unfitted: PlanPredictor, history: Path, cache: PlanCache) -> PlanPredictor:

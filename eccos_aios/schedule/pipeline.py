@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+# Stage 2 imports it where it first needs it, which in a kernel would be while calls wait.
+import scipy.optimize  # noqa: F401
+
 from eccos_aios.log_once import LogOnce
 from eccos_aios.predict import Estimates
 from eccos_aios.schedule.budget import BudgetLimit

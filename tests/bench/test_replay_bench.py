@@ -189,3 +189,15 @@ def test_command_writes_results(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert ended.value.code == 0
     assert json.loads(capsys.readouterr().out)["records"] == 12
     assert (tmp_path / "out" / "results.json").is_file()
+
+
+def test_a_replay_as_a_frame_has_a_row_per_policy_and_level() -> None:
+    pytest.importorskip("pandas")
+    replay = replay_history(history(60), CORES[:2], 2, ["eccos", "best-single"], targets=[0.5, 0.9])
+    frame = replay.to_frame()
+    points = results_of(replay)["points"]
+    assert len(frame) == len(points)
+    assert {"policy", "quotas", "quality.value", "quality.low", "quality.high", "cost.se"} <= set(
+        frame.columns
+    )
+    assert list(frame["quality.value"]) == [point["quality"]["value"] for point in points]

@@ -279,3 +279,21 @@ def test_doctor_exits_with_0_where_nothing_is_broken(
     assert ran.code == 0
     assert "AIOS: [found]" in ran.out
     assert "→ collect more" in ran.out
+
+
+HELPED = ["", "assign", "bench", "bench kernel", "collect", "demo", "doctor", "explain", "history", "history import", "history export", "history stats", "init", "sandbox", "serve", "status", "top"]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", HELPED)
+def test_no_line_of_the_help_is_wider_than_a_terminal(run: Run, command: str) -> None:
+    done = run(*command.split(), "--help")
+    assert done.code == 0
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("group", ["", "history"])
+def test_a_bare_group_prints_its_help(run: Run, group: str) -> None:
+    done = run(*group.split())
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("Usage: eccos-aios")
+    assert "Commands:" in done.out

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from eccos_aios.cli.explain import LEFT_OUT, explain
-from eccos_aios.history import HistoryStore, import_history
+from eccos_aios.history import HistoryStore, Record, import_history
 from eccos_aios.predict import HybridPredictor, embedding_of
 
 EASY, HARD = "What is two plus two?", "Prove that every planar graph has a proper colouring."
@@ -119,3 +119,60 @@ def test_a_plan_is_told_in_words_and_printed_for_machines(tmp_path: Path) -> Non
     assert printed["core"] == "small"
     table = CliRunner().invoke(explain, [*arguments, HARD]).output
     assert "% of such answers fail their checks, then large" in " ".join(table.split())
+
+
+def test_a_file_is_fitted_once_and_of_its_records_only_those_shown_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [*files(tmp_path), "--json", HARD]
+    first = CliRunner().invoke(explain, arguments)
+    monkeypatch.setattr(HybridPredictor, "fit", lambda *_: pytest.fail("is fitted anew"))
+    read = Record.model_validate_json
+    lines: list[object] = []
+    monkeypatch.setattr(Record, "model_validate_json", lambda line: (lines.append(line), read(line))[1])
+    again = CliRunner().invoke(explain, arguments)
+    assert json.loads(again.output) == json.loads(first.output)
+    assert 0 < len(lines) < 60
+
+
+def test_where_the_folder_is_read_only_the_fit_is_kept_in_the_users_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [*files(tmp_path), EASY]
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("os.access", lambda place, _: Path(place) != tmp_path)
+    assert CliRunner().invoke(explain, arguments).exit_code == 0
+    assert not list(tmp_path.glob("*.npz"))
+    monkeypatch.setattr(HybridPredictor, "fit", lambda *_: pytest.fail("is fitted anew"))
+    assert CliRunner().invoke(explain, arguments).exit_code == 0
+
+
+def test_each_estimate_has_its_uncertainty_and_its_grounds(tmp_path: Path) -> None:
+    shown = json.loads(CliRunner().invoke(explain, [*files(tmp_path), "--json", HARD]).output)
+    assert shown["seen"] is True
+    small = next(each for each in shown["grounds"] if each["core"] == "small")
+    assert small["neighbours"] < small["mean"] == pytest.approx(0.5, abs=0.05)
+    assert 0 < small["error"] < 0.5
+    text = CliRunner().invoke(explain, [*files(tmp_path), HARD]).output
+    assert " ± " in text
+
+
+def test_a_query_like_none_before_is_said_to_be_one(tmp_path: Path) -> None:
+    text = CliRunner().invoke(explain, [*files(tmp_path), "Где мой кот"]).output
+    assert "Nothing like this was seen" in text
+    assert "Nothing like this" not in CliRunner().invoke(explain, [*files(tmp_path), HARD]).output
+
+
+def test_what_other_targets_would_choose_is_told(tmp_path: Path) -> None:
+    arguments = [*files(tmp_path), "--json", "--quality-target"]
+    low = json.loads(CliRunner().invoke(explain, [*arguments, "0", HARD]).output)
+    assert (low["core"], low["cheaper"], low["dearer"]["core"]) == ("small", None, "large")
+    high = json.loads(CliRunner().invoke(explain, [*arguments, "0.7", HARD]).output)
+    assert (high["core"], high["cheaper"]["core"], high["dearer"]) == ("large", "small", None)
+
+
+def test_a_dual_price_is_told_only_where_the_target_costs_something(tmp_path: Path) -> None:
+    arguments = [*files(tmp_path), "--quality-target"]
+    assert "The target binds" not in CliRunner().invoke(explain, [*arguments, "0.1", EASY]).output
+    assert "The target binds" in CliRunner().invoke(explain, [*arguments, "0.7", HARD]).output

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from eccos_aios.cli.progress import show_progress
-from eccos_aios.cli.table import figure, make_table, note_faults, print_tables
+from eccos_aios.cli.table import dollars, figure, make_table, note_faults, print_tables
 
 
 def test_steps_are_shown_on_a_terminal_only(
@@ -43,3 +43,30 @@ def test_faults_are_counted_and_the_first_is_named(capsys: pytest.CaptureFixture
     note_faults([], "bad records left out")
     note_faults(["h.jsonl:3: is not JSON", "h.jsonl:9: is not JSON"], "bad records left out")
     assert capsys.readouterr().err == "bad records left out: 2, the first: h.jsonl:3: is not JSON\n"
+
+
+def test_on_a_terminal_too_narrow_for_a_table_each_row_is_a_paragraph(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    table = make_table(
+        "", "core", *(f"figure {number}" for number in range(8)), left=("core",), title="above"
+    )
+    for name in ("one", "two"):
+        table.add_row("→", f"core-{name}", *(f"0.{number}5 ± 0.01" for number in range(8)))
+    print_tables(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[:2] == ["above", "→ core-one"]
+    shown = " ".join(lines)
+    for number in range(8):
+        assert shown.count(f"figure {number} 0.{number}5 ± 0.01") == 2
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [(12.345, "$12.35"), (1, "$1.00"), (0, "$0.00"), (0.0123, "$0.0123"), (0.01, "$0.0100"), (1.94e-5, "$0.000019"), (None, "–")],
+)  # fmt: skip
+def test_dollars_have_the_digits_that_matter(usd: float | None, shown: str) -> None:
+    assert dollars(usd) == shown

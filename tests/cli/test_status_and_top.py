@@ -73,7 +73,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_status_for_people_cuts_no_figure_and_obeys_no_control_character(url: str) -> None:
     result = CliRunner().invoke(main, ["status", "--url", url])
     assert result.exit_code == 0
-    for shown in ("0.830", "0.800", "$0.012300", "$1.50", "sonnet", "3/16", "123456", "open HTTP 401"):
+    for shown in ("0.830", "0.800", "$0.0123", "$1.50", "sonnet", "3/16", "123456", "open HTTP 401"):
         assert shown in result.stdout
     assert "\x1b" not in result.stdout
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from aios_stand_in import OFF, ON, StandIn
+from aios_stand_in import FILES, OFF, ON, StandIn
 from click.testing import CliRunner
 
 from eccos_aios.cli.main import main
@@ -19,9 +19,9 @@ from eccos_aios.sandbox import SandboxCore
 def checkout(
     folder: Path, config: dict[str, Any], manifest: str = "cores: [{name: small, quota: 2}]"
 ) -> Path:
-    (folder / "runtime").mkdir()
-    (folder / "runtime" / "launch.py").touch()
-    (folder / "aios" / "config").mkdir(parents=True)
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
     (folder / "aios" / "config" / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "aios" / "config" / "cores.yaml").write_text(manifest)
     return folder

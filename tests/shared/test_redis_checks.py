@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.errors import ConfigError
-from eccos_aios.hooks.doctor import Finding, _shared
+from eccos_aios.hooks.doctor import Finding
+from eccos_aios.hooks.doctor.diagnosis import _shared
 from eccos_aios.shared import RedisFacts, SharedUnavailableError, inspect_redis, without_password
 
 
