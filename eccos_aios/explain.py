@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from eccos_aios.assign import REACH_SLACK
 from eccos_aios.core import Core
 from eccos_aios.history import Record
 from eccos_aios.plans import PlanEstimates, PlanPredictor, route_plans
 from eccos_aios.plans.answers import STAGES
 from eccos_aios.predict import CallText, HybridPredictor, NeighbourSearch, Predictor, query_text
+from eccos_aios.reasons import NO_HISTORY, ONLY_CORE, Alternatives, choice_reasons
 from eccos_aios.router import CoreEstimate, Router
 
 
@@ -61,7 +63,10 @@ class Explanation:
     quality_target : float
     core : str or None
         None if none may take it.
+    reason : str or None
+        One of `eccos_aios.reasons.REASONS`, as in ``/eccos/decisions``; None if there is no core.
     why : str
+        The same in figures.
     quality_price : float or None
         US dollars that one more point of quality would cost, by the linear relaxation; None if more
         is out of reach.
@@ -76,6 +81,7 @@ class Explanation:
     query: str
     quality_target: float
     core: str | None
+    reason: str | None
     why: str
     quality_price: float | None
     estimates: tuple[CoreEstimate, ...]
@@ -124,6 +130,7 @@ def explain(
         query=query,
         quality_target=quality_target,
         core=routed.core,
+        reason=_reason(rows, routed.core, quality_target, recorded=routed.core not in routing.unrecorded),
         why=routed.reason or _why(rows, routed.estimates[routed.core or ""], quality_target),
         quality_price=quality_price if math.isfinite(quality_price) else None,
         estimates=rows,
@@ -154,6 +161,7 @@ def _with_plan(single: Explanation, predictor: PlanPredictor, call: CallText) ->
     return replace(
         single,
         core=plan.first,
+        reason=_compared(single.estimates, chosen.quality, chosen.cost, single.quality_target),
         why=_why_plan(chosen, single),
         quality_price=price if math.isfinite(price) else None,
         plan=chosen,
@@ -193,6 +201,32 @@ def _why(rows: Sequence[CoreEstimate], core: CoreEstimate, target: float) -> str
         cheaper = max((row for row in others if row.cost < core.cost), key=lambda row: row.quality)
         why += f"; {cheaper.core} would cost ${cheaper.cost:.6f}, but reaches only {cheaper.quality:.3f}"
     return why + ". Among other calls the target holds for the mean, so there it may go elsewhere."
+
+
+def _reason(rows: Sequence[CoreEstimate], name: str | None, target: float, *, recorded: bool) -> str | None:
+    if name is None:
+        return None
+    if sum(row.allowed for row in rows) == 1:
+        return ONLY_CORE
+    if not recorded:
+        return NO_HISTORY
+    core = next(row for row in rows if row.core == name)
+    return _compared(rows, core.quality, core.cost, target)
+
+
+def _compared(rows: Sequence[CoreEstimate], quality: float, cost: float, target: float) -> str:
+    """The reason for a core or a plan that promises this, by what the cores promise."""
+    given = Alternatives(
+        np.array([[row.quality for row in rows]]),
+        np.array([[row.cost for row in rows]]),
+        np.array([[row.allowed for row in rows]]),
+        np.array([quality]),
+        np.array([cost]),
+        np.array([target]),
+        full=np.zeros(len(rows), dtype=np.bool_),
+        slack=REACH_SLACK,
+    )
+    return choice_reasons(given, tuple(row.core for row in rows))[0]
 
 
 def _no_neighbours(call: CallText, count: int) -> list[tuple[int, float]]:

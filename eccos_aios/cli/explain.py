@@ -101,7 +101,8 @@ def _fitted(history: Path, spec: PredictorSpec) -> tuple[Sequence[Record], Predi
 def _print(explanation: Explanation) -> None:
     from eccos_aios.cli.table import print_tables
 
-    print_tables(f"→ {explanation.core or 'no core'}: {explanation.why}\n")
+    reason = "" if explanation.reason is None else f"{explanation.reason}. "
+    print_tables(f"→ {explanation.core or 'no core'}: {reason}{explanation.why}\n")
     if explanation.quality_price:
         point = explanation.quality_price / 100
         print_tables(f"One more point in a hundred of quality would cost ${point:.6f}.")

@@ -197,6 +197,12 @@ class EstimateRow:
         Whether more than one core meets its requirements.
     plans : PlanRow or None
         Of plans of several cores; None where there are none for the call.
+    unrecorded : ndarray of bool, shape (cores,), or None
+        The cores without a single outcome; None where the predictor does not say.
+    prefix_core : int
+        Column of the core that holds the call's conversation, where that matters; else -1.
+    prefix_usd : float
+        US dollars that `cost` is less there for it.
     """
 
     pool: object
@@ -206,6 +212,9 @@ class EstimateRow:
     support: NDArray[np.float64]
     has_choice: bool = False
     plans: PlanRow | None = None
+    unrecorded: NDArray[np.bool_] | None = None
+    prefix_core: int = -1
+    prefix_usd: float = 0.0
 
 
 @dataclass(frozen=True)
