@@ -107,6 +107,8 @@ class Call:
         every call.
     question : Question or None
         What its answers are checked against. None: they cannot be checked, and one core answers it.
+    carrier : mapping of str to str or None
+        The trace context of the request that brought it (W3C), by header name.
     number : int
         Its number in this process, from 1.
     id : str
@@ -125,6 +127,7 @@ class Call:
     quality_target: float | None = None
     conversation: Conversation | str | None = None
     question: Question | None = None
+    carrier: Mapping[str, str] | None = None
     number: int = field(default_factory=lambda: next(_numbers))
     id: str = field(default_factory=lambda: str(uuid4()))
     arrived_s: float = 0.0
