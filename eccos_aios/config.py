@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from eccos_aios.core import Manifest, read_manifest, read_yaml
 from eccos_aios.errors import ABSENT, ConfigError, from_validation
@@ -30,6 +39,14 @@ def _is_redis(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(SHARED_SCHEMES):
         raise ValueError(f"must begin with {', '.join(SHARED_SCHEMES)}")
     return url
+
+
+def _as_written(value: Any) -> Any:
+    """The word that YAML 1.1 reads as a boolean."""
+    return {False: "off", True: "on"}[value] if isinstance(value, bool) else value
+
+
+Word = BeforeValidator(_as_written)
 
 
 class AgentConfig(BaseModel):
@@ -143,6 +160,9 @@ class EccosConfig(BaseModel):
         figures.
     log_text : bool
         Whether ``/eccos/decisions`` may show the text of calls.
+    telemetry : {"auto", "on", "off"}
+        Spans and metrics by OpenTelemetry. ``auto``: where the process has configured a provider when the
+        kernel starts, as ``opentelemetry-instrument`` does; ``on``: also for one that is configured later.
     log_format : {"text", "json"}
         How the kernel logs what ECCOS does: lines of text, or an object of JSON a line.
     gather_ms : float
@@ -189,9 +209,9 @@ class EccosConfig(BaseModel):
     price_per_second: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.0
     max_age_s: Seconds = 60.0
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
-    affinity: Literal["off", "prefer", "strict"] = "off"
+    affinity: Annotated[Literal["off", "prefer", "strict"], Word] = "off"
     exploration: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.0
-    plans: PlansMode = "check"
+    plans: Annotated[PlansMode, Word] = "check"
     max_calls_per_query: Annotated[float, Field(strict=True, ge=1, le=3)] = 1.5
     passes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     agents: dict[str, AgentConfig] = Field(default_factory=dict)
@@ -202,6 +222,7 @@ class EccosConfig(BaseModel):
     store_text: Annotated[bool, Field(strict=True)] = True
     log_text: Annotated[bool, Field(strict=True)] = False
     log_format: Literal["text", "json"] = "text"
+    telemetry: Annotated[Literal["auto", "on", "off"], Word] = "auto"
     gather_ms: Annotated[float, Field(strict=True, ge=0, le=1000)] = 2.0
     call_timeout_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = 600.0
     attempt_timeout_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eccos_aios.assign import REACH_SLACK
 from eccos_aios.core import Core
 from eccos_aios.history import Record
 from eccos_aios.plans import PlanEstimates, PlanPredictor, route_plans
@@ -22,6 +23,7 @@ from eccos_aios.predict import (
     QualityGrounds,
     query_text,
 )
+from eccos_aios.reasons import NO_HISTORY, ONLY_CORE, Alternatives, choice_reasons
 from eccos_aios.router import CoreEstimate, EstimatedBatch, RoutedCall, Router, Routing
 
 if TYPE_CHECKING:
@@ -125,7 +127,10 @@ class Explanation:
     quality_target : float
     core : str or None
         None if none may take it.
+    reason : str or None
+        One of `eccos_aios.reasons.REASONS`, as in ``/eccos/decisions``; None if there is no core.
     why : str
+        The same in figures.
     quality_price : float or None
         US dollars that one more point of quality would cost, by the linear relaxation; None if more
         is out of reach.
@@ -146,6 +151,7 @@ class Explanation:
     query: str
     quality_target: float
     core: str | None
+    reason: str | None
     why: str
     quality_price: float | None
     estimates: tuple[CoreEstimate, ...]
@@ -218,6 +224,7 @@ def explain(
         query=query,
         quality_target=quality_target,
         core=routed.core,
+        reason=_reason(rows, routed.core, quality_target, recorded=routed.core not in routing.unrecorded),
         why=routed.reason or _why(rows, routed.estimates[routed.core or ""], quality_target),
         quality_price=quality_price if math.isfinite(quality_price) and routing.met else None,
         estimates=rows,
@@ -252,6 +259,7 @@ def _with_plan(single: Explanation, predictor: PlanPredictor, call: CallText) ->
     return replace(
         single,
         core=plan.first,
+        reason=_compared(single.estimates, chosen.quality, chosen.cost, single.quality_target),
         why=_why_plan(chosen, single),
         quality_price=price if math.isfinite(price) else None,
         plan=chosen,
@@ -365,6 +373,32 @@ def _error(row: CoreEstimate) -> float:
     count = row.support + PRIOR_CALLS + 2
     mean = (row.quality * (row.support + PRIOR_CALLS) + 1) / count
     return math.sqrt(mean * (1 - mean) / (count + 1))
+
+
+def _reason(rows: Sequence[CoreEstimate], name: str | None, target: float, *, recorded: bool) -> str | None:
+    if name is None:
+        return None
+    if sum(row.allowed for row in rows) == 1:
+        return ONLY_CORE
+    if not recorded:
+        return NO_HISTORY
+    core = next(row for row in rows if row.core == name)
+    return _compared(rows, core.quality, core.cost, target)
+
+
+def _compared(rows: Sequence[CoreEstimate], quality: float, cost: float, target: float) -> str:
+    """The reason for a core or a plan that promises this, by what the cores promise."""
+    given = Alternatives(
+        np.array([[row.quality for row in rows]]),
+        np.array([[row.cost for row in rows]]),
+        np.array([[row.allowed for row in rows]]),
+        np.array([quality]),
+        np.array([cost]),
+        np.array([target]),
+        full=np.zeros(len(rows), dtype=np.bool_),
+        slack=REACH_SLACK,
+    )
+    return choice_reasons(given, tuple(row.core for row in rows))[0]
 
 
 def _neighbour(record: Record, alike: float) -> Neighbour:

@@ -52,6 +52,14 @@ def test_all_but_the_manifest_has_a_default(folder: Path) -> None:
     assert config.history is None
 
 
+def test_off_and_on_need_no_quotes(folder: Path) -> None:
+    config = read_eccos_config(
+        written(folder, "{manifest: cores.yaml, plans: off, affinity: off, telemetry: on}")
+    )
+    assert (config.plans, config.affinity, config.telemetry) == ("off", "off", "on")
+    assert fault_of(folder, "{manifest: cores.yaml, plans: on}").startswith("scheduler.eccos.plans: 'on'")
+
+
 @pytest.mark.parametrize(
     ("section", "message"),
     [

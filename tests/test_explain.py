@@ -8,6 +8,7 @@ from eccos_aios.core import Core, Price
 from eccos_aios.explain import explain
 from eccos_aios.history import Outcome, Record
 from eccos_aios.plans import PlanPredictor
+from eccos_aios.reasons import CHEAPEST, NO_HISTORY, OUT_OF_REACH
 
 CORES = (
     Core(name="cheap", price=Price(input=0.1, output=0.1)),
@@ -32,6 +33,7 @@ def test_the_cheapest_core_that_reaches_the_target_is_chosen_and_said_why() -> N
     easy = explain(history(), CORES, "say hello to guest 7", quality_target=0.7)
     hard = explain(history(), CORES, "prove theorem 8 of topology", quality_target=0.7)
     assert (easy.core, hard.core) == ("cheap", "dear")
+    assert easy.reason == hard.reason == CHEAPEST
     assert "cheapest" in easy.why
     assert "cheap would cost" in hard.why
     assert [neighbour.category for neighbour in hard.neighbours] == ["hard"] * 5
@@ -46,18 +48,20 @@ def test_a_target_out_of_reach_is_said_as_such() -> None:
         fallible.append(record.model_copy(update={"outputs": outputs}))
     explained = explain(fallible, CORES, "prove theorem 8", quality_target=1.0)
     assert "no core reaches the target 1" in explained.why
+    assert explained.reason == OUT_OF_REACH
 
 
 def test_no_core_that_may_take_it_gives_none_and_the_reasons() -> None:
     small = [core.model_copy(update={"context_window": 3}) for core in CORES]
     told = explain(history(), small, "a query of more than three tokens, by far")
-    assert told.core is None
+    assert (told.core, told.reason) == (None, None)
     assert "cheap" in told.why and "dear" in told.why
 
 
 def test_an_empty_history_is_explained_too() -> None:
     told = explain([], CORES, "anything")
     assert told.core is not None
+    assert told.reason == NO_HISTORY
     assert told.neighbours == ()
     assert all(estimate.support == 0 for estimate in told.estimates)
 

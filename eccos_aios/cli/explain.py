@@ -98,7 +98,8 @@ def _fitted(history: Path, spec: PredictorSpec) -> tuple[Sequence[Record], Predi
 def _print(explanation: Explanation) -> None:
     from eccos_aios.cli.table import dollars, print_tables
 
-    print_tables(f"→ {explanation.core or 'no core'}: {explanation.why}")
+    reason = "" if explanation.reason is None else f"{explanation.reason}. "
+    print_tables(f"→ {explanation.core or 'no core'}: {reason}{explanation.why}")
     if not explanation.seen:
         print_tables(
             "Nothing like this was seen: no past call is as similar as past calls usually are to each other. "

@@ -20,9 +20,16 @@ class Client:
         Why the request must be answered with 503, whatever AIOS would answer.
     refusal_counted : bool
         Whether the scheduler has counted that refusal.
+    trace : dict of str to str
+        The request's trace context, by header name; empty without one.
+
+    Parameters
+    ----------
+    trace : dict of str to str, optional
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trace: dict[str, str] | None = None) -> None:
+        self.trace = trace or {}
         self.refusal: Exception | None = None
         self.refusal_counted = False
         # Guards what follows; never held while a callback runs.

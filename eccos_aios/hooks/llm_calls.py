@@ -117,8 +117,10 @@ class LlmCalls:
             if planner is None or getattr(self._llm, "use_context_manager", False)
             else question_of(syscall.query, payload.tools, call_expected=planner.expects_call()),
         )
-        self._service.submit(call)
         client = client_of(syscall)
+        if client is not None and client.trace:
+            call.carrier = client.trace
+        self._service.submit(call)
         if client is not None:
             client.when_gone(lambda: scheduler.abandon(call))
 

@@ -7,12 +7,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from eccos_aios.hooks.asgi import App, HttpAnswer, Message, Receive, Scope, Send, route_path
+from eccos_aios.hooks.asgi import App, HttpAnswer, Message, Receive, Scope, Send, headers_of, route_path
 from eccos_aios.hooks.clients import CLIENT, Client
 
 PATH = "/query"
 UNREAD_ALLOWANCE = 64  # requests beyond `max_pending` whose bodies may be read to find their agents
 DEFAULT_RETRY_S = 1.0
+TRACE_HEADERS = ("traceparent", "tracestate")  # by which an agent's own trace goes on in the kernel
 
 
 class QueryMiddleware:
@@ -72,7 +73,7 @@ class QueryMiddleware:
             await self._admit(scope, receive, send)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = Client()
+        client = Client({name: value for name, value in headers_of(scope) if name in TRACE_HEADERS})
         watched = _WatchedReceive(receive, client, self._ending, self._note_read)
         self._unread += 1
 

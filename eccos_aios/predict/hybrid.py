@@ -119,7 +119,7 @@ class HybridPredictor(EmbeddingPredictor):
     def grounds(self, call: CallText, cores: Sequence[str]) -> list[QualityGrounds]:
         """The parts of one call's estimated quality on each core."""
         vectors = embed_calls([call], self.embedder_)
-        columns = _columns(self.cores_, tuple(cores))
+        columns = cached_positions(self.cores_, tuple(cores))
         parts = (
             self.trained.priors_.quality,
             self.retrieval.retrieve(vectors).quality[0],

@@ -236,7 +236,7 @@ class RetrievalPredictor(EmbeddingPredictor):
 
     def grounds(self, call: CallText, cores: Sequence[str]) -> list[QualityGrounds]:
         """The parts of one call's estimated quality on each core."""
-        columns = core_positions(self.cores_, cores)
+        columns = cached_positions(self.cores_, tuple(cores))
         similar = self.retrieve(embed_calls([call], self.embedder_)).quality[0]
         parts = (np.clip(part[columns], 0.0, 1.0).tolist() for part in (self.priors_.quality, similar))
         return [QualityGrounds(mean, near, None) for mean, near in zip(*parts, strict=True)]

@@ -18,6 +18,7 @@ from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.runtime.outcome_log import open_store
 from eccos_aios.runtime.planner import Planner
 from eccos_aios.runtime.sharing import SharedCores, shared_cores
+from eccos_aios.runtime.telemetry import Mode, check_installed
 from eccos_aios.schedule import SchedulerSettings
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class ServiceConfiguration:
         Where it is kept what is spent of the budgets; None: there are none.
     shared : SharedCores or None
         Where cores are shared with other kernels; None: they are not.
+    telemetry : {"auto", "on", "off"}
+        As in `EccosConfig`.
     """
 
     cores: tuple[Core, ...]
@@ -50,6 +53,7 @@ class ServiceConfiguration:
     budgets: Path | None = None
     planner: Planner | None = None
     shared: SharedCores | None = None
+    telemetry: Mode = "auto"
 
     def discard(self) -> None:
         """Release what no service has taken over."""
@@ -76,14 +80,20 @@ def prepare(
         The predictor or its embedder is wrong.
     HistoryError
         The history cannot be read, or its store cannot be opened.
+    MissingExtraError
+        An option needs a package that is not installed.
     """
+    check_installed(config.telemetry)
     learner = learner or make_learner(config)
     _warn_of_unrecorded(cores, learner.predictor, config)
     settings = SchedulerSettings.of(config)
     planner = None if config.plans == "off" else make_planner(config, cores)
     store = open_store(config)
     shared = shared_cores(config, store)
-    return ServiceConfiguration(tuple(cores), settings, learner, store, budget_path(config), planner, shared)
+    budgets = budget_path(config)
+    return ServiceConfiguration(
+        tuple(cores), settings, learner, store, budgets, planner, shared, config.telemetry
+    )
 
 
 def _warn_of_unrecorded(cores: Sequence[Core], predictor: Predictor, config: EccosConfig) -> None:

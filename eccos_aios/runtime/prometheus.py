@@ -71,6 +71,10 @@ class _Collector:
         for kind, count in totals["plans"].items():
             plans.add_metric([kind], count)
         yield plans
+        decisions = CounterMetricFamily("eccos_decisions", "Decisions, by their reason.", labels=["reason"])
+        for reason, count in totals["reasons"].items():
+            decisions.add_metric([reason], count)
+        yield decisions
         for name, meaning in (
             ("plan_stages", "Cores that answered or failed in plans of several cores."),
             ("accepted_at_first_stage", "Plans of several cores that ended without their last core."),

@@ -24,6 +24,7 @@ from eccos_aios.runtime.learner import Learner
 from eccos_aios.runtime.outcome_log import OutcomeLog
 from eccos_aios.runtime.planner import Planner
 from eccos_aios.runtime.sharing import KernelSharing
+from eccos_aios.runtime.telemetry import Mode, Telemetry, is_wanted
 from eccos_aios.schedule import Call, CallResult, Execute, Judge, Prober, Scheduler, StoppedError
 from eccos_aios.verify import AnswerCheck
 
@@ -163,10 +164,12 @@ class SchedulingService:
         self, configuration: ServiceConfiguration, backend: Backend, *, clock: Clock = MONOTONIC_CLOCK
     ) -> None:
         self._sharing = self._make_sharing(configuration)
+        self._telemetry: Telemetry | None = None  # once made, it stays
+        self._switch_telemetry(configuration.telemetry)
         self.scheduler = Scheduler(
             configuration.cores,
             configuration.learner.predictor,
-            backend.execute,
+            self._traced(backend.execute),
             configuration.settings,
             backend.prober,
             clock=clock,
@@ -245,10 +248,11 @@ class SchedulingService:
             raise StoppedError("the service is stopped")
         if started:
             self._read_from(None)
+        self._switch_telemetry(configuration.telemetry)
         self.scheduler.reconfigure(
             configuration.cores,
             configuration.learner.predictor,
-            backend.execute,
+            self._traced(backend.execute),
             configuration.settings,
             backend.prober,
             judge=backend.judge,
@@ -285,6 +289,8 @@ class SchedulingService:
         configuration.learner.stop()
         if not started:
             configuration.discard()
+        if self._telemetry is not None:
+            self._telemetry.active = False
         if intake is not None:
             intake.stop_reading()
             intake.refuse_queued()
@@ -323,6 +329,8 @@ class SchedulingService:
     def submit(self, call: Call) -> None:
         """Schedule a call; its outcome is recorded once its `on_done` has returned."""
         call.on_done = partial(self._complete, call.on_done)
+        if self._telemetry is not None:
+            self._telemetry.submitted(call)
         self.scheduler.submit(call)
 
     def give_quality(
@@ -382,6 +390,8 @@ class SchedulingService:
             cores, describe = self._configuration.cores, self._backend.describe
         with self._outcomes.completing(call.id, call.agent):
             on_done(call, result)
+            if self._telemetry is not None:
+                self._telemetry.answered(call, result)
             for attempt in attempt_results(call, result):
                 name = attempt.result.core or call.core
                 if name is not None:  # a call that never reached a core says nothing about any
@@ -391,6 +401,18 @@ class SchedulingService:
                         stage_of=None if attempt.call_id == call.id else call.id,
                         selected=_is_selected(call, name),
                     )
+
+    def _switch_telemetry(self, mode: Mode) -> None:
+        wanted = is_wanted(mode)
+        if wanted and self._telemetry is None:
+            self._telemetry = Telemetry(
+                lambda: self.scheduler.status(), lambda number: self.scheduler.decision(number)
+            )
+        if self._telemetry is not None:
+            self._telemetry.active = wanted
+
+    def _traced(self, execute: Execute) -> Execute:
+        return execute if self._telemetry is None else self._telemetry.traced(execute)
 
     def _make_sharing(self, configuration: ServiceConfiguration) -> KernelSharing | None:
         if configuration.shared is None:

@@ -13,14 +13,14 @@ import numpy as np
 from eccos_aios.candidates import Candidates
 from eccos_aios.config import BudgetConfig
 from eccos_aios.core import Core
+from eccos_aios.reasons import BUDGET, OUT_OF_REACH
 from eccos_aios.schedule.attempt import Usage
 from eccos_aios.schedule.budget import UNLIMITED, Budget, BudgetExhaustedError, BudgetLimit, within
 from eccos_aios.schedule.call import Call
-from eccos_aios.schedule.plan import OUT_OF_REACH, PLANNED, Plan
+from eccos_aios.schedule.plan import PLANNED, Plan
 from eccos_aios.schedule.plan_rows import BoolArray, FloatArray, PlanOptions
 from eccos_aios.schedule.round_batch import RoundBatch, estimates_of
 
-EVERYBODY = "the budget"
 REMEMBERED_ESTIMATES = 100_000  # of attempts whose bill is not known yet
 
 
@@ -60,7 +60,7 @@ class Budgets:
         configs.update(agent_budgets)
         self._budgets = {}
         for agent, config in configs.items():
-            name = EVERYBODY if agent is None else f"the budget of agent {agent!r}"
+            name = BUDGET if agent is None else f"{BUDGET} of agent {agent!r}"
             self._budgets[agent] = fresh = Budget(config, name, now)
             fresh.restore(self._restored.get(_key(agent), {}))
             if agent in before:

@@ -107,6 +107,8 @@ class Call:
         every call.
     question : Question or None
         What its answers are checked against. None: they cannot be checked, and one core answers it.
+    carrier : mapping of str to str or None
+        The trace context of the request that brought it (W3C), by header name.
     number : int
         Its number in this process, from 1.
     id : str
@@ -125,6 +127,7 @@ class Call:
     quality_target: float | None = None
     conversation: Conversation | str | None = None
     question: Question | None = None
+    carrier: Mapping[str, str] | None = None
     number: int = field(default_factory=lambda: next(_numbers))
     id: str = field(default_factory=lambda: str(uuid4()))
     arrived_s: float = 0.0
@@ -197,6 +200,12 @@ class EstimateRow:
         Whether more than one core meets its requirements.
     plans : PlanRow or None
         Of plans of several cores; None where there are none for the call.
+    unrecorded : ndarray of bool, shape (cores,), or None
+        The cores without a single outcome; None where the predictor does not say.
+    prefix_core : int
+        Column of the core that holds the call's conversation, where that matters; else -1.
+    prefix_usd : float
+        US dollars that `cost` is less there for it.
     """
 
     pool: object
@@ -206,6 +215,9 @@ class EstimateRow:
     support: NDArray[np.float64]
     has_choice: bool = False
     plans: PlanRow | None = None
+    unrecorded: NDArray[np.bool_] | None = None
+    prefix_core: int = -1
+    prefix_usd: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -174,9 +174,9 @@ class CorePool:
         """
         cores, columns = self.cores, self.columns
         requirements = [call.requirements for call in calls]
-        candidates = Candidates.of(
-            estimates, requirements, cores, self.prices, experience_of(self.predictor, self.names)
-        )
+        experience = experience_of(self.predictor, self.names)
+        candidates = Candidates.of(estimates, requirements, cores, self.prices, experience)
+        unrecorded = None if experience is None else experience.records == 0
         cost, allowed = candidates.cost, candidates.allowed
         choices = allowed.sum(axis=1).tolist()
         for position, call in enumerate(calls):
@@ -200,6 +200,9 @@ class CorePool:
                 permitted,
                 estimates.support[position],
                 has_choice=call.awaited_core is None and choices[position] > 1,
+                unrecorded=unrecorded,
+                prefix_core=-1 if last is None or (affinity == "off" and not self._caches[last]) else last,
+                prefix_usd=0.0 if last is None else float(cost[position, last] - prices[last]),
             )
 
 

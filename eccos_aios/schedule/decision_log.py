@@ -29,7 +29,9 @@ class Decision:
         The call's number.
     id : str
         The call's id.
-    agent, core, reason : str
+    agent, core : str
+    reason : str
+        One of `eccos_aios.reasons.REASONS`, perhaps with a detail, or that of a user's pass.
     attempt : int
         From 1.
     decision_ms : float

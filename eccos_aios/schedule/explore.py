@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from eccos_aios.reasons import EXPLORED
 from eccos_aios.schedule.plan import Plan
 from eccos_aios.schedule.round_batch import RoundBatch, estimates_of
 
 OUTCOME_SPREAD = 0.5  # standard deviation of a right or wrong answer at most, in points of quality
-EXPLORED = "explored"
 
 FloatArray = NDArray[np.float64]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
+from collections import Counter, deque
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
+from eccos_aios.reasons import base_reason
 from eccos_aios.schedule.baselines import Baselines
 from eccos_aios.schedule.call import CallResult
 from eccos_aios.schedule.decision_log import REMEMBERED_DECISIONS, Decision
@@ -51,6 +52,7 @@ class SchedulerMetrics:
         self.degraded_rounds = 0
         self.degraded_calls = 0  # whose estimates were wrong and replaced by the prior
         self.plans = {"single": 0, "check": 0, "agree": 0}  # calls that were sent, by the kind of plan
+        self.reasons: Counter[str] = Counter()  # decisions by `base_reason`
         self.plan_stages = 0  # that answered or failed, of plans of several cores
         self.accepted_first = 0  # such plans that ended without their last core
         self.extra_calls = 0  # attempts of theirs beyond the first
@@ -74,6 +76,7 @@ class SchedulerMetrics:
         self._quality_sum += decision.predicted_quality
         self._cost_usd += decision.predicted_cost
         self.plans[decision.plan["kind"]] += 1
+        self.reasons[base_reason(decision.reason)] += 1
         self.baselines.add(decision.estimates)
 
     def add_plan(self, stages: PlanStages) -> None:
@@ -113,6 +116,7 @@ class SchedulerMetrics:
             "decision_ms_p99": round(p99, 3),
             "degraded_rounds": self.degraded_rounds,
             "degraded_calls": self.degraded_calls,
+            "reasons": dict(self.reasons),
             "plans": dict(self.plans),
             "plan_stages": self.plan_stages,
             "accepted_at_first_stage": self.accepted_first,

@@ -10,14 +10,13 @@ import numpy as np
 
 from eccos_aios.assign import WAITS, AssignmentProblem, choose_cores, solve, solve_if_reachable
 from eccos_aios.candidates import Candidates, FloatArray
+from eccos_aios.reasons import BETTER_FULL, OUT_OF_REACH, OVERDUE
 from eccos_aios.schedule.capacity import IntArray
-from eccos_aios.schedule.plan import OUT_OF_REACH, PLANNED, Plan
+from eccos_aios.schedule.plan import PLANNED, Plan
 from eccos_aios.schedule.plan_pass import CLOSE_ENOUGH, optimise_plans, promised
 from eccos_aios.schedule.round_batch import RoundBatch
 
 SAME_COST = 1e-6  # relative: costs closer than that are the same
-OVERDUE = "waited long enough"
-IDLE_CORE = "the planned core is busy for too long"
 
 
 def optimise(batch: RoundBatch, plan: Plan) -> Plan:
@@ -72,7 +71,7 @@ def use_idle_slots(batch: RoundBatch, plan: Plan) -> Plan:
     lost = planned_quality[:, None] - quality
     limit_s = batch.limits.for_price_until_s(service_s, service_s[here, None]) * (1 + SAME_COST)
     spare, line = _spare_quality(batch, plan), np.zeros(len(left))
-    moves: dict[str, dict[int, int]] = {PLANNED: {}, IDLE_CORE: {}}
+    moves: dict[str, dict[int, int]] = {PLANNED: {}, BETTER_FULL: {}}
     for row in each.tolist() if (fits & (lost <= spare)).any() else ():
         if not (left > 0).any():
             break
@@ -84,10 +83,10 @@ def use_idle_slots(batch: RoundBatch, plan: Plan) -> Plan:
             continue
         open_ &= cost[row] <= cost[row, open_].min() * (1 + SAME_COST)
         column = int(np.where(open_, service_s, np.inf).argmin())
-        moves[PLANNED if as_cheap[row, column] else IDLE_CORE][int(waits[row])] = column
+        moves[PLANNED if as_cheap[row, column] else BETTER_FULL][int(waits[row])] = column
         left[column] -= 1
         spare -= max(0.0, float(lost[row, column]))
-    return plan.moved(moves[PLANNED], PLANNED).moved(moves[IDLE_CORE], IDLE_CORE)
+    return plan.moved(moves[PLANNED], PLANNED).moved(moves[BETTER_FULL], BETTER_FULL)
 
 
 def release_overdue(batch: RoundBatch, plan: Plan) -> Plan:

@@ -30,6 +30,7 @@ from eccos_aios.schedule.plan import (
     undecided,
 )
 from eccos_aios.schedule.plan_rows import PlanSource, attach_plans
+from eccos_aios.schedule.reasons import with_reasons
 from eccos_aios.schedule.round_batch import RoundBatch
 from eccos_aios.schedule.settings import SchedulerSettings
 
@@ -144,11 +145,13 @@ class RoundPipeline:
         slack = settings.reach_slack * min(1.0, free / len(front)) if front else 0.0
         target = Target(settings.quality_target, owed, settings.price_per_second, slack)
         batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names, spare_calls)
-        if limits is None:
-            return dispatch_of(batch, self._plan(batch, settings))
-        allowed = limits(batch.calls)
-        batch = limited(batch, allowed)
-        return dispatch_of(batch, explained(self._plan(batch, settings), allowed))
+        allowed = None if limits is None else limits(batch.calls)
+        if allowed is not None:
+            batch = limited(batch, allowed)
+        plan = self._plan(batch, settings)
+        if allowed is not None:
+            plan = explained(plan, allowed)
+        return dispatch_of(batch, self._passed(with_reasons, batch, plan) or plan)
 
     def _plan(self, batch: RoundBatch, settings: SchedulerSettings) -> Plan:
         """The plan after all passes; one that raises leaves the plan as it was, or the first free cores."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from eccos_aios.assign import WAITS
 from eccos_aios.plans import AnswerPlan
 from eccos_aios.plans.plan import FIRST_STAGE
+from eccos_aios.reasons import NEXT_STAGE, PLANNING_FAILED
 from eccos_aios.schedule.call import Call
 from eccos_aios.schedule.capacity import Capacity, IntArray
 from eccos_aios.schedule.plan_rows import PlanOptions
@@ -21,10 +22,7 @@ from eccos_aios.schedule.round_batch import RoundBatch
 CALLS_PER_SLOT = 4
 SPARE_CALLS = 64
 
-PLANNED = "planned"
-OUT_OF_REACH = "the target is out of reach: the cheapest that is nearly the best"
-PLANNING_FAILED = "planning failed"
-NEXT_STAGE = "the next stage of its plan"
+PLANNED = "planned"  # by the optimiser; `reasons_of` tells why
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +38,8 @@ class Plan:
         Column of the core; `eccos_aios.assign.WAITS` for a call that waits for any core. Change a
         copy, as `moved` does.
     reasons : mapping of int to str
-        By row, why a call is where it is, if not because the optimiser planned it there; it appears in
-        ``/eccos/decisions``.
+        By row, why a call is where it is; it appears in ``/eccos/decisions``. One that the optimiser
+        planned gets its reason once the plan is finished, see `with_reasons`.
     fell_back : bool
         Whether the optimiser failed inside and returned its greedy start.
     staged : mapping of int to AnswerPlan

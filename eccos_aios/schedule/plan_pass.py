@@ -8,8 +8,9 @@ import numpy as np
 
 from eccos_aios.assign import WAITS, Assignment, choose_cores, solve
 from eccos_aios.candidates import Candidates
+from eccos_aios.reasons import OUT_OF_REACH
 from eccos_aios.schedule.capacity import IntArray
-from eccos_aios.schedule.plan import OUT_OF_REACH, Plan
+from eccos_aios.schedule.plan import Plan
 from eccos_aios.schedule.plan_rows import BoolArray, FloatArray, PlanOptions
 from eccos_aios.schedule.round_batch import RoundBatch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -263,7 +264,8 @@ class Rounds:
             known = state.decision_log.decision(call.number)
             if known is not None:
                 known.stages = [stage.to_dict() for stage in call.stages.ended]
-                return known
+                core = pool.names[placement.column]
+                return replace(known, core=core, reason=placement.reason, attempt=call.attempts)
         waited_s = self._clock.now_s() - call.arrived_s
         decision = decision_of(placement, pool.names, decision_ms, waited_s, settings.log_text)
         state.metrics.add_decision(decision)

@@ -66,6 +66,7 @@ def test_the_metrics_tell_what_happened() -> None:
     assert 'eccos_budget_left_usd{agent=""} 3.0' in lines
     assert 'eccos_budget_price{agent=""} 12.5' in lines
     assert 'eccos_budget_exhausted{agent="a"} 1.0' in lines
+    assert 'eccos_decisions_total{reason="only core allowed"} 5.0' in lines
     assert "eccos_wait_seconds_count 5.0" in lines
     assert media_type.startswith("text/plain")
 

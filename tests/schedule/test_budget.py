@@ -15,6 +15,7 @@ from test_waiting import pool_of, varying
 from eccos_aios.config import BudgetConfig
 from eccos_aios.core import Core, Price
 from eccos_aios.predict import CallText
+from eccos_aios.reasons import CHEAPEST
 from eccos_aios.schedule import Call, Requirements, SchedulerSettings, Usage
 from eccos_aios.schedule.budget import (
     UNLIMITED,
@@ -238,7 +239,7 @@ def test_an_exhausted_budget_leaves_the_cheapest_core_and_says_so() -> None:
     dispatch = RoundPipeline(lambda _: None).plan(pool, chosen, calls, lambda _: 0.0, 0.0, budgets.limits)
     sent = {each.call.agent: (each.column, each.reason, each.target) for each in dispatch.placements}
     assert sent["poor"] == (1, "the budget of agent 'poor' is exhausted: the cheapest core", 0.5)
-    assert sent["rich"] == (0, "planned", 0.9)
+    assert sent["rich"] == (0, CHEAPEST, 0.9)
     assert budgets.limits((calls[1],)) == (UNLIMITED,)
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from eccos_aios.predict import CallText
+from eccos_aios.reasons import EXPLORED
 from eccos_aios.requirements import Requirements
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.capacity import Capacity, Target
-from eccos_aios.schedule.explore import EXPLORED, Exploration
+from eccos_aios.schedule.explore import Exploration
 from eccos_aios.schedule.plan import Plan
 from eccos_aios.schedule.round_batch import RoundBatch
 

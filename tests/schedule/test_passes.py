@@ -17,13 +17,14 @@ from eccos_aios.config import EccosConfig, eccos_config
 from eccos_aios.core import Core
 from eccos_aios.errors import ConfigError
 from eccos_aios.predict import CallText
+from eccos_aios.reasons import OVERDUE, PLANNING_FAILED
 from eccos_aios.schedule import Call, Requirements, SchedulerSettings
 from eccos_aios.schedule.call import EstimateRow
 from eccos_aios.schedule.capacity import Capacity, Target, WaitLimits
 from eccos_aios.schedule.core_pool import CorePool
-from eccos_aios.schedule.passes import OVERDUE, PASSES, optimise, release_overdue, use_idle_slots
+from eccos_aios.schedule.passes import PASSES, optimise, release_overdue, use_idle_slots
 from eccos_aios.schedule.pipeline import RoundPipeline
-from eccos_aios.schedule.plan import PLANNING_FAILED, Dispatch, Pass, Plan, dispatch_of, undecided
+from eccos_aios.schedule.plan import Dispatch, Pass, Plan, dispatch_of, undecided
 from eccos_aios.schedule.round_batch import RoundBatch
 from eccos_aios.schedule.settings import load_passes
 

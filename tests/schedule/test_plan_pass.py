@@ -12,10 +12,11 @@ from eccos_aios.assign import ResourceProblem, solve_resources
 from eccos_aios.candidates import Candidates
 from eccos_aios.plans import AnswerPlan
 from eccos_aios.predict import CallText
+from eccos_aios.reasons import OUT_OF_REACH
 from eccos_aios.schedule import Call, Requirements
 from eccos_aios.schedule.capacity import Capacity, Target
 from eccos_aios.schedule.passes import optimise
-from eccos_aios.schedule.plan import OUT_OF_REACH, Plan, undecided
+from eccos_aios.schedule.plan import Plan, undecided
 from eccos_aios.schedule.plan_rows import PlanOptions
 from eccos_aios.schedule.round_batch import RoundBatch
 

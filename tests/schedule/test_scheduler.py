@@ -466,7 +466,7 @@ def test_a_decision_is_one_line_of_figures_at_debug_and_says_nothing_of_the_text
     (line,) = [record.getMessage() for record in caplog.records]
     assert caplog.records[0].levelno == logging.DEBUG
     assert line.startswith(
-        f"decision call={decision.call} id={decision.id} agent='an agent' core='cheap' reason='planned'"
+        f"decision call={decision.call} id={decision.id} agent='an agent' core='cheap' reason='cheapest that reaches the target'"
     )
     assert f"decision_ms={decision.decision_ms:.3f} predicted_quality=0.9000 predicted_cost=" in line
     assert "a question" not in line

@@ -11,12 +11,12 @@ from fake_clock import FakeClock
 
 from eccos_aios.core import Core
 from eccos_aios.predict import CallText
+from eccos_aios.reasons import BETTER_FULL
 from eccos_aios.schedule import Call, Requirements, SchedulerSettings
 from eccos_aios.schedule.call import EstimateRow
 from eccos_aios.schedule.capacity import WaitLimits
 from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.outcome_kinds import ANSWERED, AttemptOutcome, OutcomeKind
-from eccos_aios.schedule.passes import IDLE_CORE
 from eccos_aios.schedule.pipeline import RoundPipeline
 from eccos_aios.schedule.plan import Dispatch
 from eccos_aios.schedule.slots import MEASURED_CALLS
@@ -108,7 +108,7 @@ def test_each_call_weighs_the_wait_against_the_free_core_that_it_could_have() ->
     # One waits, as its turn comes soon; two are better off at the dear core; the others wait 0.5 s and more
     # rather than 20 s at the slow one.
     assert sorted(sent(dispatch)) == [1, 1]
-    assert {placement.reason for placement in dispatch.placements} == {IDLE_CORE}
+    assert {placement.reason for placement in dispatch.placements} == {f"{BETTER_FULL} (cheap)"}
     assert waits(dispatch) == [0] * 6
 
 
