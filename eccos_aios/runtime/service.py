@@ -403,6 +403,7 @@ class SchedulingService:
             on_grade=lambda call_id, quality: self._feedback.hear(call_id, quality),
             take_account=lambda: self.scheduler.take_account(),
             on_account=lambda account: self.scheduler.hear_account(account),
+            scheduler_status=lambda: self.scheduler.status(),
             on_predictor=lambda content: self.learner.offer(content),
         )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from eccos_aios.errors import HistoryError
 from eccos_aios.history import CallOutcome, HistoryStore
 from eccos_aios.log_once import LogOnce
 from eccos_aios.predict import embedding_of
+from eccos_aios.runtime.kernel_figures import figures_of, summed
 from eccos_aios.shared import (
     Event,
     EventRelay,
@@ -84,6 +87,8 @@ class KernelSharing:
         Returns how this kernel has changed the quality debt and the budgets since it was last called.
     on_account : callable
         Called with that of another kernel.
+    scheduler_status : callable
+        Returns `Scheduler.status`, of which the other kernels are told the figures.
     on_predictor : callable
         Called with the saved predictor that another kernel has fitted.
     on_grade : callable
@@ -100,22 +105,28 @@ class KernelSharing:
         on_grade: Callable[[str, float], None],
         take_account: Callable[[], Mapping[str, Any]],
         on_account: Callable[[Mapping[str, Any]], None],
+        scheduler_status: Callable[[], Mapping[str, Any]],
         on_predictor: Callable[[bytes], None],
     ) -> None:
         self.cores = cores
         self._on_core, self._on_outcome, self._on_grade = on_core, on_outcome, on_grade
         self._take_account, self._on_account = take_account, on_account
+        self._scheduler_status = scheduler_status
         self._slots = LeasedSlots(RedisSlotTable(cores.url, cores.name), on_slots, lease_s=cores.lease_s)
         self._relay = EventRelay(
             RedisEventLog(cores.url, cores.name),
             self._hear,
             None if cores.history is None else self._write,
-            on_tick=self._send_account,
+            on_tick=self._send_accounts,
             kernel=self._slots.kernel,
             lease_s=cores.lease_s,
         )
         self._predictors = PredictorRelay(RedisPublication(cores.url, cores.name), on_predictor)
         self._store: HistoryStore | None = None  # opened and used by the relay's thread alone
+        self._told: object = None  # the figures last sent, and to whom; used by the relay's thread alone
+        self._lock = threading.Lock()  # guards the two below
+        self._recorded = 0  # outcomes that this kernel has stored, of all kernels
+        self._figures: dict[str, Mapping[str, Any]] = {}  # of the other kernels
         self._log = LogOnce(logger)
 
     def start(self) -> None:
@@ -190,21 +201,44 @@ class KernelSharing:
         return self._slots.faults()
 
     def status(self) -> dict[str, object]:
-        """The ``shared`` of ``/eccos/status``."""
+        """The ``shared`` of ``/eccos/status``; its ``all`` are the figures of all kernels together."""
         return {
             "redis": without_password(self.cores.url),
             "name": self.cores.name,
+            "process": os.getpid(),
             "kernels": len(self._slots.kernels),
             "leads": self.leads,
             "away": self._slots.is_away,
             "held": self._slots.holds(),
             "dropped": self._relay.dropped,
+            "all": summed([self._own_figures(), *self._other_figures()]),
         }
 
-    def _send_account(self) -> None:
+    @property
+    def recorded(self) -> int:
+        """Outcomes that the live kernels have stored, as far as they have told."""
+        return self._recorded_here() + sum(int(figures["recorded"]) for figures in self._other_figures())
+
+    def _recorded_here(self) -> int:
+        with self._lock:
+            return self._recorded
+
+    def _other_figures(self) -> list[Mapping[str, Any]]:
+        live = self._slots.kernels
+        with self._lock:
+            return [figures for kernel, figures in self._figures.items() if kernel in live]
+
+    def _own_figures(self) -> dict[str, Any]:
+        return figures_of(self._scheduler_status(), self._recorded_here())
+
+    def _send_accounts(self) -> None:
         account = dict(self._take_account())
         if account:
             self._relay.send("account", account)
+        figures = self._own_figures()
+        told = figures, self._slots.kernels  # a kernel that has just come knows nothing yet
+        if told != self._told and self._relay.send("figures", figures):
+            self._told = told
 
     def _hear(self, event: Event) -> None:
         """Hand on an event of another kernel."""
@@ -217,6 +251,10 @@ class KernelSharing:
             self._on_grade(str(content["call_id"]), float(content["quality"]))
         elif event.kind == "account":
             self._on_account(content)
+        elif event.kind == "figures":
+            summed([content])  # raises if another version sent something else
+            with self._lock:
+                self._figures[event.kernel] = content
         elif event.kind == "core":
             self._on_core(
                 str(content["core"]), str(content["state"]), float(content["seconds"]), str(content["cause"])
@@ -232,7 +270,9 @@ class KernelSharing:
         if store is None:
             return
         outcomes = [_outcome(event.content) for event in events if event.kind == "outcome"]
-        store.append_outcomes([outcome for outcome in outcomes if outcome is not None])
+        added = store.append_outcomes([outcome for outcome in outcomes if outcome is not None])
+        with self._lock:
+            self._recorded += added
         for event in events:
             if event.kind == "grade":
                 self._grade(store, event.content)

@@ -18,7 +18,7 @@ from experiments.redis_server import RedisServer
 from fault_drills import MENDABLE
 
 from eccos_aios.history import CallOutcome, HistoryStore
-from eccos_aios.sandbox.aios import AiosKernel
+from eccos_aios.sandbox.aios import START_TIMEOUT_S, AiosKernel
 from eccos_aios.sandbox.server import SandboxCore
 
 QUOTAS = {"first": 4, "second": 3, "third": 2}
@@ -54,8 +54,8 @@ def scheduler(aios: Aios, redis_server: RedisServer, tmp_path: Path) -> dict[str
     return {"scheduler_type": "eccos", "eccos": section}
 
 
-def until(condition: Callable[[], Any], what: str) -> None:
-    end_s = time.monotonic() + WAIT_S
+def until(condition: Callable[[], Any], what: str, wait_s: float = WAIT_S) -> None:
+    end_s = time.monotonic() + wait_s
     while not condition():
         assert time.monotonic() < end_s, what
         time.sleep(0.05)
@@ -122,3 +122,65 @@ def test_kernels_over_failing_cores_answer_each_call_once_within_the_quotas(
     assert Counter(each.query for each in outcomes(scheduler)) == Counter(
         f"question {n}" for n in range(CALLS)
     )
+
+
+def workers(_: Path, port: int) -> list[str]:
+    return ["-m", "uvicorn", "runtime.launch:app", "--port", str(port), "--workers", "4"]
+
+
+@pytest.mark.aios_long
+def test_four_workers_serve_as_one_kernel(
+    aios: Aios, cores: list[SandboxCore], scheduler: dict[str, Any]
+) -> None:
+    with aios.kernel(cores, scheduler, arguments=workers) as kernel:
+        until(lambda: kernel.text.count("startup complete") == 4, "not all workers serve", START_TIMEOUT_S)
+        until(lambda: kernel.request("/eccos/status")["shared"]["kernels"] == 4, "a worker is alone")
+        answers = ask_in_turn([kernel], 200)
+        assert [answer["error"] for answer in answers] == [None] * 200
+        assert over_quota(cores) == {}
+
+        served: dict[int, int] = {}  # calls by worker, whichever answers
+
+        def all_workers_have_answered() -> bool:
+            status = kernel.request("/eccos/status")
+            served[status["shared"]["process"]] = status["totals"]["completed"]
+            return len(served) == 4 and status["shared"]["all"]["totals"]["completed"] == 200
+
+        until(all_workers_have_answered, "a worker does not answer")
+        assert sum(served.values()) == 200
+        assert min(served.values()) > 0
+
+        until(lambda: len(outcomes(scheduler)) == 200, "outcomes are missing")
+        graded = {each.call_id: number / 20 for number, each in enumerate(outcomes(scheduler)[:20])}
+        for call, quality in graded.items():
+            assert kernel.request("/eccos/feedback", {"call": call, "quality": quality})["id"] == call
+        until(
+            lambda: (
+                {each.call_id: each.quality for each in outcomes(scheduler) if each.quality is not None}
+                == graded
+            ),
+            "grades are missing",
+        )
+
+
+@pytest.mark.aios_long
+def test_without_shared_a_second_server_on_the_manifest_ends_with_one_line_that_names_the_key(
+    aios: Aios, cores: list[SandboxCore], scheduler: dict[str, Any]
+) -> None:
+    alone = {key: value for key, value in scheduler["eccos"].items() if key != "shared"}
+    unshared = {**scheduler, "eccos": alone}
+    with aios.kernel(cores, unshared) as first:
+        with aios.kernel(cores, unshared) as second:
+            assert second.process.wait(WAIT_S) != 0
+            (line,) = [line for line in second.output if "eccos-aios:" in line]
+            assert "another kernel process" in line
+            assert "scheduler.eccos.shared" in line
+        with aios.kernel(cores, unshared, arguments=workers) as second:
+            second.process.wait(START_TIMEOUT_S)
+            told = {line for line in second.output if "eccos-aios:" in line}
+            assert len(told) == 1
+            assert "scheduler.eccos.shared" in told.pop()
+        with aios.kernel(cores, scheduler) as second:
+            assert second.process.wait(WAIT_S) != 0
+            assert "schedules with this manifest alone" in second.text
+        assert first.query("who serves?")["error"] is None

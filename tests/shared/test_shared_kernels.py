@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from experiments.redis_server import RedisServer
@@ -168,6 +169,26 @@ def test_a_grade_reaches_the_kernel_that_served_the_call_and_the_one_store(
     await_(lambda: first.service.scheduler.decision(call.id).quality == 0.5, "the decision is not graded")
     leads = [kernel.service.status()["shared"]["leads"] for kernel in (first, second)]
     assert sorted(leads) == [False, True]
+
+
+def test_every_kernel_shows_the_calls_of_all(kernels: MakeKernels) -> None:
+    first, second = kernels(2)
+    for number in range(6):
+        first.ask(f"question {number}")
+    second.ask("another question")
+    for kernel in (first, second):
+        await_(lambda kernel=kernel: figures(kernel)["totals"]["completed"] == 7, "not all calls are shown")
+        await_(lambda kernel=kernel: figures(kernel)["recorded"] == 7, "not all outcomes are shown")
+        assert kernel.service.status()["history"]["recorded"] == 7
+        assert sum(core["completed"] for core in figures(kernel)["cores"].values()) == 7
+        assert figures(kernel)["pending"] == 0
+    assert second.service.status()["totals"]["completed"] == 1
+    second.service.stop()
+    await_(lambda: figures(first)["totals"]["completed"] == 6, "a kernel that has ended still counts")
+
+
+def figures(kernel: Kernel) -> dict[str, Any]:
+    return kernel.service.status()["shared"]["all"]
 
 
 def test_one_kernel_fits_and_all_use_its_predictor(
