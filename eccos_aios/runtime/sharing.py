@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from eccos_aios.config import EccosConfig
-from eccos_aios.errors import HistoryError
+from eccos_aios.config import SECTION, EccosConfig
+from eccos_aios.errors import EccosError, HistoryError
 from eccos_aios.history import CallOutcome, HistoryStore
 from eccos_aios.log_once import LogOnce
 from eccos_aios.predict import embedding_of
@@ -32,6 +32,14 @@ from eccos_aios.shared import (
 
 logger = logging.getLogger(__name__)
 
+# Of `EccosConfig`, by the attributes of `SharedCores`.
+KEYS = {
+    "url": "shared",
+    "name": "shared_name",
+    "lease_s": "lease_s",
+    "history": "history",
+    "store_text": "store_text",
+}
 SETTLE_S = 3.0  # seconds that the learner waits for outcomes on their way to the store
 
 
@@ -58,6 +66,29 @@ class SharedCores:
     lease_s: float
     store_text: bool = True
     history: Path | None = None
+
+
+def require_same_sharing(before: SharedCores | None, after: SharedCores | None) -> None:
+    """Refuse a change of how cores are shared, which only a restart can make.
+
+    Raises
+    ------
+    EccosError
+        Names the first key that has changed.
+    """
+    for attribute, key in KEYS.items():
+        now, wanted = getattr(before, attribute, None), getattr(after, attribute, None)
+        if now != wanted:
+            if attribute == "url":
+                now, wanted = _shown_url(now), _shown_url(wanted)
+            raise EccosError(
+                f"{SECTION}.{key}: {wanted}: cannot be changed while the kernel runs, which has {now}: "
+                "restart it, or restore the value"
+            )
+
+
+def _shown_url(url: str | None) -> str:
+    return "absent" if url is None else without_password(url)
 
 
 def shared_cores(config: EccosConfig, store: HistoryStore | None) -> SharedCores | None:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
-from eccos_aios.errors import UnknownCallError
+from eccos_aios.errors import EccosError, UnknownCallError
 from eccos_aios.history import CallOutcome, HistoryStore
 from eccos_aios.predict import query_text
 from eccos_aios.runtime.configuration import prepare
@@ -59,6 +59,7 @@ class Kernel:
     """One service and what its callers got."""
 
     def __init__(self, config: EccosConfig, cores: Cores) -> None:
+        self.config = config
         self.service = SchedulingService(prepare(config, CORES), Backend(cores.execute, describe))
         self.results: Counter[str] = Counter()
         self.failed: list[CallResult] = []
@@ -189,6 +190,30 @@ def test_every_kernel_shows_the_calls_of_all(kernels: MakeKernels) -> None:
 
 def figures(kernel: Kernel) -> dict[str, Any]:
     return kernel.service.status()["shared"]["all"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("shared", None),
+        ("shared", SecretStr("redis://user:other-word@127.0.0.1:1/0")),
+        ("shared_name", "another"),
+        ("lease_s", 3.0),
+        ("store_text", False),
+        ("history", Path("another.db")),
+    ],
+)
+def test_a_refresh_that_changes_how_cores_are_shared_is_refused_and_names_the_key(
+    kernels: MakeKernels, tmp_path: Path, cores: Cores, key: str, value: Any
+) -> None:
+    (kernel,) = kernels(1)
+    changed = kernel.config.model_copy(update={key: tmp_path / value if isinstance(value, Path) else value})
+    with pytest.raises(EccosError, match=f"scheduler.eccos.{key}: .*restart") as refused:
+        kernel.service.reconfigure(prepare(changed, CORES), Backend(cores.execute, describe))
+    assert "other-word" not in str(refused.value)
+    kernel.service.reconfigure(prepare(kernel.config, CORES), Backend(cores.execute, describe))
+    kernel.ask("still there?")
+    kernel.wait(1)
 
 
 def test_one_kernel_fits_and_all_use_its_predictor(
