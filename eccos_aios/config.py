@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -25,6 +26,10 @@ STORE_SUFFIX = ".db"  # of a history store, which the kernel writes to and creat
 def _is_redis(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(SHARED_SCHEMES):
         raise ValueError(f"must begin with {', '.join(SHARED_SCHEMES)}")
+    try:
+        _ = urlsplit(url.get_secret_value()).port
+    except ValueError:  # its message may hold a part of the password
+        raise ValueError("is not a URL; in a password write / as %2F, # as %23, ? as %3F, [ as %5B") from None
     return url
 
 

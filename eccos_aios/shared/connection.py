@@ -54,6 +54,8 @@ class RedisConnection:
     ------
     MissingExtraError
         redis-py is not installed.
+    EccosError
+        redis-py does not know an option in the URL.
     """
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
@@ -74,6 +76,10 @@ class RedisConnection:
             retry=Retry(NoBackoff(), 0),
             redis_connect_func=self._connected,
         )
+        try:
+            self._pool.connection_class(**self._pool.connection_kwargs)
+        except TypeError as error:
+            raise EccosError(f"an option in the URL of {without_password(url)} is wrong: {error}") from None
         self.client: redis.Redis = redis.Redis(connection_pool=self._pool)
         self._server: str | None = None
         self._connects = 0
