@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -38,6 +39,10 @@ STORE_SUFFIX = ".db"  # of a history store, which the kernel writes to and creat
 def _is_redis(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(SHARED_SCHEMES):
         raise ValueError(f"must begin with {', '.join(SHARED_SCHEMES)}")
+    try:
+        _ = urlsplit(url.get_secret_value()).port
+    except ValueError:  # its message may hold a part of the password
+        raise ValueError("is not a URL; in a password write / as %2F, # as %23, ? as %3F, [ as %5B") from None
     return url
 
 

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-_USER_INFO = re.compile(r"//[^/@\s]+@")
+# With a colon also across slashes: somebody may have written a password with a slash as it is.
+_USER_INFO = re.compile(r"//(?:[^/@\s]+|[^/@\s]*:[^@\s]*)@")
 _KEY = re.compile(r"\b(sk-|gsk_|hf_|xai-|AIza|nvapi-|r8_|pplx-)[A-Za-z0-9_-]{8,}")
 SHOWN_VALUE_LENGTH = 80  # characters of a wrong value that a message shows
 

@@ -18,7 +18,7 @@ from eccos_aios.errors import EccosError
 from eccos_aios.hooks import targets
 from eccos_aios.hooks.active import ACTIVE
 from eccos_aios.hooks.clients import drop_if_client_gone
-from eccos_aios.hooks.launcher import checkout_of_process, kernel_module
+from eccos_aios.hooks.launcher import checkout_of_process, kernel_module, server_of_worker
 from eccos_aios.hooks.shield import Refusal, check_shape, shielded
 from eccos_aios.hooks.switch import asks_for_router, needs_of_process
 from eccos_aios.hooks.targets import ROUTER, SCHEDULER, SHADOW
@@ -116,16 +116,14 @@ def _check_before_start() -> None:
         for module in LOADED_FOR[need]:  # an import error shows here, not in the running kernel
             import_module(f"eccos_aios.hooks.{module}")
     if SCHEDULER in needs:
-        _claim(config, may_wait=True)
+        _claim(config, server_of_worker())
         _try_store(config)
 
 
-def _claim(config: EccosConfig, *, may_wait: bool = False) -> None:
+def _claim(config: EccosConfig, server: int | None = None) -> None:
     from eccos_aios.runtime.claim import claim
 
-    if config.shared is not None:
-        return  # its quotas hold over all processes
-    claim(config.manifest, may_wait=may_wait)
+    claim(config.manifest, shared=config.shared is not None, server=server)
 
 
 def _try_store(config: EccosConfig) -> None:

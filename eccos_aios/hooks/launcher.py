@@ -1,4 +1,4 @@
-"""Whether this process is an AIOS kernel, and where its checkout is; found without importing AIOS."""
+"""Whether this process is an AIOS kernel, whose, and where its checkout is; found without importing AIOS."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import ModuleType
 
 KERNEL = "runtime.launch"
 KERNEL_FILE = Path("runtime") / "launch.py"
+WORKER_MAIN = "uvicorn._subprocess"  # the module that a worker of uvicorn runs in
 
 
 def kernel_module() -> ModuleType | None:
@@ -39,6 +40,19 @@ def checkout_of_process() -> Path | None:
         spec = PathFinder.find_spec("aios")
         places = spec and spec.submodule_search_locations
     return next((Path(place).absolute().parent for place in places or ()), None)
+
+
+def server_of_worker() -> int | None:
+    """The process of the uvicorn server whose worker imports the kernel in this thread; None elsewhere."""
+    # Imported only where ECCOS schedules: this module is loaded at every start of AIOS.
+    import multiprocessing
+    import os
+    import traceback
+
+    if multiprocessing.parent_process() is None:
+        return None
+    called_by = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_stack(None))
+    return os.getppid() if WORKER_MAIN in called_by else None
 
 
 def has_module(checkout: Path, module: str) -> bool:

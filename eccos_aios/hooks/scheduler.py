@@ -70,6 +70,8 @@ class EccosScheduler:
     ConfigError, HistoryError
         The configuration, the manifest or the history is wrong, or its store cannot be opened; a running
         service is unchanged.
+    EccosError
+        The configuration shares cores otherwise than the running service, which is unchanged.
     """
 
     def __init__(
@@ -109,6 +111,8 @@ class EccosScheduler:
         self.cores: tuple[Core, ...] = kernel_cores(self.config, llm.llm_configs)
         learner = None if running is None else running.learner_for(self.config)
         configuration = prepare(self.config, self.cores, learner)
+        if running is not None:
+            running.require_same_sharing(configuration)
         self._backend = Backend(self._execute, outcome_of, CoreProber(llm), checked)
         # For the service that is taken over at `start`; until then it runs with its own.
         self._configuration: ServiceConfiguration | None = None if running is None else configuration

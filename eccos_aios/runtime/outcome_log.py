@@ -248,14 +248,18 @@ class OutcomeLog:
         return [] if recorder is None else recorder.faults()
 
     def status(self) -> dict[str, object]:
-        """The ``history`` of ``/eccos/status``: the store's file, outcomes on disk, outcomes lost."""
+        """The ``history`` of ``/eccos/status``: the store's file, outcomes on disk, outcomes lost.
+
+        Where kernels share, ``recorded`` are those of all live kernels.
+        """
         recorders = self._recorders()
+        shared = 0 if self._sharing is None else self._sharing.recorded
         with self._changed:
             place = {} if self._store is None else {"path": self._store.path.name}
             failed = self._failed
         return {
             **place,
-            "recorded": sum(recorder.recorded for recorder in recorders),
+            "recorded": sum(recorder.recorded for recorder in recorders) + shared,
             "dropped": failed + sum(recorder.dropped for recorder in recorders),
         }
 

@@ -23,7 +23,7 @@ from eccos_aios.runtime.feedback_limit import FeedbackLimit
 from eccos_aios.runtime.learner import Learner
 from eccos_aios.runtime.outcome_log import OutcomeLog
 from eccos_aios.runtime.planner import Planner
-from eccos_aios.runtime.sharing import KernelSharing
+from eccos_aios.runtime.sharing import KernelSharing, require_same_sharing
 from eccos_aios.runtime.telemetry import Mode, Telemetry, is_wanted
 from eccos_aios.schedule import Call, CallResult, Execute, Judge, Prober, Scheduler, StoppedError
 from eccos_aios.verify import AnswerCheck
@@ -238,7 +238,10 @@ class SchedulingService:
         ------
         StoppedError
             The service is stopped; nothing has changed.
+        EccosError
+            As `require_same_sharing`; nothing has changed.
         """
+        self.require_same_sharing(configuration)
         with self._lock:
             stopped, started = self._is_stopped, self._is_started
             if not stopped:
@@ -269,6 +272,20 @@ class SchedulingService:
         if before.learner is not configuration.learner:
             before.learner.stop()
         self._read_from(intake)
+
+    def require_same_sharing(self, configuration: ServiceConfiguration) -> None:
+        """Refuse, and discard, a configuration that shares cores otherwise than the service does.
+
+        Raises
+        ------
+        EccosError
+            Names the key.
+        """
+        try:
+            require_same_sharing(None if self._sharing is None else self._sharing.cores, configuration.shared)
+        except EccosError:
+            configuration.discard()
+            raise
 
     def stop(self) -> None:
         """Answer pending calls within `grace_s`, write the recorded outcomes, end every thread.
@@ -425,6 +442,7 @@ class SchedulingService:
             on_grade=lambda call_id, quality: self._feedback.hear(call_id, quality),
             take_account=lambda: self.scheduler.take_account(),
             on_account=lambda account: self.scheduler.hear_account(account),
+            scheduler_status=lambda: self.scheduler.status(),
             on_predictor=lambda content: self.learner.offer(content),
         )
 

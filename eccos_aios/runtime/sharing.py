@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +12,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from eccos_aios.config import EccosConfig
-from eccos_aios.errors import HistoryError
+from eccos_aios.config import SECTION, EccosConfig
+from eccos_aios.errors import EccosError, HistoryError
 from eccos_aios.history import CallOutcome, HistoryStore
 from eccos_aios.log_once import LogOnce
 from eccos_aios.predict import embedding_of
+from eccos_aios.runtime.kernel_figures import figures_of, summed
 from eccos_aios.shared import (
     Event,
     EventRelay,
@@ -29,6 +32,14 @@ from eccos_aios.shared import (
 
 logger = logging.getLogger(__name__)
 
+# Of `EccosConfig`, by the attributes of `SharedCores`.
+KEYS = {
+    "url": "shared",
+    "name": "shared_name",
+    "lease_s": "lease_s",
+    "history": "history",
+    "store_text": "store_text",
+}
 SETTLE_S = 3.0  # seconds that the learner waits for outcomes on their way to the store
 
 
@@ -55,6 +66,29 @@ class SharedCores:
     lease_s: float
     store_text: bool = True
     history: Path | None = None
+
+
+def require_same_sharing(before: SharedCores | None, after: SharedCores | None) -> None:
+    """Refuse a change of how cores are shared, which only a restart can make.
+
+    Raises
+    ------
+    EccosError
+        Names the first key that has changed.
+    """
+    for attribute, key in KEYS.items():
+        now, wanted = getattr(before, attribute, None), getattr(after, attribute, None)
+        if now != wanted:
+            if attribute == "url":
+                now, wanted = _shown_url(now), _shown_url(wanted)
+            raise EccosError(
+                f"{SECTION}.{key}: {wanted}: cannot be changed while the kernel runs, which has {now}: "
+                "restart it, or restore the value"
+            )
+
+
+def _shown_url(url: str | None) -> str:
+    return "absent" if url is None else without_password(url)
 
 
 def shared_cores(config: EccosConfig, store: HistoryStore | None) -> SharedCores | None:
@@ -84,6 +118,8 @@ class KernelSharing:
         Returns how this kernel has changed the quality debt and the budgets since it was last called.
     on_account : callable
         Called with that of another kernel.
+    scheduler_status : callable
+        Returns `Scheduler.status`, of which the other kernels are told the figures.
     on_predictor : callable
         Called with the saved predictor that another kernel has fitted.
     on_grade : callable
@@ -100,22 +136,28 @@ class KernelSharing:
         on_grade: Callable[[str, float], None],
         take_account: Callable[[], Mapping[str, Any]],
         on_account: Callable[[Mapping[str, Any]], None],
+        scheduler_status: Callable[[], Mapping[str, Any]],
         on_predictor: Callable[[bytes], None],
     ) -> None:
         self.cores = cores
         self._on_core, self._on_outcome, self._on_grade = on_core, on_outcome, on_grade
         self._take_account, self._on_account = take_account, on_account
+        self._scheduler_status = scheduler_status
         self._slots = LeasedSlots(RedisSlotTable(cores.url, cores.name), on_slots, lease_s=cores.lease_s)
         self._relay = EventRelay(
             RedisEventLog(cores.url, cores.name),
             self._hear,
             None if cores.history is None else self._write,
-            on_tick=self._send_account,
+            on_tick=self._send_accounts,
             kernel=self._slots.kernel,
             lease_s=cores.lease_s,
         )
         self._predictors = PredictorRelay(RedisPublication(cores.url, cores.name), on_predictor)
         self._store: HistoryStore | None = None  # opened and used by the relay's thread alone
+        self._told: object = None  # the figures last sent, and to whom; used by the relay's thread alone
+        self._lock = threading.Lock()  # guards the two below
+        self._recorded = 0  # outcomes that this kernel has stored, of all kernels
+        self._figures: dict[str, Mapping[str, Any]] = {}  # of the other kernels
         self._log = LogOnce(logger)
 
     def start(self) -> None:
@@ -190,21 +232,44 @@ class KernelSharing:
         return self._slots.faults()
 
     def status(self) -> dict[str, object]:
-        """The ``shared`` of ``/eccos/status``."""
+        """The ``shared`` of ``/eccos/status``; its ``all`` are the figures of all kernels together."""
         return {
             "redis": without_password(self.cores.url),
             "name": self.cores.name,
+            "process": os.getpid(),
             "kernels": len(self._slots.kernels),
             "leads": self.leads,
             "away": self._slots.is_away,
             "held": self._slots.holds(),
             "dropped": self._relay.dropped,
+            "all": summed([self._own_figures(), *self._other_figures()]),
         }
 
-    def _send_account(self) -> None:
+    @property
+    def recorded(self) -> int:
+        """Outcomes that the live kernels have stored, as far as they have told."""
+        return self._recorded_here() + sum(int(figures["recorded"]) for figures in self._other_figures())
+
+    def _recorded_here(self) -> int:
+        with self._lock:
+            return self._recorded
+
+    def _other_figures(self) -> list[Mapping[str, Any]]:
+        live = self._slots.kernels
+        with self._lock:
+            return [figures for kernel, figures in self._figures.items() if kernel in live]
+
+    def _own_figures(self) -> dict[str, Any]:
+        return figures_of(self._scheduler_status(), self._recorded_here())
+
+    def _send_accounts(self) -> None:
         account = dict(self._take_account())
         if account:
             self._relay.send("account", account)
+        figures = self._own_figures()
+        told = figures, self._slots.kernels  # a kernel that has just come knows nothing yet
+        if told != self._told and self._relay.send("figures", figures):
+            self._told = told
 
     def _hear(self, event: Event) -> None:
         """Hand on an event of another kernel."""
@@ -217,6 +282,10 @@ class KernelSharing:
             self._on_grade(str(content["call_id"]), float(content["quality"]))
         elif event.kind == "account":
             self._on_account(content)
+        elif event.kind == "figures":
+            summed([content])  # raises if another version sent something else
+            with self._lock:
+                self._figures[event.kernel] = content
         elif event.kind == "core":
             self._on_core(
                 str(content["core"]), str(content["state"]), float(content["seconds"]), str(content["cause"])
@@ -232,7 +301,9 @@ class KernelSharing:
         if store is None:
             return
         outcomes = [_outcome(event.content) for event in events if event.kind == "outcome"]
-        store.append_outcomes([outcome for outcome in outcomes if outcome is not None])
+        added = store.append_outcomes([outcome for outcome in outcomes if outcome is not None])
+        with self._lock:
+            self._recorded += added
         for event in events:
             if event.kind == "grade":
                 self._grade(store, event.content)

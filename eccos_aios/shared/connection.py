@@ -54,6 +54,8 @@ class RedisConnection:
     ------
     MissingExtraError
         redis-py is not installed.
+    EccosError
+        redis-py does not know an option in the URL.
     """
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
@@ -64,8 +66,7 @@ class RedisConnection:
         except ImportError:
             raise MissingExtraError("redis", "shared") from None
         self.url = url
-        # The last is what a read raises in redis-py if another thread closes the connection meanwhile.
-        self._failures: tuple[type[BaseException], ...] = (redis.RedisError, OSError, AttributeError)
+        self._failures: tuple[type[BaseException], ...] = (redis.RedisError, OSError)
         self._pool = redis.ConnectionPool.from_url(
             url,
             max_connections=1,
@@ -74,9 +75,14 @@ class RedisConnection:
             retry=Retry(NoBackoff(), 0),
             redis_connect_func=self._connected,
         )
+        try:
+            self._pool.connection_class(**self._pool.connection_kwargs)
+        except TypeError as error:
+            raise EccosError(f"an option in the URL of {without_password(url)} is wrong: {error}") from None
         self.client: redis.Redis = redis.Redis(connection_pool=self._pool)
         self._server: str | None = None
         self._connects = 0
+        self._closes = 0
 
     def server(self) -> str:
         """Identifies the running server: another one after every restart or failover.
@@ -98,12 +104,17 @@ class RedisConnection:
         SharedUnavailableError
             It failed, or ran at another server than the one that `server` names.
         """
-        server, connects = self._server, self._connects
+        server, connects, closes = self._server, self._connects, self._closes
         try:
             result = command(self.client)
         except self._failures as error:
             self.close()
             raise SharedUnavailableError(_reason(error)) from error
+        except (AttributeError, ValueError) as error:
+            # redis-py reads on from a buffer that is gone or closed, if another thread calls `close`.
+            if self._closes == closes:
+                raise
+            raise SharedUnavailableError("ConnectionError: the connection was closed") from error
         # redis-py replaces a connection that was closed while it was idle without a word.
         if server is not None and self._connects != connects:
             raise SharedUnavailableError("ConnectionError: the connection was closed")
@@ -115,7 +126,8 @@ class RedisConnection:
         connection.on_connect()
 
     def close(self) -> None:
-        """Close the connection; the next command opens another one."""
+        """Close the connection; the next command opens another one. Any thread may call it."""
+        self._closes += 1
         self._server = None
         self._pool.disconnect()
 

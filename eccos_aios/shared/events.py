@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
-EventKind = Literal["outcome", "grade", "core", "account"]
+EventKind = Literal["outcome", "grade", "core", "account", "figures"]
 START = "0-0"  # the place before the first entry
 
 
@@ -20,11 +20,11 @@ class Event:
     number : int
         Increases over the events of one kernel. An event may be logged twice, if its answer was lost; the
         second is recognised by this.
-    kind : {"outcome", "grade", "core", "account"}
+    kind : {"outcome", "grade", "core", "account", "figures"}
         ``outcome``: a `CallOutcome` as ``outcome``, with ``stage_of`` and ``selected`` as in `OutcomeLog`.
         ``grade``: ``call_id`` and ``quality``. ``core``: the ``core``, its ``state`` (``ok``, ``open`` or
         ``paused``), ``seconds`` that this lasts, and ``cause``. ``account``: how the quality debt and the
-        budgets have changed.
+        budgets have changed. ``figures``: the kernel's calls so far, as `runtime.kernel_figures`.
     content : mapping of str to Any
         As JSON.
     """

@@ -188,7 +188,7 @@ def test_a_second_worker_does_not_fill_the_quotas_again(aios: Any, cores: list[S
 
     with aios.kernel(cores, ECCOS, {"cores.yaml": MANIFEST}, arguments=workers) as kernel:
         deadline_s = time.monotonic() + 3 * WAIT_S
-        while not ("Application startup complete" in kernel.text and "another worker process" in kernel.text):
+        while not ("Application startup complete" in kernel.text and "another kernel process" in kernel.text):
             assert time.monotonic() < deadline_s, kernel.text[-3000:]
             time.sleep(0.1)
         (line,) = [line for line in kernel.output if "eccos-aios:" in line]

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,27 +21,35 @@ ANOTHER = """
 import sys
 from pathlib import Path
 from eccos_aios.runtime.claim import claim
-claim(Path(sys.argv[1]), may_wait=True)
+claim(Path(sys.argv[1]), shared="shared" in sys.argv)
 print("has it", flush=True)
 sys.stdin.read()
 """
 SERVER = """
 import multiprocessing, os, signal, sys
+from multiprocessing.connection import wait
 from pathlib import Path
 
 def work(manifest):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # a server's, which looks at it later
     from eccos_aios.runtime.claim import claim
-    claim(Path(manifest), may_wait=True)
-    print("worker has it", flush=True)
+    claim(Path(manifest), server=os.getppid())
+    print(f"worker {os.getpid()} has it", flush=True)
+    while True:
+        signal.pause()
 
 if __name__ == "__main__":
-    worker = multiprocessing.get_context("spawn").Process(target=work, args=(sys.argv[1],))
-    worker.start()
-    print(worker.pid, flush=True)
-    worker.join()
-    print("worker ended with", worker.exitcode, flush=True)
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=work, args=(sys.argv[1],)) for _ in range(int(sys.argv[2]))]
+    for worker in workers:
+        worker.start()
+    running = {worker.sentinel: worker for worker in workers}
+    while running:
+        for sentinel in wait(list(running)):
+            worker = running.pop(sentinel)
+            worker.join()
+            print("worker", worker.pid, "ended with", worker.exitcode, flush=True)
 """
 
 
@@ -53,9 +62,9 @@ def manifest(tmp_path: Path) -> Iterator[Path]:
     keep_only(None)
 
 
-def another(manifest: Path) -> subprocess.Popen[str]:
+def another(manifest: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", ANOTHER, str(manifest)],
+        [sys.executable, "-c", ANOTHER, str(manifest), *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -136,42 +145,90 @@ def test_a_folder_that_cannot_be_written_to_is_no_way_round(
     assert process.returncode != 0
 
 
-@pytest.fixture
-def server(manifest: Path, tmp_path: Path) -> Iterator[Any]:
-    """A server with one worker, which finds the manifest taken."""
-    script = tmp_path / "server.py"
-    script.write_text(SERVER)
+def test_kernels_that_share_their_cores_have_it_together_and_one_alone_is_refused(manifest: Path) -> None:
+    claim(manifest, shared=True)
+    sharing = another(manifest, "shared")
+    assert has_it(sharing)
+    _, told = another(manifest).communicate(timeout=WAIT_S)
+    assert "cores.yaml: other kernel processes share the cores of this manifest" in told
+    assert "scheduler.eccos.shared" in told
+    sharing.communicate(timeout=WAIT_S)
+    keep_only(None)
     claim(manifest)
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(manifest)],
+    _, told = another(manifest, "shared").communicate(timeout=WAIT_S)
+    assert f"another kernel process (process {os.getpid()}) schedules with this manifest alone" in told
+
+
+@dataclass
+class Server:
+    """A server with two workers, one of which has the manifest."""
+
+    process: subprocess.Popen[str]
+    serving: int
+    waiting: int
+
+    def told(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def said(self) -> str:
+        assert self.process.stderr is not None
+        return self.process.stderr.readline()
+
+
+def start_server(manifest: Path) -> subprocess.Popen[str]:
+    script = manifest.with_name("server.py")
+    script.write_text(SERVER)
+    return subprocess.Popen(
+        [sys.executable, str(script), str(manifest), "2"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    yield process
+
+
+@pytest.fixture
+def server(manifest: Path) -> Iterator[Server]:
+    process = start_server(manifest)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    serving = int(process.stdout.readline().split()[1])
+    line = process.stderr.readline()
+    assert f"cores.yaml: another kernel process (process {serving}) schedules with this manifest" in line
+    assert "--workers 1" in line
+    yield Server(process, serving, int(line.split(" waits in reserve")[0].split()[-1]))
     process.kill()
+    with suppress(ProcessLookupError):
+        os.kill(serving, signal.SIGKILL)
     process.communicate(timeout=WAIT_S)
 
 
-def test_a_worker_of_a_server_waits_in_reserve(server: Any) -> None:
-    told = server.stderr.readline()
-    assert "eccos-aios: another worker process" in told
-    assert "--workers 1" in told
-    keep_only(None)
-    server.stdout.readline()
-    assert server.stdout.readline() == "worker has it\n"
+def test_a_worker_in_reserve_takes_over_when_the_one_that_serves_ends(server: Server) -> None:
+    os.kill(server.serving, signal.SIGKILL)
+    told = {server.told(), server.told()}
+    assert told == {
+        f"worker {server.serving} ended with {-signal.SIGKILL}\n",
+        f"worker {server.waiting} has it\n",
+    }
+    server.serving = server.waiting
+    os.kill(server.waiting, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_in_reserve_ends_when_it_is_told_to(server: Any, number: signal.Signals) -> None:
-    worker = int(server.stdout.readline())
-    server.stderr.readline()
-    os.kill(worker, number)
-    assert server.stdout.readline() == f"worker ended with {128 + number}\n"
+def test_a_worker_in_reserve_ends_when_it_is_told_to(server: Server, number: signal.Signals) -> None:
+    os.kill(server.waiting, number)
+    assert server.told() == f"worker {server.waiting} ended with {128 + number}\n"
 
 
-def test_a_worker_in_reserve_does_not_outlive_its_server(server: Any) -> None:
-    server.stdout.readline()
-    server.stderr.readline()
-    server.kill()
-    assert "the server of this worker has ended" in server.stderr.read()  # which ends with the worker
+def test_a_worker_in_reserve_does_not_outlive_its_server(server: Server) -> None:
+    server.process.kill()
+    assert "the server of this worker has ended" in server.said()
+
+
+def test_a_server_none_of_whose_workers_may_serve_is_ended(manifest: Path) -> None:
+    claim(manifest)
+    process = start_server(manifest)
+    _, told = process.communicate(timeout=WAIT_S)
+    assert process.returncode == -signal.SIGTERM
+    assert f"another kernel process (process {os.getpid()}) schedules with this manifest" in told
+    assert "scheduler.eccos.shared" in told

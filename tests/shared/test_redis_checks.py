@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ from eccos_aios.errors import ConfigError
 from eccos_aios.hooks.doctor import Finding
 from eccos_aios.hooks.doctor.diagnosis import _shared
 from eccos_aios.shared import RedisFacts, SharedUnavailableError, inspect_redis, without_password
+from eccos_aios.shared.connection import RedisConnection
+
+WAIT_S = 10.0
 
 
 def findings(url: str) -> list[Finding]:
@@ -45,6 +50,35 @@ def test_a_server_that_does_not_answer_fails_without_its_password(redis_server: 
 def test_a_wrong_password_fails(redis_server: RedisServer) -> None:
     with pytest.raises(SharedUnavailableError):
         inspect_redis(redis_server.url.replace("//", "//user:wrong@"), "eccos")
+
+
+def test_a_command_whose_connection_another_thread_closes_has_failed(redis_server: RedisServer) -> None:
+    import redis
+
+    connection = RedisConnection(redis_server.url, timeout_s=WAIT_S)
+    sent = threading.Event()
+
+    def wait_for_an_entry(client: redis.Redis) -> object:
+        sent.set()
+        return client.blpop(["nothing"], timeout=int(WAIT_S))
+
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(connection.call, wait_for_an_entry)
+        sent.wait(WAIT_S)
+        while not redis.Redis(port=redis_server.port).info("clients")["blocked_clients"]:
+            assert not waiting.done()
+        connection.close()
+        with pytest.raises(SharedUnavailableError):
+            waiting.result(WAIT_S)
+    assert connection.call(lambda client: client.ping())
+    connection.close()
+
+
+def test_a_fault_of_a_command_itself_is_not_taken_for_an_absent_redis(redis_server: RedisServer) -> None:
+    connection = RedisConnection(redis_server.url)
+    with pytest.raises(AttributeError):
+        connection.call(lambda client: client.no_such_command())
+    connection.close()
 
 
 def test_an_old_server_and_a_replica_are_problems() -> None:

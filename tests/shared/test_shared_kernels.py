@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from experiments.redis_server import RedisServer
@@ -14,7 +15,7 @@ from pydantic import SecretStr
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
-from eccos_aios.errors import UnknownCallError
+from eccos_aios.errors import EccosError, UnknownCallError
 from eccos_aios.history import CallOutcome, HistoryStore
 from eccos_aios.predict import query_text
 from eccos_aios.runtime.configuration import prepare
@@ -58,6 +59,7 @@ class Kernel:
     """One service and what its callers got."""
 
     def __init__(self, config: EccosConfig, cores: Cores) -> None:
+        self.config = config
         self.service = SchedulingService(prepare(config, CORES), Backend(cores.execute, describe))
         self.results: Counter[str] = Counter()
         self.failed: list[CallResult] = []
@@ -168,6 +170,50 @@ def test_a_grade_reaches_the_kernel_that_served_the_call_and_the_one_store(
     await_(lambda: first.service.scheduler.decision(call.id).quality == 0.5, "the decision is not graded")
     leads = [kernel.service.status()["shared"]["leads"] for kernel in (first, second)]
     assert sorted(leads) == [False, True]
+
+
+def test_every_kernel_shows_the_calls_of_all(kernels: MakeKernels) -> None:
+    first, second = kernels(2)
+    for number in range(6):
+        first.ask(f"question {number}")
+    second.ask("another question")
+    for kernel in (first, second):
+        await_(lambda kernel=kernel: figures(kernel)["totals"]["completed"] == 7, "not all calls are shown")
+        await_(lambda kernel=kernel: figures(kernel)["recorded"] == 7, "not all outcomes are shown")
+        assert kernel.service.status()["history"]["recorded"] == 7
+        assert sum(core["completed"] for core in figures(kernel)["cores"].values()) == 7
+        assert figures(kernel)["pending"] == 0
+    assert second.service.status()["totals"]["completed"] == 1
+    second.service.stop()
+    await_(lambda: figures(first)["totals"]["completed"] == 6, "a kernel that has ended still counts")
+
+
+def figures(kernel: Kernel) -> dict[str, Any]:
+    return kernel.service.status()["shared"]["all"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("shared", None),
+        ("shared", SecretStr("redis://user:other-word@127.0.0.1:1/0")),
+        ("shared_name", "another"),
+        ("lease_s", 3.0),
+        ("store_text", False),
+        ("history", Path("another.db")),
+    ],
+)
+def test_a_refresh_that_changes_how_cores_are_shared_is_refused_and_names_the_key(
+    kernels: MakeKernels, tmp_path: Path, cores: Cores, key: str, value: Any
+) -> None:
+    (kernel,) = kernels(1)
+    changed = kernel.config.model_copy(update={key: tmp_path / value if isinstance(value, Path) else value})
+    with pytest.raises(EccosError, match=f"scheduler.eccos.{key}: .*restart") as refused:
+        kernel.service.reconfigure(prepare(changed, CORES), Backend(cores.execute, describe))
+    assert "other-word" not in str(refused.value)
+    kernel.service.reconfigure(prepare(kernel.config, CORES), Backend(cores.execute, describe))
+    kernel.ask("still there?")
+    kernel.wait(1)
 
 
 def test_one_kernel_fits_and_all_use_its_predictor(

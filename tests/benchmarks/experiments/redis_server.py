@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 STARTS_S = 10.0  # seconds in which a redis-server starts
@@ -33,12 +34,9 @@ class RedisServer:
             time.sleep(0.02)
 
     def _answers(self) -> bool:
-        import redis
-
-        try:
-            return bool(redis.Redis(port=self.port).ping())
-        except redis.RedisError:
-            return False
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), STARTS_S):
+            return True
+        return False
 
     def kill(self) -> None:
         if self._process is not None:

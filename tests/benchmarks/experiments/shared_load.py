@@ -65,10 +65,14 @@ class Tally:
         self.calls = CONTEXT.Array("i", kernels, lock=False)
 
     def enter(self, core: str, kernel: int) -> None:
-        place, cores = self.places[core], len(self.places)
+        place = self.places[core]
         with self.lock:
-            self.in_flight[kernel * cores + place] += 1
-            self.most[place] = max(self.most[place], sum(self.in_flight[place::cores]))
+            self.in_flight[kernel * len(self.places) + place] += 1
+            self.most[place] = max(self.most[place], self.held(core))
+
+    def held(self, core: str) -> int:
+        """Calls in flight; the lock is held."""
+        return sum(self.in_flight[self.places[core] :: len(self.places)])
 
     def leave(self, core: str, kernel: int) -> None:
         with self.lock:
@@ -163,6 +167,16 @@ class Hammering:
         while min(now - then for now, then in zip(self.tally.calls, before, strict=True)) < more:
             assert time.monotonic() - began_s < timeout_s, f"a kernel stands still: {list(self.tally.calls)}"
             time.sleep(0.005)
+        return time.monotonic() - began_s
+
+    def await_full(self, quotas: Mapping[str, int], timeout_s: float = 30.0) -> float:
+        """Wait until all slots of each core, at one moment or another, are in use; the seconds it took."""
+        began_s, missing = time.monotonic(), set(quotas)
+        while missing:
+            assert time.monotonic() - began_s < timeout_s, f"slots of {missing} are not used"
+            with self.tally.lock:
+                missing = {core for core in missing if self.tally.held(core) < quotas[core]}
+            time.sleep(0.002)
         return time.monotonic() - began_s
 
     def kill(self, number: int) -> None:

@@ -215,12 +215,16 @@ class Drills:
         Most calls in flight by the cores' own count, where that exceeds the quota.
     calls : int
     longest_recovery_s : float
-        From the end of a failure until every kernel but the killed had made three more calls.
+        From the end of a failure until every kernel had made three more calls; a killed one is started
+        anew first, which counts.
+    longest_return_s : float or None
+        From the kill of a kernel until the others have held all slots of every core at once.
     """
 
     over_quota: dict[str, int]
     calls: int
     longest_recovery_s: float
+    longest_return_s: float | None = None
 
 
 def drill(server: RedisServer, failure: str, times: int, kernels: int = 4) -> Drills:
@@ -228,7 +232,7 @@ def drill(server: RedisServer, failure: str, times: int, kernels: int = 4) -> Dr
     lease_s = 2.0 if failure == "kill" else 10.0
     load = Hammering(server.url, CORES, kernels, lease_s=lease_s, service_s=0.01)
     load.await_calls(100)
-    longest_s = 0.0
+    longest_s, returned_s = 0.0, None
     for number in range(times):
         if failure == "restart":
             server.kill()
@@ -240,9 +244,9 @@ def drill(server: RedisServer, failure: str, times: int, kernels: int = 4) -> Dr
             server.go_on()
         else:
             load.kill(number % kernels)
-            time.sleep(lease_s + 1)
+            returned_s = max(returned_s or 0.0, load.await_full(CORES))
             load.processes[number % kernels] = load.run(number % kernels)
         longest_s = max(longest_s, load.await_all(3))
     most = load.end()
     over = {core: count for core, count in most.items() if count > CORES[core]}
-    return Drills(over, load.calls(), longest_s)
+    return Drills(over, load.calls(), longest_s, returned_s)
