@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eccos_aios.assign import WAITS
+from eccos_aios.batch.parquet import SUFFIX, output_schema, write_rows
 from eccos_aios.batch.planned import PlannedRouting
 from eccos_aios.batch.route import Batch
 from eccos_aios.router import Routing
@@ -19,33 +24,106 @@ def write_lines(batch: Batch, out: TextIO, *, with_estimates: bool = False) -> N
 
     With plans, ``plan`` holds the stages, ``core`` is the first of them, and the figures are the plan's.
     """
-    names = [core.name for core in batch.cores]
+    for line in output_lines(batch, with_estimates=with_estimates):
+        out.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def write_file(batch: Batch, path: Path, *, with_estimates: bool = False) -> None:
+    """Write the lines of `write_lines` to a file; as rows of a Parquet file if its name ends in ``.parquet``.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    MissingExtraError
+        Parquet is wanted, and pyarrow is not installed.
+    """
+    if path.suffix != SUFFIX:
+        with path.open("w", encoding="utf-8") as file:
+            write_lines(batch, file, with_estimates=with_estimates)
+        return
+    goals = [_goal(routing) for routing in (*batch.routings, *batch.planned)]
+    estimated = [core.name for core in batch.cores] if with_estimates else []
+    whole_ids = all(isinstance(each, int) for each in batch.ids)
+    schema = output_schema(goals, estimated, whole_ids=whole_ids, planned=bool(batch.planned))
+    with path.open("wb") as file:
+        write_rows(output_lines(batch, with_estimates=with_estimates), file, schema)
+
+
+def output_lines(batch: Batch, *, with_estimates: bool = False) -> Iterator[dict[str, Any]]:
+    """The lines of `write_lines` as dictionaries."""
     estimates, candidates = batch.estimated.estimates, batch.estimated.candidates
-    for row, query in enumerate(batch.ids):
-        quality, cost = candidates.quality[row].tolist(), candidates.cost[row].tolist()
-        tokens = estimates.output_tokens[row].tolist()
-        every = {
-            name: {"quality": quality[column], "cost": cost[column], "output_tokens": tokens[column]}
-            for column, name in enumerate(names)
-        }
-        for routing in batch.routings:
-            column = int(routing.assignment.core[row])
-            placed = column != WAITS
-            line: dict[str, Any] = {
-                "id": query,
-                **_goal(routing),
-                "core": names[column] if placed else None,
-                "predicted_quality": quality[column] if placed else None,
-                "predicted_cost": cost[column] if placed else None,
-            }
-            if with_estimates:
-                line["estimates"] = every
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+    part = RoutedPart(
+        batch.ids,
+        [core.name for core in batch.cores],
+        candidates.quality,
+        candidates.cost,
+        estimates.output_tokens if with_estimates else None,
+        [(_goal(routing), routing.assignment.core) for routing in batch.routings],
+    )
+    for row, (each, lines) in enumerate(zip(batch.ids, part.lines(), strict=True)):
+        yield from lines
         for planned in batch.planned:
-            line = _planned_line(query, planned, row)
+            line = _planned_line(each, planned, row)
             if with_estimates:
-                line["estimates"] = every
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+                line["estimates"] = part.estimates_of(row)
+            yield line
+
+
+@dataclass(frozen=True, eq=False)
+class RoutedPart:
+    """Queries of a batch, each with the core that it goes to at every target or budget.
+
+    Attributes
+    ----------
+    ids : sequence of str or int
+    names : sequence of str
+        Of the cores.
+    quality, cost : ndarray of shape (queries, cores)
+    output_tokens : ndarray of the same shape or None
+        None: lines have no estimates.
+    routed : sequence
+        For each target or budget its key and value in the line, and the cores, shape (queries,).
+    """
+
+    ids: Sequence[str | int]
+    names: Sequence[str]
+    quality: NDArray[Any]
+    cost: NDArray[Any]
+    output_tokens: NDArray[Any] | None
+    routed: Sequence[tuple[dict[str, float], NDArray[Any]]]
+
+    def lines(self) -> Iterator[list[dict[str, Any]]]:
+        """The lines of each query in turn."""
+        for row, query in enumerate(self.ids):
+            quality, cost = self.quality[row].tolist(), self.cost[row].tolist()
+            estimates = None if self.output_tokens is None else self.estimates_of(row)
+            lines = []
+            for goal, core in self.routed:
+                column = int(core[row])
+                placed = column != WAITS
+                line: dict[str, Any] = {
+                    "id": query,
+                    **goal,
+                    "core": self.names[column] if placed else None,
+                    "predicted_quality": quality[column] if placed else None,
+                    "predicted_cost": cost[column] if placed else None,
+                }
+                if estimates is not None:
+                    line["estimates"] = estimates
+                lines.append(line)
+            yield lines
+
+    def estimates_of(self, row: int) -> dict[str, dict[str, float]]:
+        """The estimates of a query by core, as a line holds them; only with `output_tokens`."""
+        assert self.output_tokens is not None
+        columns = (self.quality[row], self.cost[row], self.output_tokens[row])
+        return {
+            name: {"quality": quality, "cost": cost, "output_tokens": tokens}
+            for name, quality, cost, tokens in zip(
+                self.names, *(each.tolist() for each in columns), strict=True
+            )
+        }
 
 
 def summary(batch: Batch) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from eccos_aios.errors import QueryError
 from eccos_aios.history import ReadReport, Record, read_history
 from eccos_aios.plans import MAX_CALLS_PER_QUERY, Mode, PlanEstimates, PlanPredictor
 from eccos_aios.predict import HybridPredictor, Predictor
+from eccos_aios.predict.blas import one_blas_thread
 from eccos_aios.requirements import Requirements, why_none
 from eccos_aios.router import EstimatedBatch, Router, Routing
 
@@ -149,7 +150,8 @@ def assign_batch(
     with timed(seconds, "fit"):
         on_step(f"learning from {len(history)} records")
         predictor.fit(history)
-    with timed(seconds, "predict"):
+    # in a batch BLAS threads would wait for each other, which takes as much CPU as the rest together
+    with timed(seconds, "predict"), one_blas_thread():
         read = _estimated(Router(cores, predictor), queries, planner, on_step)
     if planner is not None:
         planned = planned_routings(read.plans, read.batch, targets, budgets, max_calls, seconds, on_step)

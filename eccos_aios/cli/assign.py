@@ -77,7 +77,7 @@ def assign(
     _require_writable(out)
     with show_progress() as on_step:
         on_step("starting")
-        from eccos_aios.batch import assign_files, summary, write_lines
+        from eccos_aios.batch import assign_files, summary, write_file
         from eccos_aios.history import ReadReport
 
         report = ReadReport()
@@ -95,8 +95,7 @@ def assign(
             on_step=on_step,
         )
         try:
-            with out.open("w", encoding="utf-8") as file:
-                write_lines(batch, file, with_estimates=estimates)
+            write_file(batch, out, with_estimates=estimates)
         except OSError as error:
             raise InputError(str(out), "", ABSENT, f"cannot be written: {error.strerror}") from error
     from eccos_aios.cli.table import note_faults
