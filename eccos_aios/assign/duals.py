@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -63,11 +64,11 @@ def smoothed_prices(instance: Instance, contested: int, fixed_price: float | Non
     temperature = smooth.spread(multipliers)
     coldest = temperature * COLDEST * min(1.0, contested / calls)
     while True:
-        multipliers, undecided = climb(smooth, multipliers, temperature, fixed_price is None)
-        if stride > 1 and undecided <= SAMPLE * SAMPLE_UNDECIDED:
+        multipliers, there = climb(smooth, multipliers, temperature, fixed_price is None)
+        if stride > 1 and there.undecided <= SAMPLE * SAMPLE_UNDECIDED:
             # The error of the sample is now of the order of the smoothing error.
             smooth, stride = _Smooth(instance, 1), 1
-        elif (stride == 1 and undecided <= contested) or temperature <= coldest:
+        elif (stride == 1 and there.undecided <= contested) or temperature <= coldest:
             break
         else:
             temperature *= COOLING
@@ -96,7 +97,18 @@ class Derivatives:
     def within(self, multipliers: FloatArray, limit: FloatArray) -> Derivatives:
         """The sums over calls, with the limits that they must keep: the quotas and −R."""
         height = self.height + float(multipliers @ limit)
-        return Derivatives(height, self.gradient + limit, self.hessian, self.undecided)
+        return replace(self, height=height, gradient=self.gradient + limit)
+
+    def movable(self, multipliers: FloatArray, free_price: bool) -> BoolArray:
+        """Which multipliers can change: those above 0, and those whose limit is broken."""
+        movable: BoolArray = (multipliers > 0) | (self.gradient < 0)
+        if not free_price:
+            movable[-1] = False
+        return movable
+
+    def balanced(self, movable: BoolArray, close: FloatArray) -> bool:
+        """Whether the limits of these multipliers are met as closely as that."""
+        return bool((np.abs(self.gradient) <= close)[movable].all())
 
     def step(self, movable: BoolArray, damping: float) -> FloatArray:
         """Newton's step of the multipliers that may move."""
@@ -129,28 +141,33 @@ def climb(
     multipliers: FloatArray,
     temperature: float,
     free_price: bool,
-    close_calls: float = CLOSE_CALLS,
-) -> tuple[FloatArray, int]:
-    """Newton steps at one temperature; the multipliers, and the number of undecided calls there."""
+    close: FloatArray | None = None,
+    dampings: Sequence[float] = DAMPINGS,
+) -> tuple[FloatArray, Derivatives]:
+    """Newton steps at one temperature; the multipliers, and the derivatives there.
+
+    They end where each load, and the gain, is as `close` to its limit as given, shape (M + 1,), or where
+    nothing is left to gain.
+    """
     here = dual.derivatives(multipliers, temperature)
-    close = min(close_calls, CLOSE_ENOUGH * dual.calls / (len(multipliers) - 1))
+    if close is None:
+        near = min(CLOSE_CALLS, CLOSE_ENOUGH * dual.calls / (len(multipliers) - 1))
+        close = np.full(len(multipliers), near)
     last = 0  # damping that worked
     for _ in range(STEPS):
-        movable = (multipliers > 0) | (here.gradient < 0)
-        if not free_price:
-            movable[-1] = False
-        if not movable.any() or np.abs(here.gradient[movable]).max() <= close:
+        movable = here.movable(multipliers, free_price)
+        if here.balanced(movable, close):
             break
         before = here.height
-        for tried in range(max(0, last - 1), len(DAMPINGS)):
-            trial = np.maximum(multipliers + here.step(movable, DAMPINGS[tried]), 0.0)
+        for tried in range(max(0, last - 1), len(dampings)):
+            trial = np.maximum(multipliers + here.step(movable, dampings[tried]), 0.0)
             there = dual.derivatives(trial, temperature)
             if there.height < before:
                 multipliers, here, last = trial, there, tried
                 break
         if not before - here.height >= temperature * WORTHWHILE:
             break
-    return multipliers, here.undecided
+    return multipliers, here
 
 
 class _Smooth:
