@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from eccos_aios.assign import WAITS
 from eccos_aios.batch.parquet import SUFFIX, output_schema, write_rows
 from eccos_aios.batch.planned import PlannedRouting
 from eccos_aios.batch.route import Batch
-from eccos_aios.router import Routing
 
 
 def write_lines(batch: Batch, out: TextIO, *, with_estimates: bool = False) -> None:
@@ -42,7 +41,7 @@ def write_file(batch: Batch, path: Path, *, with_estimates: bool = False) -> Non
         with path.open("w", encoding="utf-8") as file:
             write_lines(batch, file, with_estimates=with_estimates)
         return
-    goals = [_goal(routing) for routing in (*batch.routings, *batch.planned)]
+    goals = [*map(goal_of, batch.routings), *map(goal_of, batch.planned)]
     estimated = [core.name for core in batch.cores] if with_estimates else []
     whole_ids = all(isinstance(each, int) for each in batch.ids)
     schema = output_schema(goals, estimated, whole_ids=whole_ids, planned=bool(batch.planned))
@@ -59,7 +58,7 @@ def output_lines(batch: Batch, *, with_estimates: bool = False) -> Iterator[dict
         candidates.quality,
         candidates.cost,
         estimates.output_tokens if with_estimates else None,
-        [(_goal(routing), routing.assignment.core) for routing in batch.routings],
+        [(goal_of(routing), routing.assignment.core) for routing in batch.routings],
     )
     for row, (each, lines) in enumerate(zip(batch.ids, part.lines(), strict=True)):
         yield from lines
@@ -95,23 +94,28 @@ class RoutedPart:
 
     def lines(self) -> Iterator[list[dict[str, Any]]]:
         """The lines of each query in turn."""
+        rows = np.arange(len(self.ids))
+        chosen = []
+        for _, core in self.routed:
+            column = np.maximum(core, 0)
+            values = [plain_numbers(array[rows, column]) for array in (self.quality, self.cost)]
+            chosen.append((core.tolist(), *values))
         for row, query in enumerate(self.ids):
-            quality, cost = self.quality[row].tolist(), self.cost[row].tolist()
-            estimates = None if self.output_tokens is None else self.estimates_of(row)
             lines = []
-            for goal, core in self.routed:
-                column = int(core[row])
-                placed = column != WAITS
+            for (goal, _), (core, quality, cost) in zip(self.routed, chosen, strict=True):
+                placed = core[row] != WAITS
                 line: dict[str, Any] = {
                     "id": query,
                     **goal,
-                    "core": self.names[column] if placed else None,
-                    "predicted_quality": quality[column] if placed else None,
-                    "predicted_cost": cost[column] if placed else None,
+                    "core": self.names[core[row]] if placed else None,
+                    "predicted_quality": quality[row] if placed else None,
+                    "predicted_cost": cost[row] if placed else None,
                 }
-                if estimates is not None:
-                    line["estimates"] = estimates
                 lines.append(line)
+            if self.output_tokens is not None:
+                estimates = self.estimates_of(row)
+                for line in lines:
+                    line["estimates"] = estimates
             yield lines
 
     def estimates_of(self, row: int) -> dict[str, dict[str, float]]:
@@ -120,10 +124,41 @@ class RoutedPart:
         columns = (self.quality[row], self.cost[row], self.output_tokens[row])
         return {
             name: {"quality": quality, "cost": cost, "output_tokens": tokens}
-            for name, quality, cost, tokens in zip(
-                self.names, *(each.tolist() for each in columns), strict=True
-            )
+            for name, quality, cost, tokens in zip(self.names, *map(plain_numbers, columns), strict=True)
         }
+
+
+def plain_numbers(array: NDArray[Any]) -> list[float]:
+    """The numbers of an array; those in single precision with no more digits than they need."""
+    if array.dtype == np.float32:
+        array = array.astype(str).astype(np.float64)
+    numbers: list[float] = array.tolist()
+    return numbers
+
+
+class RoutedFigures(Protocol):
+    """The figures of a batch at one target or budget, as `Routing` has them."""
+
+    @property
+    def quality_target(self) -> float | None: ...
+    @property
+    def budget(self) -> float | None: ...
+    @property
+    def met(self) -> bool: ...
+    @property
+    def predicted_quality(self) -> float: ...
+    @property
+    def predicted_cost(self) -> float: ...
+    @property
+    def lower_bound(self) -> float: ...
+    @property
+    def gap(self) -> float: ...
+    @property
+    def per_core(self) -> dict[str, int]: ...
+    @property
+    def slot_prices(self) -> dict[str, float]: ...
+    @property
+    def quality_price(self) -> float: ...
 
 
 def summary(batch: Batch) -> dict[str, Any]:
@@ -139,7 +174,7 @@ def summary(batch: Batch) -> dict[str, Any]:
     """
     return {
         "targets": [
-            *(_routing_summary(routing) for routing in batch.routings),
+            *(target_summary(routing) for routing in batch.routings),
             *(_planned_summary(planned, batch) for planned in batch.planned),
         ],
         "seconds": batch.seconds,
@@ -147,9 +182,10 @@ def summary(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _routing_summary(routing: Routing) -> dict[str, Any]:
+def target_summary(routing: RoutedFigures) -> dict[str, Any]:
+    """The part of `summary` for one target or budget."""
     return {
-        **_goal(routing),
+        **goal_of(routing),
         "met": routing.met,
         "predicted_quality": _finite(routing.predicted_quality),
         "predicted_cost": _finite(routing.predicted_cost),
@@ -167,7 +203,7 @@ def _planned_line(query: str | int, planned: PlannedRouting, row: int) -> dict[s
     plan, predicted = planned.plan(row), planned.predicted(row)
     return {
         "id": query,
-        **_goal(planned),
+        **goal_of(planned),
         "core": None if plan is None else plan.first,
         "plan": None if plan is None else plan.to_dict(),
         "predicted_quality": None if predicted is None else predicted[0],
@@ -184,7 +220,7 @@ def _planned_summary(planned: PlannedRouting, batch: Batch) -> dict[str, Any]:
             per_core[plan.first] += 1
     slots = np.broadcast_to(assignment.dual_prices.slot, len(planned.estimates.plans)).tolist()
     return {
-        **_goal(planned),
+        **goal_of(planned),
         "met": assignment.met,
         "predicted_quality": _finite(assignment.quality),
         "predicted_cost": _finite(assignment.cost),
@@ -200,7 +236,8 @@ def _planned_summary(planned: PlannedRouting, batch: Batch) -> dict[str, Any]:
     }
 
 
-def _goal(routing: Routing | PlannedRouting) -> dict[str, float]:
+def goal_of(routing: RoutedFigures | PlannedRouting) -> dict[str, float]:
+    """The key of a target or a budget in a line, and its value."""
     if routing.budget is not None:
         return {"budget_usd": routing.budget}
     return {} if routing.quality_target is None else {"quality_target": routing.quality_target}

@@ -188,7 +188,7 @@ def _estimated(
     plans: list[PlanEstimates] = []
     source = iter(queries)
     while chunk := list(islice(source, CHUNK)):
-        _require_known_cores(chunk, router.cores)
+        require_known_cores(chunk, router.cores)
         part = router.estimate([(query.text, query.requirements) for query in chunk])
         parts.append(_compact(part))
         if planner is not None:
@@ -214,7 +214,14 @@ def _compact(part: EstimatedBatch) -> EstimatedBatch:
     return replace(EstimatedBatch.joined([part]), requirements=none_needed)
 
 
-def _require_known_cores(queries: Sequence[Query], cores: Sequence[Core]) -> None:
+def require_known_cores(queries: Sequence[Query], cores: Sequence[Core]) -> None:
+    """Refuse a query that names cores, none of which is there.
+
+    Raises
+    ------
+    QueryError
+        Names its place.
+    """
     known = {core.name for core in cores}
     for query in queries:
         named = query.requirements.cores
