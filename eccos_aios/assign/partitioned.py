@@ -40,6 +40,8 @@ SAMPLE_UNDECIDED = 0.05  # share of the sample that its prices leave undecided
 WIDER = 4  # times as many calls are left open where they are too few to hold the limits
 CLOSE_SHARE = 1 / 32  # of the open calls, over the cores: a load may be that far off
 DAMPINGS = (*duals.DAMPINGS, 1e3, 3e4)  # where many calls are tied, a step may be far too long
+POOR = 1e-3  # relative gap from which on all calls are solved here, if they fit
+WHOLE_CELLS = 2**25  # calls × cores that fit
 GOOD = 1e-4  # relative gap from which on more calls are left open to close it
 CLOSE_GAIN = 0.1  # of the range of gain, that an open call may supply
 CLOSE = 1e-6  # of the bound: the calls that prices place may exceed it by that much
@@ -194,19 +196,26 @@ class PartedProblem:
     def _best(self, objective: Objective, required: float, slack: float | None) -> _Found | None:
         """The least value that gains what is required, or else as much as is within reach.
 
-        None where the calls that may be left open are too few for it.
+        None where all calls have to be solved at once.
         """
         if not self._beyond_reach(objective, required):
             found = self._attempts(objective, required)
-            if found is not None and found.gain >= required:
-                return found
+            if found is not None:
+                return None if found.gap > POOR and self._fits_here else found
         most = self._attempts(replace(objective, tie_weight=self._tie_weight(objective)), 0.0)
         if most is None or most.gain >= required:
+            if self._fits_here:
+                return None
+            log.warning("prices do not decide between enough calls: far from the least cost")
             return most
         if slack:
             within = self._attempts(objective, most.gain - slack)
             most = most if within is None else within
         return replace(most, bound=np.inf)
+
+    @property
+    def _fits_here(self) -> bool:
+        return self.placed * len(self._quota) <= WHOLE_CELLS
 
     def _beyond_reach(self, objective: Objective, required: float) -> bool:
         """Whether the requirement is out of reach for certain, whatever the quotas, or on a sample."""

@@ -20,7 +20,8 @@ from eccos_aios.assign.duals import Derivatives, derivative_sums
 from eccos_aios.assign.problem import WAITS, BoolArray, FloatArray, IntArray
 
 CHUNK = 8192  # calls that are looked at at once: their arrays stay in the processor's cache
-BINS = 64  # of doubt, each half of the next: the last holds calls of which more than a quarter is elsewhere
+BINS = 64  # of doubt, each half of the next; the last has no upper end
+UNSURE = 2.0**-7  # of a call, elsewhere than at its first core: the least doubt in the last bin
 LEFT_OPEN = -1  # in a drawn core: settled elsewhere
 
 
@@ -266,16 +267,14 @@ def draw(
         tied = in_doubt == doubt
         rank = ties + np.cumsum(tied)
         left_open = (in_doubt > doubt) | (tied & (np.floor(rank * share) > np.floor((rank - 1) * share)))
-        upto = np.cumsum(shares, axis=1)
-        drawn = np.modf(GOLDEN * np.arange(position + 1, position + 1 + len(upto)))[0] * upto[:, -1]
-        core = np.minimum((upto <= drawn[:, None]).sum(axis=1), upto.shape[1] - 1)
+        core = _evenly_drawn(shares, position)
         core[left_open] = LEFT_OPEN
         kept = np.flatnonzero(~left_open)
         load += np.bincount(core[kept], minlength=len(load))
         gain += float(calls.gain[kept, core[kept]].sum())
         score += float(calls.score[kept, core[kept]].sum())
         required_gain += float(calls.required_gain[kept, core[kept]].sum())
-        position, ties = position + len(upto), int(rank[-1])
+        position, ties = position + len(core), int(rank[-1])
         cores.append(core)
         open_calls.append(_take(calls, np.flatnonzero(left_open)))
     return (
@@ -410,10 +409,23 @@ def _shares(calls: Calls, prices: Multipliers) -> tuple[FloatArray, FloatArray, 
 
 
 def _doubt(shares: FloatArray) -> IntArray:
-    """The bin of each call: the last where it is shared out by more than a quarter."""
+    """The bin of each call."""
     elsewhere = np.maximum(1.0 - shares.max(axis=1), np.finfo(float).tiny)
-    doubt: IntArray = np.clip(BINS + np.floor(np.log2(elsewhere)).astype(np.int64) + 1, 0, BINS - 1)
+    below = np.floor(np.log2(elsewhere / UNSURE)).astype(np.int64)
+    doubt: IntArray = np.clip(BINS - 1 + below, 0, BINS - 1)
     return doubt
+
+
+def _evenly_drawn(shares: FloatArray, position: int) -> IntArray:
+    """A core for each call, drawn by an even sequence; calls that are shared out alike take turns in it."""
+    first = shares.argmax(axis=1)
+    alike = np.argsort(first + shares.max(axis=1) / 2, kind="stable")
+    turn = np.empty(len(shares), dtype=np.int64)
+    turn[alike] = np.arange(position + 1, position + 1 + len(shares))
+    upto = np.cumsum(shares, axis=1)
+    drawn = np.modf(GOLDEN * turn)[0] * upto[:, -1]
+    core: IntArray = np.minimum((upto <= drawn[:, None]).sum(axis=1), shares.shape[1] - 1)
+    return core
 
 
 def _where(allowed: BoolArray, array: NDArray[Any]) -> NDArray[Any]:

@@ -429,8 +429,6 @@ def _connected(on_step: OnStep) -> Iterator[None]:
         on_step("starting Ray")
         quiet["include_dashboard"] = False
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody has asked for Ray's own reports
-    # Ray logs as an error on stderr that Ray Data's workers can be restarted
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray.init(address=address or "local", **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:

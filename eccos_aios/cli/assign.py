@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from eccos_aios.cli import options
+from eccos_aios.cli.native_stderr import native_stderr_held_back
 from eccos_aios.cli.progress import show_progress
 from eccos_aios.errors import ABSENT, InputError
 
@@ -91,7 +93,7 @@ def assign(
         raise click.UsageError("--plans needs --engine local", click.get_current_context())
     if "://" not in out:
         _require_writable(Path(out), folder=engine == "ray")
-    with show_progress() as on_step:
+    with native_stderr_held_back() if engine == "ray" else nullcontext(), show_progress() as on_step:
         on_step("starting")
         from eccos_aios.history import ReadReport
 
