@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from scipy.linalg.lapack import dposv
@@ -62,27 +64,51 @@ def smoothed_prices(instance: Instance, contested: int, fixed_price: float | Non
     temperature = smooth.spread(multipliers)
     coldest = temperature * COLDEST * min(1.0, contested / calls)
     while True:
-        multipliers, undecided = smooth.climb(multipliers, temperature, fixed_price is None)
-        if stride > 1 and undecided <= SAMPLE * SAMPLE_UNDECIDED:
+        multipliers, there = climb(smooth, multipliers, temperature, fixed_price is None)
+        if stride > 1 and there.undecided <= SAMPLE * SAMPLE_UNDECIDED:
             # The error of the sample is now of the order of the smoothing error.
             smooth, stride = _Smooth(instance, 1), 1
-        elif (stride == 1 and undecided <= contested) or temperature <= coldest:
+        elif (stride == 1 and there.undecided <= contested) or temperature <= coldest:
             break
         else:
             temperature *= COOLING
     if stride > 1:
-        multipliers, _ = _Smooth(instance, 1).climb(multipliers, temperature, fixed_price is None)
+        multipliers, _ = climb(_Smooth(instance, 1), multipliers, temperature, fixed_price is None)
     return SmoothedPrices(float(multipliers[-1]), multipliers[:-1], temperature)
 
 
 @dataclass(frozen=True, eq=False)
-class _Derivatives:
+class Derivatives:
     """The negative smoothed dual, its gradient and Hessian, and the number of undecided calls."""
 
     height: float
     gradient: FloatArray
     hessian: FloatArray
     undecided: int
+
+    def __add__(self, other: Derivatives) -> Derivatives:
+        return Derivatives(
+            self.height + other.height,
+            self.gradient + other.gradient,
+            self.hessian + other.hessian,
+            self.undecided + other.undecided,
+        )
+
+    def within(self, multipliers: FloatArray, limit: FloatArray) -> Derivatives:
+        """The sums over calls, with the limits that they must keep: the quotas and −R."""
+        height = self.height + float(multipliers @ limit)
+        return replace(self, height=height, gradient=self.gradient + limit)
+
+    def movable(self, multipliers: FloatArray, free_price: bool) -> BoolArray:
+        """Which multipliers can change: those above 0, and those whose limit is broken."""
+        movable: BoolArray = (multipliers > 0) | (self.gradient < 0)
+        if not free_price:
+            movable[-1] = False
+        return movable
+
+    def balanced(self, movable: BoolArray, close: FloatArray) -> bool:
+        """Whether the limits of these multipliers are met as closely as that."""
+        return bool((np.abs(self.gradient) <= close)[movable].all())
 
     def step(self, movable: BoolArray, damping: float) -> FloatArray:
         """Newton's step of the multipliers that may move."""
@@ -97,6 +123,51 @@ class _Derivatives:
         if not failed:
             step[index] = np.clip(solution, -LONGEST_STEP, LONGEST_STEP)
         return step
+
+
+class SmoothedDual(Protocol):
+    """The smoothed dual of calls that may be anywhere."""
+
+    @property
+    def calls(self) -> int:
+        """Number of its calls."""
+
+    def derivatives(self, multipliers: FloatArray, temperature: float) -> Derivatives:
+        """Its derivatives by the multipliers, shape (M + 1,), the last that of the gain."""
+
+
+def climb(
+    dual: SmoothedDual,
+    multipliers: FloatArray,
+    temperature: float,
+    free_price: bool,
+    close: FloatArray | None = None,
+    dampings: Sequence[float] = DAMPINGS,
+) -> tuple[FloatArray, Derivatives]:
+    """Newton steps at one temperature; the multipliers, and the derivatives there.
+
+    They end where each load, and the gain, is as `close` to its limit as given, shape (M + 1,), or where
+    nothing is left to gain.
+    """
+    here = dual.derivatives(multipliers, temperature)
+    if close is None:
+        near = min(CLOSE_CALLS, CLOSE_ENOUGH * dual.calls / (len(multipliers) - 1))
+        close = np.full(len(multipliers), near)
+    last = 0  # damping that worked
+    for _ in range(STEPS):
+        movable = here.movable(multipliers, free_price)
+        if here.balanced(movable, close):
+            break
+        before = here.height
+        for tried in range(max(0, last - 1), len(dampings)):
+            trial = np.maximum(multipliers + here.step(movable, dampings[tried]), 0.0)
+            there = dual.derivatives(trial, temperature)
+            if there.height < before:
+                multipliers, here, last = trial, there, tried
+                break
+        if not before - here.height >= temperature * WORTHWHILE:
+            break
+    return multipliers, here
 
 
 class _Smooth:
@@ -129,55 +200,44 @@ class _Smooth:
         deviation = np.where(self.allowed, np.abs(filled - mean), 0.0)
         return float((deviation.sum(axis=0) / count).mean())
 
-    def climb(self, multipliers: FloatArray, temperature: float, free_price: bool) -> tuple[FloatArray, int]:
-        """Newton steps at one temperature; the multipliers, and the number of undecided calls there."""
-        here = self._derivatives(multipliers, temperature)
-        close = min(CLOSE_CALLS, CLOSE_ENOUGH * self.value.shape[1] / len(self.value))
-        last = 0  # damping that worked
-        for _ in range(STEPS):
-            movable = (multipliers > 0) | (here.gradient < 0)
-            if not free_price:
-                movable[-1] = False
-            if not movable.any() or np.abs(here.gradient[movable]).max() <= close:
-                break
-            before = here.height
-            for tried in range(max(0, last - 1), len(DAMPINGS)):
-                trial = np.maximum(multipliers + here.step(movable, DAMPINGS[tried]), 0.0)
-                there = self._derivatives(trial, temperature)
-                if there.height < before:
-                    multipliers, here, last = trial, there, tried
-                    break
-            if not before - here.height >= temperature * WORTHWHILE:
-                break
-        return multipliers, here.undecided
+    @property
+    def calls(self) -> int:
+        return self.value.shape[1]
 
-    def _derivatives(self, multipliers: FloatArray, temperature: float) -> _Derivatives:
-        price, slot_price = multipliers[-1], multipliers[:-1]
-        share = price * self.gain
-        np.subtract(self.value, share, out=share)
-        share += slot_price[:, None]
-        least = share.min(axis=0)
-        share -= least
-        share *= -1.0 / temperature
-        np.exp(share, out=share)
-        total = share.sum(axis=0)
-        share /= total
-        height = float(temperature * np.log(total).sum() - least.sum() + multipliers @ self.limit)
-        weighted = share * self.gain
-        mean = weighted.sum(axis=0)
-        load = share.sum(axis=1)
-        gradient = self.limit + np.append(-load, mean.sum())
-        cores = len(load)
-        hessian = np.empty((cores + 1, cores + 1))
-        hessian[:cores, :cores] = -_gram(share)
-        hessian[np.arange(cores), np.arange(cores)] += load
-        hessian[:cores, cores] = hessian[cores, :cores] = np.einsum("ji,i->j", share, mean) - weighted.sum(
-            axis=1
-        )
-        hessian[cores, cores] = np.einsum("ji,ji->", weighted, self.gain) - np.einsum("i,i->", mean, mean)
-        hessian /= temperature
-        undecided = int(np.count_nonzero(total > 1.0 / SURE))
-        return _Derivatives(height, gradient, hessian, undecided)
+    def derivatives(self, multipliers: FloatArray, temperature: float) -> Derivatives:
+        """Those of these calls, within their share of the limits."""
+        sums = derivative_sums(self.value, self.gain, multipliers, temperature)
+        return sums.within(multipliers, self.limit)
+
+
+def derivative_sums(
+    value: FloatArray, gain: FloatArray, multipliers: FloatArray, temperature: float
+) -> Derivatives:
+    """The derivatives summed over calls, without limits; arrays of shape (M, calls)."""
+    price, slot_price = multipliers[-1], multipliers[:-1]
+    share = price * gain
+    np.subtract(value, share, out=share)
+    share += slot_price[:, None]
+    least = share.min(axis=0)
+    share -= least
+    share *= -1.0 / temperature
+    np.exp(share, out=share)
+    total = share.sum(axis=0)
+    share /= total
+    height = float(temperature * np.log(total).sum() - least.sum())
+    weighted = share * gain
+    mean = weighted.sum(axis=0)
+    load = share.sum(axis=1)
+    gradient = np.append(-load, mean.sum())
+    cores = len(load)
+    hessian = np.empty((cores + 1, cores + 1))
+    hessian[:cores, :cores] = -_gram(share)
+    hessian[np.arange(cores), np.arange(cores)] += load
+    hessian[:cores, cores] = hessian[cores, :cores] = np.einsum("ji,i->j", share, mean) - weighted.sum(axis=1)
+    hessian[cores, cores] = np.einsum("ji,ji->", weighted, gain) - np.einsum("i,i->", mean, mean)
+    hessian /= temperature
+    undecided = int(np.count_nonzero(total > 1.0 / SURE))
+    return Derivatives(height, gradient, hessian, undecided)
 
 
 def _gram(share: FloatArray) -> FloatArray:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, TextIO
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eccos_aios.assign import WAITS
+from eccos_aios.batch.parquet import SUFFIX, output_schema, write_rows
 from eccos_aios.batch.planned import PlannedRouting
 from eccos_aios.batch.route import Batch
-from eccos_aios.router import Routing
 
 
 def write_lines(batch: Batch, out: TextIO, *, with_estimates: bool = False) -> None:
@@ -19,33 +23,142 @@ def write_lines(batch: Batch, out: TextIO, *, with_estimates: bool = False) -> N
 
     With plans, ``plan`` holds the stages, ``core`` is the first of them, and the figures are the plan's.
     """
-    names = [core.name for core in batch.cores]
+    for line in output_lines(batch, with_estimates=with_estimates):
+        out.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def write_file(batch: Batch, path: Path, *, with_estimates: bool = False) -> None:
+    """Write the lines of `write_lines` to a file; as rows of a Parquet file if its name ends in ``.parquet``.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    MissingExtraError
+        Parquet is wanted, and pyarrow is not installed.
+    """
+    if path.suffix != SUFFIX:
+        with path.open("w", encoding="utf-8") as file:
+            write_lines(batch, file, with_estimates=with_estimates)
+        return
+    goals = [*map(goal_of, batch.routings), *map(goal_of, batch.planned)]
+    estimated = [core.name for core in batch.cores] if with_estimates else []
+    whole_ids = all(isinstance(each, int) for each in batch.ids)
+    schema = output_schema(goals, estimated, whole_ids=whole_ids, planned=bool(batch.planned))
+    with path.open("wb") as file:
+        write_rows(output_lines(batch, with_estimates=with_estimates), file, schema)
+
+
+def output_lines(batch: Batch, *, with_estimates: bool = False) -> Iterator[dict[str, Any]]:
+    """The lines of `write_lines` as dictionaries."""
     estimates, candidates = batch.estimated.estimates, batch.estimated.candidates
-    for row, query in enumerate(batch.ids):
-        quality, cost = candidates.quality[row].tolist(), candidates.cost[row].tolist()
-        tokens = estimates.output_tokens[row].tolist()
-        every = {
-            name: {"quality": quality[column], "cost": cost[column], "output_tokens": tokens[column]}
-            for column, name in enumerate(names)
-        }
-        for routing in batch.routings:
-            column = int(routing.assignment.core[row])
-            placed = column != WAITS
-            line: dict[str, Any] = {
-                "id": query,
-                **_goal(routing),
-                "core": names[column] if placed else None,
-                "predicted_quality": quality[column] if placed else None,
-                "predicted_cost": cost[column] if placed else None,
-            }
-            if with_estimates:
-                line["estimates"] = every
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+    part = RoutedPart(
+        batch.ids,
+        [core.name for core in batch.cores],
+        candidates.quality,
+        candidates.cost,
+        estimates.output_tokens if with_estimates else None,
+        [(goal_of(routing), routing.assignment.core) for routing in batch.routings],
+    )
+    for row, (each, lines) in enumerate(zip(batch.ids, part.lines(), strict=True)):
+        yield from lines
         for planned in batch.planned:
-            line = _planned_line(query, planned, row)
+            line = _planned_line(each, planned, row)
             if with_estimates:
-                line["estimates"] = every
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+                line["estimates"] = part.estimates_of(row)
+            yield line
+
+
+@dataclass(frozen=True, eq=False)
+class RoutedPart:
+    """Queries of a batch, each with the core that it goes to at every target or budget.
+
+    Attributes
+    ----------
+    ids : sequence of str or int
+    names : sequence of str
+        Of the cores.
+    quality, cost : ndarray of shape (queries, cores)
+    output_tokens : ndarray of the same shape or None
+        None: lines have no estimates.
+    routed : sequence
+        For each target or budget its key and value in the line, and the cores, shape (queries,).
+    """
+
+    ids: Sequence[str | int]
+    names: Sequence[str]
+    quality: NDArray[Any]
+    cost: NDArray[Any]
+    output_tokens: NDArray[Any] | None
+    routed: Sequence[tuple[dict[str, float], NDArray[Any]]]
+
+    def lines(self) -> Iterator[list[dict[str, Any]]]:
+        """The lines of each query in turn."""
+        rows = np.arange(len(self.ids))
+        chosen = []
+        for _, core in self.routed:
+            column = np.maximum(core, 0)
+            values = [plain_numbers(array[rows, column]) for array in (self.quality, self.cost)]
+            chosen.append((core.tolist(), *values))
+        for row, query in enumerate(self.ids):
+            lines = []
+            for (goal, _), (core, quality, cost) in zip(self.routed, chosen, strict=True):
+                placed = core[row] != WAITS
+                line: dict[str, Any] = {
+                    "id": query,
+                    **goal,
+                    "core": self.names[core[row]] if placed else None,
+                    "predicted_quality": quality[row] if placed else None,
+                    "predicted_cost": cost[row] if placed else None,
+                }
+                lines.append(line)
+            if self.output_tokens is not None:
+                estimates = self.estimates_of(row)
+                for line in lines:
+                    line["estimates"] = estimates
+            yield lines
+
+    def estimates_of(self, row: int) -> dict[str, dict[str, float]]:
+        """The estimates of a query by core, as a line holds them; only with `output_tokens`."""
+        assert self.output_tokens is not None
+        columns = (self.quality[row], self.cost[row], self.output_tokens[row])
+        return {
+            name: {"quality": quality, "cost": cost, "output_tokens": tokens}
+            for name, quality, cost, tokens in zip(self.names, *map(plain_numbers, columns), strict=True)
+        }
+
+
+def plain_numbers(array: NDArray[Any]) -> list[float]:
+    """The numbers of an array; those in single precision with no more digits than they need."""
+    if array.dtype == np.float32:
+        array = array.astype(str).astype(np.float64)
+    numbers: list[float] = array.tolist()
+    return numbers
+
+
+class RoutedFigures(Protocol):
+    """The figures of a batch at one target or budget, as `Routing` has them."""
+
+    @property
+    def quality_target(self) -> float | None: ...
+    @property
+    def budget(self) -> float | None: ...
+    @property
+    def met(self) -> bool: ...
+    @property
+    def predicted_quality(self) -> float: ...
+    @property
+    def predicted_cost(self) -> float: ...
+    @property
+    def lower_bound(self) -> float: ...
+    @property
+    def gap(self) -> float: ...
+    @property
+    def per_core(self) -> dict[str, int]: ...
+    @property
+    def slot_prices(self) -> dict[str, float]: ...
+    @property
+    def quality_price(self) -> float: ...
 
 
 def summary(batch: Batch) -> dict[str, Any]:
@@ -61,7 +174,7 @@ def summary(batch: Batch) -> dict[str, Any]:
     """
     return {
         "targets": [
-            *(_routing_summary(routing) for routing in batch.routings),
+            *(target_summary(routing) for routing in batch.routings),
             *(_planned_summary(planned, batch) for planned in batch.planned),
         ],
         "seconds": batch.seconds,
@@ -69,9 +182,10 @@ def summary(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _routing_summary(routing: Routing) -> dict[str, Any]:
+def target_summary(routing: RoutedFigures) -> dict[str, Any]:
+    """The part of `summary` for one target or budget."""
     return {
-        **_goal(routing),
+        **goal_of(routing),
         "met": routing.met,
         "predicted_quality": _finite(routing.predicted_quality),
         "predicted_cost": _finite(routing.predicted_cost),
@@ -89,7 +203,7 @@ def _planned_line(query: str | int, planned: PlannedRouting, row: int) -> dict[s
     plan, predicted = planned.plan(row), planned.predicted(row)
     return {
         "id": query,
-        **_goal(planned),
+        **goal_of(planned),
         "core": None if plan is None else plan.first,
         "plan": None if plan is None else plan.to_dict(),
         "predicted_quality": None if predicted is None else predicted[0],
@@ -106,7 +220,7 @@ def _planned_summary(planned: PlannedRouting, batch: Batch) -> dict[str, Any]:
             per_core[plan.first] += 1
     slots = np.broadcast_to(assignment.dual_prices.slot, len(planned.estimates.plans)).tolist()
     return {
-        **_goal(planned),
+        **goal_of(planned),
         "met": assignment.met,
         "predicted_quality": _finite(assignment.quality),
         "predicted_cost": _finite(assignment.cost),
@@ -122,7 +236,8 @@ def _planned_summary(planned: PlannedRouting, batch: Batch) -> dict[str, Any]:
     }
 
 
-def _goal(routing: Routing | PlannedRouting) -> dict[str, float]:
+def goal_of(routing: RoutedFigures | PlannedRouting) -> dict[str, float]:
+    """The key of a target or a budget in a line, and its value."""
     if routing.budget is not None:
         return {"budget_usd": routing.budget}
     return {} if routing.quality_target is None else {"quality_target": routing.quality_target}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from eccos_aios.errors import QueryError, from_validation
-from eccos_aios.history.lines import numbered_lines, read_content
+from eccos_aios.batch.parquet import PARQUET_MAGIC, row_lines
+from eccos_aios.errors import ABSENT, QueryError, from_validation
+from eccos_aios.history.lines import stream_lines
 from eccos_aios.history.record import Tokens
 from eccos_aios.predict import CallText, call_text, query_text
 from eccos_aios.requirements import Requirements
@@ -44,16 +45,45 @@ def read_queries(path: str | Path) -> list[Query]:
 
 
 def iterate_queries(path: str | Path) -> Iterator[Query]:
-    """Read a file of queries: JSON lines, plain or gzipped.
+    """Read a file of queries, JSON lines, plain or gzipped, or Parquet, as they are asked for.
 
     Raises
     ------
     QueryError
-        The file cannot be read, or a line is wrong; names file, line, key and value.
+        The file cannot be read, at once, or a line is wrong; names file, line, key and value.
+    MissingExtraError
+        It is a Parquet file, and pyarrow is not installed.
     """
     path = Path(path)
-    lines = numbered_lines(read_content(path, QueryError))
-    return (_query(f"{path}:{number}", line) for number, line in lines)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise QueryError(str(path), "", ABSENT, f"cannot be read: {error.strerror}") from error
+    try:
+        lines = query_lines(file, str(path))
+    except BaseException:
+        file.close()
+        raise
+    return _queries(file, path, lines)
+
+
+def query_lines(file: BinaryIO, source: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of an open file of queries with their numbers, each for `parse_query`.
+
+    A row of a Parquet file is a line of JSON, its number that of the row, from 1 on. Errors as in
+    `iterate_queries`.
+    """
+    magic = file.read(len(PARQUET_MAGIC))
+    file.seek(0)
+    if magic == PARQUET_MAGIC:
+        return row_lines(file, source, list(_QueryLine.model_fields))
+    return stream_lines(file, source, QueryError)
+
+
+def _queries(file: BinaryIO, path: Path, lines: Iterator[tuple[int, bytes]]) -> Iterator[Query]:
+    with file:
+        for number, line in lines:
+            yield parse_query(f"{path}:{number}", line)
 
 
 def _core_name(named: Any) -> Any:
@@ -98,7 +128,21 @@ class _QueryLine(BaseModel):
         return asked.with_tokens(self.input_token_length)
 
 
-def _query(source: str, line: bytes) -> Query:
+def parse_query(source: str, line: bytes) -> Query:
+    """One line of a file of queries.
+
+    Parameters
+    ----------
+    source : str
+        Its file and line.
+    line : bytes
+        JSON.
+
+    Raises
+    ------
+    QueryError
+        It is wrong; names line, key and value.
+    """
     try:
         read = _QueryLine.model_validate_json(line)
     except ValidationError as error:

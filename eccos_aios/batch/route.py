@@ -16,6 +16,7 @@ from eccos_aios.errors import QueryError
 from eccos_aios.history import ReadReport, Record, read_history
 from eccos_aios.plans import MAX_CALLS_PER_QUERY, Mode, PlanEstimates, PlanPredictor
 from eccos_aios.predict import HybridPredictor, Predictor
+from eccos_aios.predict.blas import one_blas_thread
 from eccos_aios.requirements import Requirements, why_none
 from eccos_aios.router import EstimatedBatch, Router, Routing
 
@@ -149,7 +150,8 @@ def assign_batch(
     with timed(seconds, "fit"):
         on_step(f"learning from {len(history)} records")
         predictor.fit(history)
-    with timed(seconds, "predict"):
+    # in a batch BLAS threads would wait for each other, which takes as much CPU as the rest together
+    with timed(seconds, "predict"), one_blas_thread():
         read = _estimated(Router(cores, predictor), queries, planner, on_step)
     if planner is not None:
         planned = planned_routings(read.plans, read.batch, targets, budgets, max_calls, seconds, on_step)
@@ -186,7 +188,7 @@ def _estimated(
     plans: list[PlanEstimates] = []
     source = iter(queries)
     while chunk := list(islice(source, CHUNK)):
-        _require_known_cores(chunk, router.cores)
+        require_known_cores(chunk, router.cores)
         part = router.estimate([(query.text, query.requirements) for query in chunk])
         parts.append(_compact(part))
         if planner is not None:
@@ -212,7 +214,14 @@ def _compact(part: EstimatedBatch) -> EstimatedBatch:
     return replace(EstimatedBatch.joined([part]), requirements=none_needed)
 
 
-def _require_known_cores(queries: Sequence[Query], cores: Sequence[Core]) -> None:
+def require_known_cores(queries: Sequence[Query], cores: Sequence[Core]) -> None:
+    """Refuse a query that names cores, none of which is there.
+
+    Raises
+    ------
+    QueryError
+        Names its place.
+    """
     known = {core.name for core in cores}
     for query in queries:
         named = query.requirements.cores

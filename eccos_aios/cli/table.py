@@ -96,4 +96,9 @@ def dollars(usd: float | None) -> str:
 def note_faults(faults: Sequence[object], what: str) -> None:
     """Print on stderr how many faults were skipped, and the first of them."""
     if faults:
-        click.echo(f"{what}: {len(faults)}, the first: {faults[0]}", err=True)
+        note_fault_count(len(faults), faults[0], what)
+
+
+def note_fault_count(count: int, first: object, what: str) -> None:
+    """As `note_faults`, where only the number of faults and the first of them are known."""
+    click.echo(f"{what}: {count}, the first: {first}", err=True)
