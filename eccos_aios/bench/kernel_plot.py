@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eccos_aios.plot_style import ECCOS, SECOND, TEXT, money, new_figure, save, styled
+
 if TYPE_CHECKING:
     from eccos_aios.bench.kernel import KernelRow
 
-COLOURS = {"fifo": "#9aa5b1", "eccos": "#1f77b4"}
+COLOURS = {"fifo": SECOND, "eccos": ECCOS}
 OFFSETS = {"fifo": -0.2, "eccos": 0.2}  # of a bar's centre from its group's
 WIDTH = 0.4  # of a bar
 THOUSAND = 1000
@@ -18,21 +20,37 @@ THOUSAND = 1000
 def plot_kernel(rows: Sequence[KernelRow], path: Path) -> Path | None:
     """Plot throughput, latency, cost and quality of each load; None where matplotlib is not installed."""
     try:
-        from matplotlib.figure import Figure
+        figure = new_figure(12.5, 7.2)
     except ModuleNotFoundError:
         return None
-    figure = Figure(figsize=(12, 7), layout="constrained")
-    throughput, latency, cost, quality, most, legend = figure.subplots(2, 3).ravel()
+    throughput, latency, cost, quality, most, names = figure.subplots(2, 3).ravel()
+    figure.suptitle(_finding(rows), x=0.01, ha="left", fontsize=13, fontweight="bold", color=TEXT)
     _bars(throughput, "calls per second", rows, lambda row: row.calls_per_s, "%.1f")
     _bars(latency, "seconds to the answer: p50 (to p95, p99)", rows, lambda row: row.p50_s, "%.2f")
     _tails(latency, rows)
-    _bars(cost, "US dollars per 1,000 calls", rows, lambda row: THOUSAND * row.cost_usd / row.calls, "%.3f")
+    _bars(cost, "US dollars per 1,000 calls", rows, lambda row: THOUSAND * row.cost_usd / row.calls, "$%.3f")
+    cost.yaxis.set_major_formatter(lambda value, _: money(value) if value else "$0")
     _bars(quality, "share of answers graded right", rows, lambda row: row.quality, "%.2f")
     _most_at_once(most, rows)
-    legend.axis("off")
-    legend.legend(*throughput.get_legend_handles_labels(), loc="center left", frameon=False, fontsize=12)
-    figure.savefig(path, dpi=150)
-    return path
+    names.axis("off")
+    for place, (scheduler, colour) in enumerate(COLOURS.items()):
+        text = {"fifo": "AIOS's FIFO", "eccos": "ECCOS"}[scheduler]
+        names.text(0.1, 0.6 - 0.15 * place, text, color=colour, fontsize=14, fontweight="bold")
+    return save(figure, path)
+
+
+def _finding(rows: Sequence[KernelRow]) -> str:
+    """What the load with the most callers shows."""
+    callers = max(row.callers for row in rows)
+    by_scheduler = {row.scheduler: row for row in rows if row.callers == callers}
+    fifo, eccos = by_scheduler.get("fifo"), by_scheduler.get("eccos")
+    if fifo is None or eccos is None or not fifo.calls_per_s or not fifo.cost_usd:
+        return "A kernel under load"
+    cost = (eccos.cost_usd / eccos.calls) / (fifo.cost_usd / fifo.calls)
+    return (
+        f"{_callers(callers)}: ECCOS serves {eccos.calls_per_s / fifo.calls_per_s:.1f} times FIFO's calls "
+        f"per second, at {cost:.0%} of its cost"
+    )
 
 
 def _bars(
@@ -70,10 +88,10 @@ def _most_at_once(axes: Any, rows: Sequence[KernelRow]) -> None:
 
 
 def _style(axes: Any, title: str, groups: Sequence[str]) -> None:
-    axes.set_title(title)
+    styled(axes, title)
     axes.set_xticks(range(len(groups)), groups)
     axes.margins(y=0.14)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=False, axis="x")
 
 
 def _callers(number: int) -> str:
