@@ -21,6 +21,7 @@ MAX_LEARNED, MAX_ASKED = 1_000, 500  # records; enough for two digits, and a fit
 MIN_RECORDS = 60  # fewer leave less than twenty to measure on
 ASKED_SHARE = 1 / 3
 NEAR_BEST = 0.98  # of the best core's quality: the suggested target
+TOLERATED_ERRORS = 2.0  # standard errors that the quality given may miss a target by and still attain it
 STEPS = 100  # targets from 0 to 1
 
 
@@ -56,7 +57,7 @@ class Attainable:
     best_quality, error : float
         That quality, and its standard error.
     targets : tuple of AttainedTarget
-        Ascending, to the highest that is attained within the error.
+        Ascending: those that the estimates reach, and that are attained within two standard errors.
     suggested : AttainedTarget
         The lowest that gives 98 % of the best core's quality, else the highest.
     """
@@ -127,11 +128,12 @@ def _measured(batch: EstimatedBatch, quality: FloatArray, learned: int) -> Attai
         chosen = routing.assignment.core
         if not routing.assignment.met or (chosen == WAITS).any():
             break
-        attained = float(quality[rows, chosen].mean())
-        if attained < step / STEPS - error:
-            break
-        share = routing.predicted_cost / best_cost if best_cost else None
-        targets.append(AttainedTarget(step / STEPS, attained, share))
+        given = quality[rows, chosen]
+        spread = TOLERATED_ERRORS * float(given.std() / math.sqrt(len(given)))
+        # Where the estimates promise too much at one target, they may hold again at a higher one.
+        if given.mean() >= step / STEPS - spread:
+            share = routing.predicted_cost / best_cost if best_cost else None
+            targets.append(AttainedTarget(step / STEPS, float(given.mean()), share))
     if not targets:
         return None
     near = NEAR_BEST * float(means[best])
