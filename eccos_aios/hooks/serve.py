@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from eccos_aios.errors import ABSENT, AiosError, EccosError
 from eccos_aios.hooks.checkout import read_checkout_config, require_checkout
@@ -31,6 +32,8 @@ def serve(aios: Path, host: str | None = None, port: int | None = None) -> None:
     AiosError
         The folder is not a checkout, AIOS's packages are not installed beside this one, or the config asks
         for ECCOS and this AIOS lacks what ECCOS needs.
+    EccosError
+        The config, the manifest or the history is wrong.
     """
     aios = require_checkout(aios)
     server = read_checkout_config(aios).get("server") or {}
@@ -47,13 +50,23 @@ def serve(aios: Path, host: str | None = None, port: int | None = None) -> None:
     sys.path.insert(0, str(aios))
     _activate(aios)
     uvicorn = importlib.import_module("uvicorn")
-    kernel = importlib.import_module("runtime.launch")
+    kernel = _launched()
     kernel.app.state.eccos_host = host
     uvicorn.run(
         kernel.app,
         host=host or server.get("host", DEFAULT_HOST),
         port=port or server.get("port", DEFAULT_PORT),
     )
+
+
+def _launched() -> Any:
+    """AIOS's module that holds the kernel's application; its import starts the kernel."""
+    from eccos_aios.hooks.shield import Refusal
+
+    try:
+        return importlib.import_module("runtime.launch")
+    except Refusal as refusal:
+        raise EccosError(str(refusal)) from None
 
 
 def _activate(aios: Path) -> None:

@@ -100,9 +100,12 @@ class SchedulerMetrics:
             ("service", "From a call's slot to its core's answer.", deepcopy(self.service)),
         ]
 
+    def decision_ms(self) -> list[float]:
+        """Milliseconds of the last decisions."""
+        return list(self._decision_ms)
+
     def totals(self) -> dict[str, Any]:
-        """The ``totals`` of ``/eccos/status``."""
-        p50, p99 = np.percentile(np.array(self._decision_ms or [0.0]), [50, 99]).tolist()
+        """The ``totals`` of ``/eccos/status``, without `decision_percentiles`."""
         return {
             "submitted": self.submitted,
             "completed": self.completed,
@@ -112,8 +115,6 @@ class SchedulerMetrics:
             "abandoned": self.abandoned,
             "predicted_quality": round(self._quality_sum / max(1, self._decided), 6),
             "cost_usd": round(self._cost_usd, 9),
-            "decision_ms_p50": round(p50, 3),
-            "decision_ms_p99": round(p99, 3),
             "degraded_rounds": self.degraded_rounds,
             "degraded_calls": self.degraded_calls,
             "reasons": dict(self.reasons),
@@ -123,3 +124,9 @@ class SchedulerMetrics:
             "extra_calls": self.extra_calls,
             "plans_usd": round(self.plans_usd, 9),
         }
+
+
+def decision_percentiles(decision_ms: list[float]) -> dict[str, float]:
+    """The part of the ``totals`` that takes longer to compute, for a caller that holds no lock."""
+    p50, p99 = np.percentile(np.array(decision_ms or [0.0]), [50, 99]).tolist()
+    return {"decision_ms_p50": round(p50, 3), "decision_ms_p99": round(p99, 3)}

@@ -18,7 +18,7 @@ from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.deadlines import Deadlines
 from eccos_aios.schedule.decision_log import Decision
 from eccos_aios.schedule.execution import AbandonedError, Execute, OverloadedError, Prober, stopped
-from eccos_aios.schedule.metrics import Histogram
+from eccos_aios.schedule.metrics import Histogram, decision_percentiles
 from eccos_aios.schedule.plan_rows import PlanSource
 from eccos_aios.schedule.plan_stages import Judge
 from eccos_aios.schedule.rounds import Rounds
@@ -327,7 +327,8 @@ class Scheduler:
         state = self._state
         degraded = sum(worker.restarts for worker in self._workers)
         with state.changed:
-            return {
+            decision_ms, totals = state.metrics.decision_ms(), state.metrics.totals()
+            status = {
                 "scheduler": "eccos",
                 "version": __version__,
                 "pending": state.pending,
@@ -335,10 +336,11 @@ class Scheduler:
                 "quality_target": state.settings.quality_target,
                 "quality_owed": round(state.debt.points, 6),
                 "cores": {slots.core.name: slots.status() for slots in state.pool.slots},
-                "totals": {**state.metrics.totals(), "degraded": degraded},
                 "baselines": state.metrics.baselines.status(),
                 **state.budgets.status(),
             }
+        totals |= {**decision_percentiles(decision_ms), "degraded": degraded}
+        return {**status, "totals": totals}
 
     def faults(self) -> list[str]:
         """Why calls are not served as they should be, a line each; empty where nothing is wrong."""

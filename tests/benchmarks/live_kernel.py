@@ -60,6 +60,7 @@ class LiveKernel:
         self.cores = {name: SandboxCore(name, latency_s=latency_s) for name in CORES}
         self._made = ExitStack()
         self.kernel: EmbeddedKernel | None = None
+        self._latencies_s: list[float] | None = None
 
     def __enter__(self) -> LiveKernel:
         for core in self.cores.values():
@@ -107,12 +108,18 @@ class LiveKernel:
         self._thread.join()
 
     @contextmanager
-    def traffic(self, per_second: float, latencies_s: list[float] | None = None) -> Iterator[None]:
+    def measured(self) -> Iterator[list[float]]:
+        """The seconds until their answers of queries that are sent within the block."""
+        found: list[float] = []
+        self._latencies_s = found
+        yield found
+        self._latencies_s = None
+
+    @contextmanager
+    def traffic(self, per_second: float) -> Iterator[None]:
         """Queries at this rate, open loop, from four agents, until the block ends."""
         ending = threading.Event()
-        sender = threading.Thread(
-            target=self._send, args=(per_second, ending, latencies_s), name="live-kernel-traffic"
-        )
+        sender = threading.Thread(target=self._send, args=(per_second, ending), name="live-kernel-traffic")
         sender.start()
         try:
             yield
@@ -120,7 +127,7 @@ class LiveKernel:
             ending.set()
             sender.join()
 
-    def _send(self, per_second: float, ending: threading.Event, latencies_s: list[float] | None) -> None:
+    def _send(self, per_second: float, ending: threading.Event) -> None:
         began_s = time.monotonic()
         for number in itertools.count():
             if ending.wait(max(0.0, began_s + number / per_second - time.monotonic())):
@@ -133,9 +140,10 @@ class LiveKernel:
                 answer = kernel.query(f"agent-{number % 4}", query)
             except RuntimeError:
                 continue  # it stops just now
+            latencies_s = self._latencies_s
             if latencies_s is not None:
                 answer.add_done_callback(
-                    lambda _, sent_s=sent_s: latencies_s.append(time.monotonic() - sent_s)
+                    lambda _, sent_s=sent_s, found=latencies_s: found.append(time.monotonic() - sent_s)
                 )
 
 
