@@ -43,17 +43,25 @@ def recorded(history: Path, cores: Path) -> Iterator[tuple[list[Record], tuple[C
 
 
 @main.command("shared")
-@click.argument("what", type=click.Choice(["overhead", "fairness", "kernels", "restart", "pause", "kill"]))
+@click.argument(
+    "what", type=click.Choice(["overhead", "fairness", "kernels", "cost", "restart", "pause", "kill"])
+)
 @click.option("--times", type=options.COUNT, default=5, show_default=True, help="Failures of a drill.")
-def shared(what: str, times: int) -> None:
+@click.option("--calls", type=options.COUNT, default=1600, show_default=True, help="Of a run of cost.")
+@click.option("--callers", type=click.IntRange(min=4), default=8, show_default=True, help="Likewise.")
+@options.quality_target()
+@options.seed()
+def shared(what: str, times: int, calls: int, callers: int, quality_target: float, seed: int) -> None:
     """What do slots cost that several kernels share, and what do failures do to them? Starts redis-server.
 
     \b
     Example:
       python tests/benchmarks/run.py shared restart --times 20
+      python tests/benchmarks/run.py shared cost --quality-target 0.6 --callers 64
     """
     from dataclasses import asdict
 
+    from experiments.shared_cost import compare_cost
     from experiments.shared_kernels import run_kernels
     from experiments.shared_slots import CORES, drill, measure_fairness, measure_overhead, redis_server
 
@@ -64,6 +72,9 @@ def shared(what: str, times: int) -> None:
             result = asdict(measure_fairness(server.url))
         elif what == "kernels":
             result = asdict(run_kernels(server.url, CORES, kernels=4, calls=2000))
+        elif what == "cost":
+            runs = compare_cost(server.url, calls, callers, quality_target, seed)
+            result = {name: asdict(run) for name, run in runs.items()}
         else:
             result = asdict(drill(server, what, times))
     click.echo(json.dumps(result))
