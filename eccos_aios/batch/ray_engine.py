@@ -244,13 +244,11 @@ class _Run:
         looked: deque[Any] = deque()
         with _data_context(sum(file.size for file in files)):
             for bundle in self._estimated(files).iter_internal_ref_bundles():
-                for block in bundle.block_refs:
-                    self._blocks.append(block)
-                    looked.append(look.remote(block))
-                while looked and (len(looked) > 2 * _cpus() or _is_ready(looked[0])):
-                    self._heed(ray.get(looked.popleft()))
-        for each in looked:
-            self._heed(ray.get(each))
+                looked.extend((block, look.remote(block)) for block in bundle.block_refs)
+                while looked and (len(looked) > 2 * _cpus() or _is_ready(looked[0][1])):
+                    self._heed(*looked.popleft())
+            while looked:
+                self._heed(*looked.popleft())
         if not self._blocks:
             self._blocks.append(ray.put(ray_work.empty_block(len(self._cores))))
 
@@ -277,9 +275,14 @@ class _Run:
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=_cpus()),
         )
 
-    def _heed(self, look: Any) -> None:
+    def _heed(self, block: Any, looked: Any) -> None:
+        import ray
+
+        look = ray.get(looked)
         if look.fault is not None:
             raise QueryError(look.fault, "", ABSENT, "")
+        if look.queries:
+            self._blocks.append(block)
         self.queries += look.queries
         self.refused += look.refused
         self.first_refused = self.first_refused or look.first_refused

@@ -181,6 +181,8 @@ class Look:
 
 def look(block: pa.Table) -> Look:
     """See `Look`."""
+    if not block.num_rows:  # Ray Data's empty blocks have no columns
+        return Look(0, None, 0, None, True)
     fault, refused = block["fault"].drop_null(), block["refused"].drop_null()
     return Look(
         block.num_rows,

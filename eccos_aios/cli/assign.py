@@ -84,8 +84,9 @@ def assign(
       eccos-aios assign --history history.jsonl.gz --cores cores.yaml \\
         --queries queries.jsonl --quality-target 0.7 --quality-target 0.9 \\
         --estimates --out routes.jsonl --json
-      eccos-aios assign --engine ray --history history.jsonl.gz --cores cores.yaml \\
-        --queries s3://bucket/queries --quality-target 0.8 --out s3://bucket/routes
+      eccos-aios assign --engine ray --history history.jsonl.gz \\
+        --cores cores.yaml --queries s3://bucket/queries \\
+        --quality-target 0.8 --out s3://bucket/routes
     """
     if not targets and not budgets:
         raise click.UsageError("missing option --quality-target (or --budget)", click.get_current_context())
