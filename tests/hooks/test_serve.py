@@ -16,6 +16,7 @@ LAUNCH = 'from eccos_aios.hooks.shield import Refusal\nraise Refusal("eccos-aios
 def test_a_refused_start_is_an_error_of_the_command_which_ends_with_status_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("uvicorn", reason="needs uvicorn, which AIOS brings")
     (tmp_path / "runtime").mkdir()
     (tmp_path / "runtime" / "launch.py").write_text(LAUNCH)
     (tmp_path / "aios" / "config").mkdir(parents=True)
