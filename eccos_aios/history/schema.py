@@ -11,9 +11,9 @@ from pathlib import Path
 
 from eccos_aios.config import STORE_SUFFIX
 from eccos_aios.errors import ABSENT, HistoryError
+from eccos_aios.history.store_file import SQLITE_MAGIC, first_bytes, open_connection
 
 APPLICATION_ID = 0x45434853  # "ECHS" in the file's header: distinguishes a store from other SQLite files
-SQLITE_MAGIC = b"SQLite format 3\0"
 BUSY_S = 10.0  # seconds that a writer waits for another
 SWITCH_RETRY_S = 0.005  # seconds between two attempts to switch to the write-ahead log
 WAL_BYTES = 64 * 2**20  # size of the write-ahead log's file after a checkpoint, at most
@@ -93,8 +93,7 @@ def is_store(path: Path) -> bool:
     if path.suffix == STORE_SUFFIX:
         return True
     try:
-        with path.open("rb") as file:
-            return file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
+        return first_bytes(path) == SQLITE_MAGIC
     except OSError:
         return False
 
@@ -165,13 +164,7 @@ def _open_checked(path: Path, mode: str) -> tuple[sqlite3.Connection, int]:
 def _open(path: Path, mode: str) -> sqlite3.Connection:
     if mode == "ro" and _is_immutable(path):
         mode += "&immutable=1"
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        timeout=BUSY_S,
-        isolation_level=None,  # transactions begin where this code says so
-        check_same_thread=False,  # the owner serialises its threads
-    )
+    connection = open_connection(path, mode, BUSY_S)
     try:
         # FULL: acknowledged rows survive a loss of power too, at one write to disk per commit.
         connection.execute("PRAGMA synchronous = FULL")
@@ -263,8 +256,7 @@ def _require_file(path: Path, *, may_be_absent: bool) -> None:
             return
         raise HistoryError(str(path), "", ABSENT, "cannot be read: No such file or directory")
     # SQLite takes a file of a few bytes for a new one and would overwrite it
-    with path.open("rb") as file:
-        start = file.read(len(SQLITE_MAGIC))
+    start = first_bytes(path)
     if start and start != SQLITE_MAGIC and not _beside(path, "-journal").exists():
         raise HistoryError(str(path), "", ABSENT, NO_DATABASE)
 

@@ -18,7 +18,7 @@ import pytest
 
 from eccos_aios.errors import HistoryError
 from eccos_aios.history import AddResult, CallOutcome, HistoryStore, Outcome, ReadReport, Record, read_history
-from eccos_aios.history.schema import APPLICATION_ID, STEPS, VERSION
+from eccos_aios.history.schema import APPLICATION_ID, STEPS, VERSION, is_store
 from eccos_aios.history.store import BATCH
 
 SECRET = "the_launch_code_is_0000"
@@ -468,3 +468,24 @@ def test_a_store_that_another_writer_does_not_let_go_of_says_so(
             impatient.extend([record("a")])
         other.execute("ROLLBACK")
         assert impatient.extend([record("a")]).stored
+
+
+def test_another_process_sees_what_is_written_after_it_has_closed_the_store(path: Path) -> None:
+    """A second opening in this process must not make others believe that nobody uses the store."""
+    alias = path.with_suffix("")
+    alias.symlink_to(path)
+
+    def elsewhere(what: str) -> str:
+        program = (
+            f"from eccos_aios.history import HistoryStore\nwith HistoryStore({str(path)!r}) as s: {what}"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    with HistoryStore(path) as store:
+        store.append_outcomes([call("first")])
+        HistoryStore(path, read_only=True).close()
+        assert is_store(alias)
+        elsewhere("pass")
+        store.append_outcomes([call("second")])
+        assert elsewhere("print([each.call_id for each in s.outcomes()])") == "['first', 'second']"
