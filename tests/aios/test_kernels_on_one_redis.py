@@ -24,6 +24,8 @@ from eccos_aios.sandbox.server import SandboxCore
 QUOTAS = {"first": 4, "second": 3, "third": 2}
 CALLS, CALLERS = 400, 32
 WAIT_S = 60.0
+# A call that two cores blame is answered with their error; these faults blame the core.
+CORES_OWN = tuple(kind for kind in MENDABLE if kind not in ("413", "filter", "window"))
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_kernels_over_failing_cores_answer_each_call_once_within_the_quotas(
                 lambda k=kernel: k.request("/eccos/status")["shared"]["kernels"] == count, "kernels are alone"
             )
         for number, core in enumerate(cores):
-            core.fail(MENDABLE, 0.2, seed=number)
+            core.fail(CORES_OWN, 0.2, seed=number)
         began_s = time.monotonic()
         answers = ask_in_turn(kernels, CALLS)
         seconds = time.monotonic() - began_s
