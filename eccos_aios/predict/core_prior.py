@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.core import Core
-from eccos_aios.predict.dataset import PRIOR_STRENGTH, CorePriors, cached_positions
+from eccos_aios.predict.dataset import PRIOR_STRENGTH, CorePriors, core_positions
 from eccos_aios.predict.estimates import FloatArray, prices_of
 
 NEWCOMER_RECORDS = 50  # with as many, a core's own records are enough
@@ -36,7 +36,7 @@ class CoreExperience:
     @classmethod
     def of(cls, priors: CorePriors, known: Sequence[str], cores: Sequence[str]) -> CoreExperience:
         """By the priors over the `known` cores."""
-        columns = cached_positions(tuple(known), tuple(cores))
+        columns = core_positions(tuple(known), tuple(cores))
         return cls(priors.records[columns], priors.quality[columns])
 
 

@@ -119,16 +119,16 @@ def core_priors(outcomes: Outcomes) -> CorePriors:
     )
 
 
-def core_positions(known: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
-    """Column of each core of `wanted`; ``len(known)`` for one that is unknown."""
-    position = {name: column for column, name in enumerate(known)}
-    return np.array([position.get(name, len(known)) for name in wanted], dtype=np.int64)
-
-
 @lru_cache(maxsize=64)
-def cached_positions(known: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.int64]:
-    """As `core_positions`, for those who ask the same again for every call; not to be changed."""
-    return core_positions(known, wanted)
+def core_positions(known: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.int64]:
+    """Column of each core of `wanted`; ``len(known)`` for one that is unknown.
+
+    Cached, as every call asks the same again; the array cannot be written.
+    """
+    position = {name: column for column, name in enumerate(known)}
+    found = np.array([position.get(name, len(known)) for name in wanted], dtype=np.int64)
+    found.setflags(write=False)
+    return found
 
 
 def _shrunk_means(values: FloatArray, fallback: float, strength: float) -> FloatArray:

@@ -10,7 +10,7 @@ from eccos_aios.history import Record
 from eccos_aios.predict.base import EmbeddingPredictor, QualityGrounds
 from eccos_aios.predict.blas import one_blas_thread
 from eccos_aios.predict.core_prior import CoreExperience
-from eccos_aios.predict.dataset import cached_positions, outcomes_of, sample_of
+from eccos_aios.predict.dataset import core_positions, outcomes_of, sample_of
 from eccos_aios.predict.embedders.base import Embedder, Vectors
 from eccos_aios.predict.estimates import Estimates, FloatArray
 from eccos_aios.predict.features import embed_calls, fitted_embedder, guarded
@@ -90,7 +90,7 @@ class HybridPredictor(EmbeddingPredictor):
     ) -> Estimates:
         trained, input_tokens, output_tokens = self.trained.estimate(calls, vectors)
         retrieved = self.retrieval.retrieve(vectors)
-        columns = cached_positions(self.cores_, tuple(cores))
+        columns = core_positions(self.cores_, tuple(cores))
         quality = trained + self.weight_ * (retrieved.quality - trained) + self.shift_
         quality = self._calibrated(np.minimum(np.maximum(quality, 0.0), 1.0))
         if retrieved.repeats is not None and retrieved.repeated_quality is not None:
@@ -119,7 +119,7 @@ class HybridPredictor(EmbeddingPredictor):
     def grounds(self, call: CallText, cores: Sequence[str]) -> list[QualityGrounds]:
         """The parts of one call's estimated quality on each core."""
         vectors = embed_calls([call], self.embedder_)
-        columns = cached_positions(self.cores_, tuple(cores))
+        columns = core_positions(self.cores_, tuple(cores))
         parts = (
             self.trained.priors_.quality,
             self.retrieval.retrieve(vectors).quality[0],

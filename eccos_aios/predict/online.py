@@ -192,7 +192,7 @@ class _SinceFit:
         outcomes = outcomes_of(records)
         names = list(dict.fromkeys([*self._column, *outcomes.cores]))
         quality = np.full((len(records), len(names)), np.nan)
-        quality[:, core_positions(names, outcomes.cores)] = outcomes.quality
+        quality[:, core_positions(tuple(names), outcomes.cores)] = outcomes.quality
         if not ((quality >= 0) & (quality <= 1) | np.isnan(quality)).all():
             raise ValueError("quality: must be from 0 to 1")
         vectors = embed_calls(outcomes.calls, self._fitted.embedder_)

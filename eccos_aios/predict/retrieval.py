@@ -17,7 +17,7 @@ from eccos_aios.predict.blas import FEW_ROWS, one_blas_thread
 from eccos_aios.predict.core_prior import CoreExperience
 from eccos_aios.predict.dataset import (
     Outcomes,
-    cached_positions,
+    core_positions,
     core_priors,
     drawn_rows,
     outcomes_of,
@@ -175,7 +175,7 @@ class RetrievalPredictor(EmbeddingPredictor):
     def predict_embedded(
         self, calls: Sequence[CallText], vectors: Vectors, cores: Sequence[str]
     ) -> Estimates:
-        columns = cached_positions(self.cores_, tuple(cores))
+        columns = core_positions(self.cores_, tuple(cores))
         weights, found = self._neighbours(vectors)
         deviation, support = _local_means(self.deviation_, weights, found, self.prior_strength, 0.0)
         longer, _ = _local_means(self.lengthening_, weights, found, self.prior_strength, 1.0)
@@ -236,7 +236,7 @@ class RetrievalPredictor(EmbeddingPredictor):
 
     def grounds(self, call: CallText, cores: Sequence[str]) -> list[QualityGrounds]:
         """The parts of one call's estimated quality on each core."""
-        columns = cached_positions(self.cores_, tuple(cores))
+        columns = core_positions(self.cores_, tuple(cores))
         similar = self.retrieve(embed_calls([call], self.embedder_)).quality[0]
         parts = (np.clip(part[columns], 0.0, 1.0).tolist() for part in (self.priors_.quality, similar))
         return [QualityGrounds(mean, near, None) for mean, near in zip(*parts, strict=True)]

@@ -14,7 +14,7 @@ from eccos_aios.predict.category import CategoryHead, category_labels, category_
 from eccos_aios.predict.core_prior import CoreExperience
 from eccos_aios.predict.dataset import (
     Outcomes,
-    cached_positions,
+    core_positions,
     core_priors,
     outcomes_of,
     query_groups,
@@ -101,7 +101,7 @@ class TrainedPredictor(EmbeddingPredictor):
         self, calls: Sequence[CallText], vectors: Vectors, cores: Sequence[str]
     ) -> Estimates:
         quality, input_tokens, output_tokens = self.estimate(calls, vectors)
-        columns = cached_positions(self.cores_, tuple(cores))
+        columns = core_positions(self.cores_, tuple(cores))
         return Estimates(
             quality=np.clip(quality[:, columns], 0.0, 1.0),
             input_tokens=input_tokens[:, columns],
