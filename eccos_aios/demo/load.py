@@ -29,7 +29,7 @@ class AnswerLog:
     """The outcomes that were replayed for each question, the last of them its answer."""
 
     def __init__(self) -> None:
-        # guards nothing: a question's list is appended to by the cores that have its call, and read later
+        # needs no lock: a question's list is appended to by the cores that have its call, and read later
         self._outcomes: dict[Key, list[Outcome]] = {}
 
     def logging(self, replay: Replay) -> Callable[[dict[str, Any]], Reply]:

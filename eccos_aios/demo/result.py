@@ -77,14 +77,6 @@ class RunResult(BaseModel):
         """Standard error of `cost_usd_per_1000` over the questions."""
         return float(np.std(self.costs_usd) / np.sqrt(self.calls) * THOUSAND) if self.costs_usd else 0.0
 
-    def latency_interval(self, percentile: float) -> tuple[float, float]:
-        """A 95 % interval of a percentile of the latencies, by its order statistics (binomial)."""
-        count, share = self.calls, percentile / 100
-        spread = NORMAL_95 * np.sqrt(count * share * (1 - share))
-        ordered = np.sort(self.latencies_s)
-        low, high = (int(np.clip(count * share + side * spread, 0, count - 1)) for side in (-1, 1))
-        return float(ordered[low]), float(ordered[high])
-
     @property
     def cost_usd_per_1000(self) -> float:
         """US dollars per 1,000 calls."""

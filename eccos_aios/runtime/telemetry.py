@@ -164,11 +164,11 @@ class Telemetry:
         with self._guarded():
             with self._lock:
                 known = self._open.pop(call, None)
+            if known is None:
+                return
             outcome = "failed" if result.failed else "completed"
             core = {} if result.core is None else {"gen_ai.request.model": result.core}
             fault = {} if result.error is None else {"error.type": type(result.error).__name__}
-            if known is None:
-                return
             self._calls.add(1, {"eccos.outcome": outcome, **core, **fault})
             span = known.span
             span.set_attributes({"eccos.outcome": outcome, "eccos.attempts": call.attempts, **core, **fault})

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from eccos_aios.config import BudgetConfig, Span
 from eccos_aios.errors import EccosError
+from eccos_aios.reasons import SAME_COST
 
 FloatArray = NDArray[np.float64]
 
@@ -29,7 +30,6 @@ REPRICED_SHARE = 1e-3  # the share of the period
 STEPS = 40  # of the bisection: the price is found within a factor of 1e-9 of the largest
 CLOCK_STEP_S = 60.0  # seconds that the system's clock may be set back without a new period
 ROUNDING = 1e-12  # US dollars
-SAME_COST = 1e-6  # relative: costs closer than that are the same
 BILL_WEIGHT = 0.02  # of the newest bill in the running ratio of bills to estimates
 BILL_RATIOS = (0.2, 5.0)  # bounds of that ratio
 

@@ -10,13 +10,11 @@ import numpy as np
 
 from eccos_aios.assign import WAITS, AssignmentProblem, choose_cores, solve, solve_if_reachable
 from eccos_aios.candidates import Candidates, FloatArray
-from eccos_aios.reasons import BETTER_FULL, OUT_OF_REACH, OVERDUE
+from eccos_aios.reasons import BETTER_FULL, OUT_OF_REACH, OVERDUE, SAME_COST
 from eccos_aios.schedule.capacity import IntArray
 from eccos_aios.schedule.plan import PLANNED, Plan
 from eccos_aios.schedule.plan_pass import CLOSE_ENOUGH, optimise_plans, promised
 from eccos_aios.schedule.round_batch import RoundBatch
-
-SAME_COST = 1e-6  # relative: costs closer than that are the same
 
 
 def optimise(batch: RoundBatch, plan: Plan) -> Plan:

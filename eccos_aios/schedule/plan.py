@@ -22,7 +22,7 @@ from eccos_aios.schedule.round_batch import RoundBatch
 CALLS_PER_SLOT = 4
 SPARE_CALLS = 64
 
-PLANNED = "planned"  # by the optimiser; `reasons_of` tells why
+PLANNED = "planned"  # by the optimiser; `with_reasons` tells why
 
 
 @dataclass(frozen=True, eq=False)
