@@ -230,8 +230,7 @@ class Routing(Sequence[RoutedCall]):
     @property
     def per_core(self) -> dict[str, int]:
         """Number of calls that each core gets."""
-        columns = self.assignment.core
-        counts = np.bincount(columns[columns != WAITS], minlength=len(self.batch.cores)).tolist()
+        counts = self._load().tolist()
         return {core.name: count for core, count in zip(self.batch.cores, counts, strict=True)}
 
     @property
@@ -271,10 +270,7 @@ class Routing(Sequence[RoutedCall]):
         experience = self.batch.experience
         if experience is None:
             return []
-        used = np.bincount(
-            self.assignment.core[self.assignment.core != WAITS], minlength=len(self.batch.cores)
-        )
-        columns = np.flatnonzero((used > 0) & (experience.records == 0))
+        columns = np.flatnonzero(experience.unrecorded(self._load()))
         return [self.batch.cores[column].name for column in columns.tolist()]
 
     @property
@@ -335,6 +331,10 @@ class Routing(Sequence[RoutedCall]):
         if self.batch.seconds is not None:
             columns.append("predicted_seconds")
         return frame_of(self.to_dicts(), columns)
+
+    def _load(self) -> IntArray:
+        columns = self.assignment.core
+        return np.bincount(columns[columns != WAITS], minlength=len(self.batch.cores))
 
     def _call(self, row: int) -> RoutedCall:
         estimates, column = self.batch.estimates_of(row), int(self.assignment.core[row])

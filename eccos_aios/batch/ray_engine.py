@@ -19,18 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from eccos_aios.assign.partitioned import MOST_OPEN, PartedAssignment, PartedProblem
-from eccos_aios.batch.output import goal_of, target_summary
+from eccos_aios.assign.partitioned import MOST_OPEN, PartedProblem
+from eccos_aios.batch.output import goal_of
 from eccos_aios.batch.parquet import PARQUET_MAGIC, SUFFIX
+from eccos_aios.batch.parted import PartedBatch, PartedRouting
 from eccos_aios.batch.planned import OnStep, timed
+from eccos_aios.batch.route import CHUNK
 from eccos_aios.core import Core, read_manifest
 from eccos_aios.errors import ABSENT, ConfigError, InputError, MissingExtraError, QueryError
 from eccos_aios.history import ReadReport, read_history
-from eccos_aios.predict import CoreExperience, Predictor, PredictorSpec, experience_of
+from eccos_aios.predict import Predictor, PredictorSpec, experience_of
 from eccos_aios.predict.blas import one_blas_thread
 from eccos_aios.predict.persistence import is_persistent, save_predictor
 
-CHUNK = 4096  # queries that are estimated at once
 # A worker that estimates leaves room on its CPU for one that reads, or neither could start.
 WORKER_CPUS = 0.9
 READER_CPUS = 0.1
@@ -38,102 +39,6 @@ BLOCKS_PER_CPU = 8
 LEAST_BLOCK, MOST_BLOCK = 2**18, 2**26  # bytes of a block
 MOST_RETRIES = 10  # of a task whose worker died
 WRITTEN_AHEAD = 4  # blocks per CPU that wait for their turn in one output file
-
-
-@dataclass(frozen=True, eq=False)
-class PartedRouting:
-    """A batch routed at one target or budget; the figures of `Routing`.
-
-    Attributes
-    ----------
-    quality_target, budget : float or None
-    parted : PartedAssignment
-    names : tuple of str
-        Of the cores.
-    experience : CoreExperience or None
-    """
-
-    quality_target: float | None
-    budget: float | None
-    parted: PartedAssignment
-    names: tuple[str, ...]
-    experience: CoreExperience | None
-
-    @property
-    def met(self) -> bool:
-        """As in `Routing`."""
-        if self.budget is not None or self.experience is None:
-            return self.parted.assignment.met
-        unrecorded = (self.parted.load > 0) & (self.experience.records == 0)
-        return self.parted.assignment.met and not unrecorded.any()
-
-    @property
-    def predicted_quality(self) -> float:
-        """Mean over the queries that have a core."""
-        return self.parted.assignment.quality
-
-    @property
-    def predicted_cost(self) -> float:
-        """US dollars."""
-        return self.parted.assignment.cost
-
-    @property
-    def lower_bound(self) -> float:
-        """US dollars."""
-        return self.parted.assignment.lower_bound
-
-    @property
-    def gap(self) -> float:
-        """As in `Routing`."""
-        return self.parted.assignment.gap
-
-    @property
-    def per_core(self) -> dict[str, int]:
-        """Queries by core."""
-        return dict(zip(self.names, self.parted.load.tolist(), strict=True))
-
-    @property
-    def quality_price(self) -> float:
-        """As in `Routing`."""
-        return self.parted.assignment.dual_prices.quality
-
-    @property
-    def slot_prices(self) -> dict[str, float]:
-        """As in `Routing`."""
-        slots = np.broadcast_to(self.parted.assignment.dual_prices.slot, len(self.names))
-        return dict(zip(self.names, slots.tolist(), strict=True))
-
-
-@dataclass(frozen=True)
-class PartedBatch:
-    """A batch that was routed and written.
-
-    Attributes
-    ----------
-    cores : tuple of Core
-    routings : tuple of PartedRouting
-        One per target, then one per budget.
-    seconds : dict of str to float
-        As in `Batch`; ``write`` besides.
-    queries : int
-    refused : int
-        Queries that no core may take.
-    first_refused : str or None
-        The place of the first, and why.
-    """
-
-    cores: tuple[Core, ...]
-    routings: tuple[PartedRouting, ...]
-    seconds: dict[str, float]
-    queries: int
-    refused: int
-    first_refused: str | None
-
-    def summary(self) -> dict[str, Any]:
-        """As `summary` of a `Batch`."""
-        seconds = {step: self.seconds[step] for step in ("load", "fit", "predict", "solve")}
-        targets = [target_summary(routing) for routing in self.routings]
-        return {"targets": targets, "seconds": seconds, "queries": self.queries}
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,12 @@ from eccos_aios.batch.output import RoutedPart
 from eccos_aios.batch.parquet import output_schema, write_rows
 from eccos_aios.batch.places import opened, write_to
 from eccos_aios.batch.queries import Query, parse_query, query_lines
-from eccos_aios.batch.route import require_known_cores
+from eccos_aios.batch.route import refusals, require_known_cores
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError
 from eccos_aios.predict import PredictorSpec
 from eccos_aios.predict.blas import one_blas_thread
 from eccos_aios.predict.persistence import load_predictor
-from eccos_aios.requirements import why_none
 from eccos_aios.router import Router
 
 LINES = 1024  # of a file that are handed on at once
@@ -105,18 +104,14 @@ class Estimator:
             return self._faulty(str(fault))
         with one_blas_thread():
             batch = self._router.estimate([(query.text, query.requirements) for query in queries])
-        allowed = batch.candidates.allowed
-        refused: list[str | None] = [None] * len(queries)
-        for row in np.flatnonzero(~allowed.any(axis=1)).tolist():
-            query = queries[row]
-            refused[row] = f"{query.source}: {why_none(query.requirements, self._router.cores)}"
+        refused = refusals(queries, batch)
         return self._block(
             [query.id for query in queries],
             batch.candidates.cost,
             batch.candidates.quality,
             batch.estimates.output_tokens,
-            allowed,
-            refused,
+            batch.candidates.allowed,
+            [refused.get(row) for row in range(len(queries))],
             [None] * len(queries),
         )
 

@@ -194,15 +194,20 @@ def _estimated(
         if planner is not None:
             plans.append(planner.estimate_plans([query.text for query in chunk]))
         ids += [query.id for query in chunk]
-        refused += [
-            f"{chunk[row].source}: {why_none(chunk[row].requirements, router.cores)}"
-            for row in np.flatnonzero(~part.candidates.allowed.any(axis=1)).tolist()
-        ]
+        refused += refusals(chunk, part).values()
         on_step(f"estimated {len(ids)} queries")
     whole = EstimatedBatch.joined(parts) if parts else router.estimate([])
     if planner is not None and not plans:
         plans.append(planner.estimate_plans([]))
     return _Read(tuple(ids), whole, tuple(plans), tuple(refused))
+
+
+def refusals(queries: Sequence[Query], estimated: EstimatedBatch) -> dict[int, str]:
+    """By row, the place of each query that no core may take, and why."""
+    return {
+        row: f"{queries[row].source}: {why_none(queries[row].requirements, estimated.cores)}"
+        for row in np.flatnonzero(~estimated.candidates.allowed.any(axis=1)).tolist()
+    }
 
 
 def _compact(part: EstimatedBatch) -> EstimatedBatch:

@@ -102,7 +102,17 @@ def assign(
         if engine == "ray":
             from eccos_aios.batch.ray_engine import RayJob, assign_on_ray
 
-            job = RayJob(history, cores, queries, targets, out, budgets, spec, estimates, skip_bad_records)
+            job = RayJob(
+                history,
+                cores,
+                queries,
+                targets,
+                out,
+                budgets,
+                spec,
+                with_estimates=estimates,
+                skip_bad_records=skip_bad_records,
+            )
             parted = assign_on_ray(job, report, on_step)
             told, refused, first_refused = parted.summary(), parted.refused, parted.first_refused
         else:

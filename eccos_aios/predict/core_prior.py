@@ -39,6 +39,11 @@ class CoreExperience:
         columns = core_positions(tuple(known), tuple(cores))
         return cls(priors.records[columns], priors.quality[columns])
 
+    def unrecorded(self, load: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which cores get calls, `load` of shape (M,), without a single recorded outcome."""
+        found: NDArray[np.bool_] = (load > 0) & (self.records == 0)
+        return found
+
 
 def prior_shift(cores: Sequence[Core], experience: CoreExperience) -> FloatArray | None:
     """What to add to the estimated quality on each core, shape (M,); None where that is nothing.
