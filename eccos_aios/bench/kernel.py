@@ -147,7 +147,7 @@ def kernel_bench(
     AiosError
         There is no such checkout or interpreter, or the kernel does not start.
     """
-    python = _interpreter(aios, python, environment or {})
+    python = aios_interpreter(aios, python, environment or {})
     questions = pair_questions(max(load.calls for load in loads))
     pair = pair_at(price_ratio)
     files = {"cores.yaml": _manifest(quota, pair), "history.jsonl": _history(questions)}
@@ -170,10 +170,8 @@ def kernel_bench(
                     environment,
                 )
             )
-            if kernel.process.poll() is not None:
-                raise AiosError(
-                    str(aios), "", ABSENT, f"the kernel did not start: {kernel.text.strip()[-400:]}"
-                )
+            if (refusal := kernel.refusal) is not None:
+                raise AiosError(str(aios), "", ABSENT, f"the kernel did not start: {refusal}")
             for _ in range(WARM_UP_CALLS):
                 kernel.query("Are you there?")
             for load in loads:
@@ -183,7 +181,14 @@ def kernel_bench(
     return rows
 
 
-def _interpreter(aios: Path, python: Path | None, environment: Mapping[str, str]) -> Path:
+def aios_interpreter(aios: Path, python: Path | None, environment: Mapping[str, str]) -> Path:
+    """The interpreter that runs an AIOS checkout, given or its own, once it has what a kernel needs.
+
+    Raises
+    ------
+    AiosError
+        There is no such checkout or interpreter, or it lacks AIOS's requirements or this package.
+    """
     if not (aios / "runtime" / "launch.py").is_file():
         raise AiosError(str(aios), "", ABSENT, "is not an AIOS checkout: there is no runtime/launch.py")
     python = python or aios / ".venv" / "bin" / "python"

@@ -23,6 +23,7 @@ START_TIMEOUT_S = 180.0  # seconds; AIOS imports torch, transformers and chromad
 ANSWER_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
 READY = "Uvicorn running on"
+SHOWN_OUTPUT = 400  # characters of the end of what a kernel has printed
 CONFIG_FOLDER = Path("aios") / "config"
 
 # No kernel under test asks the network for prices, models or telemetry.
@@ -89,6 +90,11 @@ class AiosKernel:
     def text(self) -> str:
         """All that it has printed."""
         return "".join(self.output)
+
+    @property
+    def refusal(self) -> str | None:
+        """What a kernel that has ended printed last; None while it runs."""
+        return None if self.process.poll() is None else self.text.strip()[-SHOWN_OUTPUT:]
 
     def wait_until_settled(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until it serves or has ended.

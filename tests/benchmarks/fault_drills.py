@@ -214,8 +214,8 @@ class Bench:
                     backends=backends,
                 )
             )
-            if kernel.process.poll() is not None:
-                raise DrillError(f"the kernel did not start: {kernel.text.strip()[-400:]}")
+            if (refusal := kernel.refusal) is not None:
+                raise DrillError(f"the kernel did not start: {refusal}")
             stack.callback(
                 lambda: [core.heal() for core in cores]
             )  # a kernel ends sooner over cores that answer

@@ -118,10 +118,9 @@ def plans(
         chosen = [
             core.model_copy(update={"quota": core.quota or quota}) for core in manifest if core.name in names
         ]
-        interpreter = python or aios / ".venv" / "bin" / "python"
         rows = plans_bench(
             aios,
-            interpreter,
+            python,
             records,
             chosen,
             learned=learned,

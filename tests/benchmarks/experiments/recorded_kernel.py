@@ -13,6 +13,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from eccos_aios.bench.kernel import aios_interpreter
 from eccos_aios.core import Core
 from eccos_aios.errors import ABSENT, AiosError, HistoryError
 from eccos_aios.history import Record
@@ -56,7 +57,7 @@ class PlansRow:
 
 def plans_bench(
     aios: Path,
-    python: Path,
+    python: Path | None,
     history: Sequence[Record],
     cores: Sequence[Core],
     modes: Sequence[str] = (FIFO, "off", "check", "agree"),
@@ -74,7 +75,7 @@ def plans_bench(
     Parameters
     ----------
     aios, python : Path
-        The AIOS checkout, and the interpreter of its environment with this package installed.
+        As in `kernel_bench`.
     history : sequence of Record
         With answers. Some are learned; the others are asked, again from the first where they are too few.
     cores : sequence of Core
@@ -98,8 +99,9 @@ def plans_bench(
     HistoryError
         Nothing is left to ask.
     AiosError
-        The kernel does not start.
+        There is no such checkout or interpreter, or the kernel does not start.
     """
+    python = aios_interpreter(aios, python, environment or {})
     names = {core.name for core in cores}
     records = [_of_cores(record, names) for record in history]
     taught, asked = _split(records, learned, seed)
@@ -125,8 +127,8 @@ def plans_bench(
             config = aios_config(running, free_port(), scheduler, backends)
             command = [str(python), "-m", "runtime.launch"]
             kernel = stack.enter_context(aios_kernel(aios, folder, config, command, files, environment))
-            if kernel.process.poll() is not None:
-                raise AiosError(str(aios), "", ABSENT, f"the kernel did not start: {kernel.text[-400:]}")
+            if (refusal := kernel.refusal) is not None:
+                raise AiosError(str(aios), "", ABSENT, f"the kernel did not start: {refusal}")
             rows.append(_measure(kernel, mode, running, cores, asked, callers))
     return rows
 

@@ -16,14 +16,15 @@ from pydantic import SecretStr
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core, Price
-from eccos_aios.history import CallOutcome, Record
+from eccos_aios.history import Record
 from eccos_aios.predict import CallText, Estimates, Predictor, online_predictor, query_text
 from eccos_aios.runtime.configuration import ServiceConfiguration
 from eccos_aios.runtime.learner import Learner
 from eccos_aios.runtime.service import Backend, SchedulingService
 from eccos_aios.runtime.sharing import shared_cores
 from eccos_aios.schedule import Call, CallResult, ExecutionResult, Requirements, SchedulerSettings
-from experiments.shared_load import CONTEXT, Tally
+from experiments.kernel_processes import ANSWER_S, drive, outcome_of, run_kernels_of, seconds_of
+from experiments.shared_load import Tally
 
 FloatArray = NDArray[np.float64]
 
@@ -35,8 +36,6 @@ SERVICE_S = np.array([0.06, 0.10, 0.16])
 ESTIMATE_ERROR = 0.08  # standard deviation of a predicted quality
 KERNELS = 4
 GRADED = 0.2  # share of the calls
-READY_S = 60.0
-ANSWER_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -143,20 +142,11 @@ def run_cost(
     url: str | None, name: str, kernels: int, calls: int, callers: int, target: float, seed: int
 ) -> CostResult:
     """Ask every call once, each kernel its part; `callers` of each kernel."""
-    tally, results = Tally(QUOTAS, kernels), CONTEXT.Queue()
-    barrier = CONTEXT.Barrier(kernels)
-    processes = [
-        CONTEXT.Process(
-            target=_kernel,
-            args=(url, name, number, kernels, calls, callers, target, seed, tally, barrier, results),
-        )
-        for number in range(kernels)
-    ]
-    for process in processes:
-        process.start()
-    parts = [results.get(timeout=READY_S + ANSWER_S) for _ in processes]
-    for process in processes:
-        process.join()
+    tally = Tally(QUOTAS, kernels)
+    parts = run_kernels_of(
+        _kernel,
+        [(url, name, number, kernels, calls, callers, target, seed, tally) for number in range(kernels)],
+    )
     generated = GeneratedCalls.of(calls, seed)
     asked = [answer for part in parts for answer in part["answers"]]
     rows, columns = (np.array([answer[place] for answer in asked]) for place in (0, 1))
@@ -167,7 +157,7 @@ def run_cost(
         float(generated.cost[rows, columns].mean()),
         float(generated.quality[rows, columns].mean()),
         float(generated.predicted[rows, columns].mean()),
-        max(part["ended_s"] for part in parts) - min(part["began_s"] for part in parts),
+        seconds_of(parts),
         float(np.quantile(taken, 0.5)),
         float(np.quantile(taken, 0.95)),
         dict(zip(QUOTAS, np.bincount(columns, minlength=len(QUOTAS)).tolist(), strict=True)),
@@ -216,7 +206,7 @@ def _kernel(
                 Learner(online_predictor(KnownEstimates(generated))),
                 shared=shared_cores(config, None),
             ),
-            Backend(execute, _describe),
+            Backend(execute, outcome_of),
         )
         service.start()
         left = iter(range(number, calls, kernels))
@@ -251,20 +241,6 @@ def _kernel(
                 if row % round(1 / GRADED) == 0:
                     service.give_quality(float(generated.quality[row, column]), call=call.id)
 
-        barrier.wait(READY_S)
-        time.sleep(2.0)  # kernels claim what they held before an empty Redis, which is nothing
-        began_s = time.monotonic()
-        threads = [threading.Thread(target=call_in_turn) for _ in range(callers)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        ended_s = time.monotonic()
+        moments = drive(barrier, callers, call_in_turn)
         service.stop()
-    results.put({"answers": answers, "began_s": began_s, "ended_s": ended_s})
-
-
-def _describe(call: Call, result: CallResult, core: Core, finished_s: float) -> CallOutcome:
-    return CallOutcome(
-        call_id=call.id, core=core.name, query=call.text.text, agent=call.agent, finished_s=finished_s
-    )
+    results.put({"answers": answers, **moments})

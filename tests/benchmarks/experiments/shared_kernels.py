@@ -14,15 +14,12 @@ from pydantic import SecretStr
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core, Price
-from eccos_aios.history import CallOutcome
 from eccos_aios.predict import query_text
 from eccos_aios.runtime.configuration import prepare
 from eccos_aios.runtime.service import Backend, SchedulingService
 from eccos_aios.schedule import Call, CallResult, ExecutionResult, Requirements
-from experiments.shared_load import CONTEXT, Tally
-
-READY_S = 60.0
-ANSWER_S = 120.0
+from experiments.kernel_processes import ANSWER_S, drive, outcome_of, run_kernels_of, seconds_of
+from experiments.shared_load import Tally
 
 
 @dataclass(frozen=True)
@@ -75,39 +72,17 @@ def run_kernels(
     service_s : float
         Seconds that a core takes.
     """
-    tally, results = Tally(quotas, kernels), CONTEXT.Queue()
-    barrier = CONTEXT.Barrier(kernels)
+    tally = Tally(quotas, kernels)
     with tempfile.TemporaryDirectory() as folder:
-        processes = [
-            CONTEXT.Process(
-                target=_kernel,
-                args=(
-                    url,
-                    folder,
-                    quotas,
-                    number,
-                    calls // kernels,
-                    callers,
-                    service_s,
-                    tally,
-                    barrier,
-                    results,
-                ),
-            )
-            for number in range(kernels)
-        ]
-        for process in processes:
-            process.start()
-        parts = [results.get(timeout=READY_S + ANSWER_S) for _ in processes]
-        for process in processes:
-            process.join()
+        each = url, folder, quotas
+        shares = calls // kernels, callers, service_s, tally
+        parts = run_kernels_of(_kernel, [(*each, number, *shares) for number in range(kernels)])
     totals = Counter[str]()
     for part in parts:
         totals.update(part["counts"])
-    seconds = max(part["ended_s"] for part in parts) - min(part["began_s"] for part in parts)
     most = dict(zip(quotas, tally.most, strict=True))
     return KernelsResult(
-        totals["calls"], totals["answered"], totals["doubled"], totals["failed"], most, seconds
+        totals["calls"], totals["answered"], totals["doubled"], totals["failed"], most, seconds_of(parts)
     )
 
 
@@ -140,7 +115,7 @@ def _kernel(
         quality_target=0.0,
         shared=None if url is None else SecretStr(url),
     )
-    service = SchedulingService(prepare(config, cores), Backend(execute, _describe))
+    service = SchedulingService(prepare(config, cores), Backend(execute, outcome_of))
     service.start()
     responses: Counter[str] = Counter()
     failed: list[CallResult] = []
@@ -165,15 +140,7 @@ def _kernel(
             service.submit(Call(text, Requirements(text.input_tokens), text.text, on_done, agent="agent"))
             done.wait(ANSWER_S)
 
-    barrier.wait(READY_S)
-    time.sleep(2.0)  # kernels claim what they held before an empty Redis, which is nothing
-    began_s = time.monotonic()
-    threads = [threading.Thread(target=call_in_turn) for _ in range(callers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    ended_s = time.monotonic()
+    moments = drive(barrier, callers, call_in_turn)
     service.stop()
     counts = {
         "calls": calls,
@@ -181,10 +148,4 @@ def _kernel(
         "doubled": sum(count > 1 for count in responses.values()),
         "failed": len(failed),
     }
-    results.put({"counts": counts, "began_s": began_s, "ended_s": ended_s})
-
-
-def _describe(call: Call, result: CallResult, core: Core, finished_s: float) -> CallOutcome:
-    return CallOutcome(
-        call_id=call.id, core=core.name, query=call.text.text, agent=call.agent, finished_s=finished_s
-    )
+    results.put({"counts": counts, **moments})
