@@ -140,9 +140,17 @@ def saved_file(history: str | Path) -> Path:
     return path.with_name(path.name + SUFFIX)
 
 
-def _cache_file(history: Path) -> Path:
-    """Beside the history; where its folder is read-only, in the user's cache folder."""
-    beside = saved_file(history)
+def cache_file(history: Path, suffix: str) -> Path:
+    """Where what is fitted on a history is cached: beside it, or in the user's cache folder.
+
+    Parameters
+    ----------
+    history : Path
+        The user's cache folder serves where the history's own is read-only and has no such file.
+    suffix : str
+        Distinguishes the files of one history.
+    """
+    beside = history.with_name(history.name + suffix)
     if beside.is_file() or os.access(beside.parent, os.W_OK):
         return beside
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eccos-aios"
@@ -150,7 +158,7 @@ def _cache_file(history: Path) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         return beside
-    return folder / (hashlib.sha256(str(history.absolute()).encode()).hexdigest()[:32] + SUFFIX)
+    return folder / (hashlib.sha256(str(history.absolute()).encode()).hexdigest()[:32] + suffix)
 
 
 def received_predictor(content: bytes, history: str | Path, spec: PredictorSpec | None = None) -> Fitted:
@@ -271,7 +279,7 @@ class _Cache:
     """
 
     def __init__(self, history: Path, spec: PredictorSpec) -> None:
-        self._path = _cache_file(history)
+        self._path = cache_file(history, SUFFIX)
         self._history = history
         self._unfitted = spec.make()
         self._name = spec.predictor

@@ -1,4 +1,4 @@
-"""PlanCache: fitted plans beside their history, as arrays and JSON, so that a start need not fit them.
+"""PlanCache: fitted plans as arrays and JSON, where a predictor is cached, so that a start need not fit them.
 
 Three files: ``<history>.plans.json`` holds the plans and the numbers, and names the fit that the other two,
 ``<history>.plans.npz`` and ``<history>.reached.npz``, must be of. Damaged or mixed files are fitted again.
@@ -23,6 +23,7 @@ from eccos_aios.plans import AnswerPlan, PlanPredictor
 from eccos_aios.predict import PredictorSpec
 from eccos_aios.predict.persistence import (
     MIN_COVERED,
+    cache_file,
     is_persistent,
     load_predictor,
     predictor_key,
@@ -49,9 +50,8 @@ class PlanCache:
     def __init__(self, history: Path, spec: PredictorSpec, unfitted: PlanPredictor) -> None:
         self._history = history
         self._unfitted = unfitted
-        self._file = history.with_name(history.name + ".plans.json")
-        self._plans = history.with_name(history.name + ".plans.npz")
-        self._reached = history.with_name(history.name + ".reached.npz")
+        suffixes = (".plans.json", ".plans.npz", ".reached.npz")
+        self._file, self._plans, self._reached = (cache_file(history, suffix) for suffix in suffixes)
         self._savable = is_persistent(spec)
         cores = [(core.name, core.price and (core.price.input, core.price.output)) for core in unfitted.cores]
         parts = (predictor_key(history, spec, unfitted.predictor), unfitted.mode, repr(cores), _code())

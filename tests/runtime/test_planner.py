@@ -107,6 +107,20 @@ def test_a_damaged_cache_is_fitted_again(tmp_path: Path, fits: list[int], file: 
     assert fits == [RECORDS, RECORDS]
 
 
+def test_where_the_folder_is_read_only_the_plans_are_kept_in_the_users_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: list[int]
+) -> None:
+    folder, cache = tmp_path / "read-only", tmp_path / "cache"
+    folder.mkdir()
+    history = written(folder / "history.jsonl", records())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setattr("os.access", lambda place, _: Path(place) != folder)
+    planner(history)
+    assert list(folder.iterdir()) == [history]
+    assert planner(history).has_plans
+    assert fits == [RECORDS]
+
+
 @pytest.mark.parametrize("name", ["history.jsonl", "history.db"])
 def test_a_history_without_answers_teaches_no_plans_and_costs_nothing(
     tmp_path: Path, fits: list[int], name: str
