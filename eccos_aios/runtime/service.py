@@ -363,12 +363,13 @@ class SchedulingService:
 
     def status(self) -> dict[str, object]:
         """The body of ``GET /eccos/status``."""
+        scheduled = self.scheduler.status()
         return {
-            **self.scheduler.status(),
+            **scheduled,
             "history": self._outcomes.status(),
             "learning": self.learner.status(),
             "feedback": self._feedback.limit.status(),
-            **({} if self._sharing is None else {"shared": self._sharing.status()}),
+            **({} if self._sharing is None else {"shared": self._sharing.status(scheduled)}),
         }
 
     def health(self) -> dict[str, Any]:

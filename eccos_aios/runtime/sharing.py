@@ -231,8 +231,14 @@ class KernelSharing:
         """Threads that have ended, a line each."""
         return self._slots.faults()
 
-    def status(self) -> dict[str, object]:
-        """The ``shared`` of ``/eccos/status``; its ``all`` are the figures of all kernels together."""
+    def status(self, scheduled: Mapping[str, Any]) -> dict[str, object]:
+        """The ``shared`` of ``/eccos/status``; its ``all`` are the figures of all kernels together.
+
+        Parameters
+        ----------
+        scheduled : mapping
+            `Scheduler.status`.
+        """
         return {
             "redis": without_password(self.cores.url),
             "name": self.cores.name,
@@ -242,7 +248,7 @@ class KernelSharing:
             "away": self._slots.is_away,
             "held": self._slots.holds(),
             "dropped": self._relay.dropped,
-            "all": summed([self._own_figures(), *self._other_figures()]),
+            "all": summed([figures_of(scheduled, self._recorded_here()), *self._other_figures()]),
         }
 
     @property
@@ -259,14 +265,11 @@ class KernelSharing:
         with self._lock:
             return [figures for kernel, figures in self._figures.items() if kernel in live]
 
-    def _own_figures(self) -> dict[str, Any]:
-        return figures_of(self._scheduler_status(), self._recorded_here())
-
     def _send_accounts(self) -> None:
         account = dict(self._take_account())
         if account:
             self._relay.send("account", account)
-        figures = self._own_figures()
+        figures = figures_of(self._scheduler_status(), self._recorded_here())
         told = figures, self._slots.kernels  # a kernel that has just come knows nothing yet
         if told != self._told and self._relay.send("figures", figures):
             self._told = told

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from eccos_aios.errors import MissingExtraError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Mode = Literal["auto", "on", "off"]
+Status = Callable[[], Mapping[str, Any]]
 Lookup = Callable[[int], "Decision | None"]
 """Finds the decision on the call of a number."""
 
@@ -49,6 +51,7 @@ CORE_GAUGES = (
     ("eccos.core.in_flight", "{call}", "Calls that the core holds.", "in_flight"),
     ("eccos.core.quota", "{call}", "Calls that it may hold.", "quota"),
 )
+GAUGE_NAMES = frozenset(gauge[0] for gauge in (*GAUGES, *CORE_GAUGES))
 
 
 def is_configured() -> bool:
@@ -112,12 +115,12 @@ class Telemetry:
         Whether calls that are submitted from now on get a span.
     """
 
-    def __init__(self, status: Callable[[], Mapping[str, Any]], decision: Lookup) -> None:
+    def __init__(self, status: Status, decision: Lookup) -> None:
         from opentelemetry import metrics, propagate, trace
 
         self._trace, self._propagate = trace, propagate
         self._tracer = trace.get_tracer(SCOPE, __version__)
-        self._status, self._decision = status, decision
+        self._decision = decision
         self._log = LogOnce(logger)
         self._lock = threading.Lock()  # guards the calls that are not answered yet
         self._open: dict[Call, _Open] = {}
@@ -133,11 +136,13 @@ class Telemetry:
         self._tokens = _histogram(
             meter, "gen_ai.client.token.usage", "{token}", "Tokens by the provider's count.", TOKENS
         )
-        observation = metrics.Observation
+        observation, exported = metrics.Observation, _ExportedStatus(status)
         for name, unit, meaning, path in GAUGES:
-            meter.create_observable_gauge(name, [self._gauge(path, observation)], unit, meaning)
+            gauge = self._gauge(path, partial(exported.status_for, name), observation)
+            meter.create_observable_gauge(name, [gauge], unit, meaning)
         for name, unit, meaning, key in CORE_GAUGES:
-            meter.create_observable_gauge(name, [self._core_gauge(key, observation)], unit, meaning)
+            gauge = self._core_gauge(key, partial(exported.status_for, name), observation)
+            meter.create_observable_gauge(name, [gauge], unit, meaning)
 
     def submitted(self, call: Call) -> None:
         """Begin a call's span."""
@@ -249,18 +254,20 @@ class Telemetry:
             span.set_status(self._trace.StatusCode.ERROR, str(outcome))
         span.end()
 
-    def _gauge(self, path: tuple[str, ...], observation: Any) -> Callable[[Any], Iterable[Any]]:
+    def _gauge(
+        self, path: tuple[str, ...], status: Status, observation: Any
+    ) -> Callable[[Any], Iterable[Any]]:
         def observed(_: Any) -> Iterable[Any]:
-            figure: Any = self._status() if self.active else None
+            figure: Any = status() if self.active else None
             for key in path:
                 figure = None if figure is None else figure[key]
             return [] if figure is None else [observation(figure)]
 
         return observed
 
-    def _core_gauge(self, key: str, observation: Any) -> Callable[[Any], Iterable[Any]]:
+    def _core_gauge(self, key: str, status: Status, observation: Any) -> Callable[[Any], Iterable[Any]]:
         def observed(_: Any) -> Iterable[Any]:
-            cores = self._status()["cores"] if self.active else {}
+            cores = status()["cores"] if self.active else {}
             return [observation(core[key], {"gen_ai.request.model": name}) for name, core in cores.items()]
 
         return observed
@@ -272,6 +279,26 @@ class Telemetry:
             yield
         except Exception as error:  # noqa: BLE001 - a span is worth no call
             self._log.warning(type(error).__name__, "telemetry failed, calls go on", exc_info=error)
+
+
+class _ExportedStatus:
+    """One status for all gauges of an export, which each ask once: one that asks again begins the next."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+        self._lock = threading.Lock()  # guards the two below
+        self._latest: Mapping[str, Any] = {}
+        self._unread: set[str] = set()
+
+    def status_for(self, gauge: str) -> Mapping[str, Any]:
+        with self._lock:
+            if gauge in self._unread:
+                self._unread.discard(gauge)
+                return self._latest
+        latest = self._status()
+        with self._lock:
+            self._latest, self._unread = latest, set(GAUGE_NAMES - {gauge})
+        return latest
 
 
 def _histogram(meter: Any, name: str, unit: str, meaning: str, bounds: tuple[float, ...]) -> Any:

@@ -64,7 +64,8 @@ def test_a_call_is_a_span_with_its_waits_and_attempts_in_it() -> None:
 
 @needs_sdk
 def test_calls_and_cores_are_measured() -> None:
-    scopes = exported("sdk")["metrics"]["resource_metrics"][0]["scope_metrics"]
+    found = exported("sdk")
+    scopes = found["metrics"]["resource_metrics"][0]["scope_metrics"]
     points = {metric["name"]: metric["data"]["data_points"] for metric in scopes[0]["metrics"]}
     counted = {
         (point["attributes"]["eccos.outcome"], point["attributes"]["gen_ai.request.model"]): point["value"]
@@ -78,6 +79,7 @@ def test_calls_and_cores_are_measured() -> None:
     assert [point["value"] for point in points["eccos.core.quota"]] == [4, 4]
     assert [point["value"] for point in points["eccos.pending"]] == [0]
     assert points["eccos.call.wait"][0]["explicit_bounds"][0] == 0.01
+    assert found["statuses"] == 1  # for all gauges of an export
 
 
 @needs_sdk

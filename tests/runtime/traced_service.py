@@ -12,6 +12,7 @@ import tempfile
 import threading
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core, Price
@@ -82,6 +83,9 @@ def main(kind: str) -> None:
     exported: dict[str, Any] = {"failed": results, "imported": "opentelemetry" in sys.modules}
     if provided is not None:
         exporter, reader = provided
+        with mock.patch.object(service.scheduler, "status", wraps=service.scheduler.status) as status:
+            reader.get_metrics_data()
+            exported["statuses"] = status.call_count
         exported["metrics"] = json.loads(reader.get_metrics_data().to_json())
         service.stop()  # the last span ends after its call's answer
         exported["spans"] = [json.loads(span.to_json()) for span in exporter.get_finished_spans()]

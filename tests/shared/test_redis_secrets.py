@@ -53,7 +53,7 @@ def make_sharing(caplog: pytest.LogCaptureFixture) -> Iterator[MakeSharing]:
     yield make
     for sharing in made:
         sharing.stop()
-        assert has_no_password(json.dumps(sharing.status()))
+        assert has_no_password(json.dumps(sharing.status(STATUS)))
     assert has_no_password(caplog.text)
 
 
@@ -88,7 +88,7 @@ def test_a_password_in_the_url_is_used_and_shown_nowhere(
     restart(redis_server, "--requirepass", PASSWORD)
     sharing = make_sharing(f"redis://:{IN_URL}@127.0.0.1:{redis_server.port}/0")
     assert gets_a_slot(sharing), sharing.degraded()
-    assert sharing.status()["redis"] == f"redis://127.0.0.1:{redis_server.port}/0"
+    assert sharing.status(STATUS)["redis"] == f"redis://127.0.0.1:{redis_server.port}/0"
 
 
 @pytest.mark.parametrize("login", ["", f"user:{IN_URL}@"])
