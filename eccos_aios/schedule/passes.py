@@ -105,7 +105,9 @@ def release_overdue(batch: RoundBatch, plan: Plan) -> Plan:
     late = batch.take(rows)
     good = late.candidates.quality >= _least_quality(late, plan.columns[rows])[:, None]
     offered = Candidates(late.candidates.quality, late.candidates.cost, late.candidates.allowed & good)
-    problem = offered.problem(late.mean_target, quota=left, weight=late.weights)
+    problem = offered.problem(
+        late.mean_target, quota=left, weight=late.weights, reach_slack=late.target.reach_slack
+    )
     found = solve(problem, CLOSE_ENOUGH).core.tolist()
     placed = {row: column for row, column in zip(rows.tolist(), found, strict=True) if column != WAITS}
     return plan.moved(placed, OVERDUE)

@@ -192,6 +192,16 @@ def test_an_overdue_call_gets_no_core_that_may_not_take_it() -> None:
     assert release_overdue(batch, Plan(np.zeros(2, dtype=np.int64))).columns.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize(("reach_slack", "column"), [(0.0, 1), (0.05, 0)])
+def test_an_overdue_call_pays_for_no_more_quality_than_the_configured_slack(
+    reach_slack: float, column: int
+) -> None:
+    calls = waiting_calls([[1.0, 5.0, 1.0]], [[0.67, 0.7, 0.7]])
+    target = Target(0.9, lambda _: 0.0, reach_slack=reach_slack)
+    batch = RoundBatch.of(calls, capacity([1, 1, 0], [0, 0, 9]), target, WaitLimits(1.0, 10.0), now_s=100.0)
+    assert release_overdue(batch, Plan(np.array([2]))).columns.tolist() == [column]
+
+
 # A user's passes
 
 
