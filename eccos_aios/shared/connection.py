@@ -120,6 +120,11 @@ class RedisConnection:
             raise SharedUnavailableError("ConnectionError: the connection was closed")
         return result
 
+    @property
+    def connects(self) -> int:
+        """Connections made so far."""
+        return self._connects
+
     def _connected(self, connection: Any) -> None:
         self._connects += 1
         self._server = None

@@ -226,6 +226,7 @@ class EventRelay:
         return place
 
     def _read(self) -> None:
+        is_back = False
         while True:
             with self._changed:
                 if self._stopping:
@@ -233,8 +234,13 @@ class EventRelay:
             try:
                 if self._place is None:
                     self._place = self._log.end()
+                elif is_back:
+                    # Places are times of the server's clock, and another server's may be behind.
+                    self._place = min(self._place, self._log.end(), key=place_order)
+                is_back = False
                 batch = self._log.read(self._place, BATCH, TICK_S)
             except SharedUnavailableError:  # the other thread reports it
+                is_back = True
                 self._pause()
                 continue
             for logged in batch:

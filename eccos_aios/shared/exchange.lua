@@ -91,6 +91,7 @@ local function settle(core, LEASES, NEEDS)
   local function renew(lease)
     redis.call('ZADD', LEASES, now + lease_ms, me .. ':' .. lease)
     mine[lease], holding = nil, holding + 1
+    token = math.max(token, tonumber(lease))  -- of a server that was lost, whose clock was ahead
   end
   if not ask.leaves then
     for _, lease in ipairs(claim.used) do renew(lease) end

@@ -41,6 +41,7 @@ class RedisSlotTable:
         self._script = self._connection.client.register_script(SCRIPT)
         self._wakeups = RedisConnection(url)
         self._subscription: Any = None
+        self._subscribed = 0  # connections that exchanges had made by then
 
     def exchange(self, exchange: Exchange) -> Answer:
         """As `SlotTable.exchange`."""
@@ -73,8 +74,13 @@ class RedisSlotTable:
 
     def wait(self, kernel: str, timeout_s: float) -> bool:
         """As `SlotTable.wait`."""
+        # Nobody may have closed a connection to a server that is gone, but an exchange notices.
+        connects = self._connection.connects
+        if connects > max(1, self._subscribed):
+            self._unsubscribe()
         try:
             if self._subscription is None:
+                self._subscribed = connects
                 client: Any = self._wakeups.client
                 self._subscription = client.pubsub(ignore_subscribe_messages=True)
                 channel = f"{self._prefix}wakeup:{kernel}"

@@ -44,7 +44,10 @@ def recorded(history: Path, cores: Path) -> Iterator[tuple[list[Record], tuple[C
 
 @main.command("shared")
 @click.argument(
-    "what", type=click.Choice(["overhead", "fairness", "kernels", "cost", "restart", "pause", "kill"])
+    "what",
+    type=click.Choice(
+        "overhead fairness kernels cost restart pause kill failover vanish handover full slow".split()
+    ),
 )
 @click.option("--times", type=options.COUNT, default=5, show_default=True, help="Failures of a drill.")
 @click.option("--calls", type=options.COUNT, default=1600, show_default=True, help="Of a run of cost.")
@@ -61,6 +64,7 @@ def shared(what: str, times: int, calls: int, callers: int, quality_target: floa
     """
     from dataclasses import asdict
 
+    from experiments.redis_failures import FAILURES, fail_under_load
     from experiments.shared_cost import compare_cost
     from experiments.shared_kernels import run_kernels
     from experiments.shared_slots import CORES, drill, measure_fairness, measure_overhead, redis_server
@@ -75,6 +79,8 @@ def shared(what: str, times: int, calls: int, callers: int, quality_target: floa
         elif what == "cost":
             runs = compare_cost(server.url, calls, callers, quality_target, seed)
             result = {name: asdict(run) for name, run in runs.items()}
+        elif what in FAILURES:
+            result = asdict(fail_under_load(what, times))
         else:
             result = asdict(drill(server, what, times))
     click.echo(json.dumps(result))

@@ -146,3 +146,34 @@ def test_outcomes_survive_a_log_that_was_away_and_came_back_empty(redis_server: 
         assert relay.degraded() == []
     finally:
         relay.stop()
+
+
+def test_events_are_heard_from_a_server_whose_clock_is_behind_that_of_the_one_before(
+    redis_server: RedisServer,
+) -> None:
+    import redis
+
+    def place_ahead() -> None:
+        ahead_ms = int(1000 * (time.time() + 3600))
+        fields = {"kernel": "c", "number": 1, "kind": "grade", "content": "{}"}
+        redis.Redis(port=redis_server.port).xadd("{eccos:test}:events", fields, id=f"{ahead_ms}-0")
+
+    heard = Inbox()
+    relays = [EventRelay(RedisEventLog(redis_server.url, "test"), on_event) for on_event in (heard, Inbox())]
+    for relay in relays:
+        relay.start()
+    try:
+        deadline_s = time.monotonic() + WAIT_S
+        while not all(relay._place for relay in relays) and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        place_ahead()
+        heard.await_numbers({1})
+        redis_server.kill()
+        redis_server.start()
+        while len(heard.events) == 1 and time.monotonic() < deadline_s:
+            relays[1].send("grade", {"call_id": "x", "quality": 1.0})
+            time.sleep(0.01)
+        assert len(heard.events) > 1
+    finally:
+        for relay in relays:
+            relay.stop()

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -80,6 +81,10 @@ class Kernel:
                 self.failed.append(result)
             self._changed.notify_all()
 
+    def wait_for(self, call: Call) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: call.id in self.results, WAIT_S), self.service.health()
+
     def wait(self, calls: int) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.results) >= calls, WAIT_S), (
@@ -97,13 +102,20 @@ MakeKernels = Callable[[int], list[Kernel]]
 
 @pytest.fixture
 def kernels(redis_server: RedisServer, tmp_path: Path, cores: Cores) -> Iterator[MakeKernels]:
+    with kernels_on(redis_server.url, tmp_path, cores) as make:
+        yield make
+
+
+@contextmanager
+def kernels_on(url: str, folder: Path, cores: Cores) -> Iterator[MakeKernels]:
+    """Makes and starts kernels that share cores and one history, and ends them."""
     made: list[Kernel] = []
     config = EccosConfig(
-        manifest=tmp_path / "cores.yaml",
-        history=tmp_path / "history.db",
+        manifest=folder / "cores.yaml",
+        history=folder / "history.db",
         quality_target=0.0,
         grace_s=0.1,
-        shared=SecretStr(redis_server.url),
+        shared=SecretStr(url),
     )
 
     def make(count: int) -> list[Kernel]:
@@ -112,9 +124,11 @@ def kernels(redis_server: RedisServer, tmp_path: Path, cores: Cores) -> Iterator
             kernel.service.start()
         return made
 
-    yield make
-    for kernel in made:
-        kernel.service.stop()
+    try:
+        yield make
+    finally:
+        for kernel in made:
+            kernel.service.stop()
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("eccos-")] == []
 
 

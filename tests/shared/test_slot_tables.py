@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from experiments.redis_server import RedisServer
 
 from eccos_aios.shared import (
     Answer,
@@ -169,6 +170,19 @@ def test_tokens_increase(table: SlotTable) -> None:
     first.exchange(leaves=True)
     second.exchange()
     assert min(map(int, second.idle)) > earlier
+
+
+def test_no_token_is_given_twice_by_a_server_whose_clock_is_behind_that_of_the_one_before(
+    redis_server: RedisServer,
+) -> None:
+    kernel = Kernel(RedisSlotTable(redis_server.url, "test"), "a")
+    ahead_us = int(1e6 * (time.time() + 60))
+    kernel.used = [str(ahead_us)]
+    end_s = time.monotonic() + 10.0
+    while not kernel.idle:  # it is claimed first, as after every restart
+        assert time.monotonic() < end_s, "no slot is granted"
+        kernel.exchange(pending=2)
+    assert min(map(int, kernel.idle)) > ahead_us
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,11 @@ ANSWER_S = 300.0
 CLAIMS_S = 2.0  # in which kernels claim what they held before an empty Redis, which is nothing
 
 
-def run_kernels_of(kernel: Callable[..., None], arguments: Iterable[tuple[Any, ...]]) -> list[dict[str, Any]]:
+def run_kernels_of(
+    kernel: Callable[..., None],
+    arguments: Iterable[tuple[Any, ...]],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> list[dict[str, Any]]:
     """What each process puts into its queue.
 
     Parameters
@@ -26,12 +30,15 @@ def run_kernels_of(kernel: Callable[..., None], arguments: Iterable[tuple[Any, .
         Runs in a process, with its own arguments, a barrier for all, and the queue.
     arguments : iterable of tuple
         For each process.
+    meanwhile : callable, optional
+        Called once all processes run.
     """
     every = list(arguments)
     results, barrier = CONTEXT.Queue(), CONTEXT.Barrier(len(every))
     processes = [CONTEXT.Process(target=kernel, args=(*own, barrier, results)) for own in every]
     for process in processes:
         process.start()
+    meanwhile()
     parts = [results.get(timeout=READY_S + ANSWER_S) for _ in processes]
     for process in processes:
         process.join()

@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from eccos_aios.runtime.service import Backend, SchedulingService
 from eccos_aios.schedule import Call, CallResult, ExecutionResult, Requirements
 from experiments.kernel_processes import ANSWER_S, drive, outcome_of, run_kernels_of, seconds_of
 from experiments.shared_load import Tally
+
+WATCH_S = 0.02  # seconds between two looks at a kernel's health
 
 
 @dataclass(frozen=True)
@@ -75,18 +78,22 @@ def run_kernels(
     tally = Tally(quotas, kernels)
     with tempfile.TemporaryDirectory() as folder:
         each = url, folder, quotas
-        shares = calls // kernels, callers, service_s, tally
-        parts = run_kernels_of(_kernel, [(*each, number, *shares) for number in range(kernels)])
+        shares = calls // kernels, callers, service_s, tally, None
+        parts = run_kernels_of(run_kernel, [(*each, number, *shares) for number in range(kernels)])
+    return result_of(parts, dict(zip(quotas, tally.most, strict=True)))
+
+
+def result_of(parts: Sequence[dict[str, Any]], most: dict[str, int]) -> KernelsResult:
+    """The results of all kernels together."""
     totals = Counter[str]()
     for part in parts:
         totals.update(part["counts"])
-    most = dict(zip(quotas, tally.most, strict=True))
     return KernelsResult(
         totals["calls"], totals["answered"], totals["doubled"], totals["failed"], most, seconds_of(parts)
     )
 
 
-def _kernel(
+def run_kernel(
     url: str | None,
     folder: str,
     quotas: dict[str, int],
@@ -95,9 +102,25 @@ def _kernel(
     callers: int,
     service_s: float,
     tally: Tally,
+    over: Any,
     barrier: Any,
     results: Any,
 ) -> None:
+    """Serve one kernel's calls in this process, and put what became of them into a queue.
+
+    Parameters
+    ----------
+    url, quotas, callers, service_s
+        As in `run_kernels`.
+    folder : str
+        Of the history, which the kernels share.
+    number : int
+        Of the kernel, from 0.
+    calls : int
+        At most; fewer where `over` is set before.
+    over, barrier, results
+        An event or None, a barrier of all kernels, and a queue, of multiprocessing.
+    """
     cores = [
         Core(name=name, quota=quota, price=Price(input=1.0 + place, output=1.0 + place))
         for place, (name, quota) in enumerate(quotas.items())
@@ -119,14 +142,16 @@ def _kernel(
     service.start()
     responses: Counter[str] = Counter()
     failed: list[CallResult] = []
+    asked: set[int] = set()
     left = iter(range(calls))
-    lock = threading.Lock()  # guards the three above
+    lock = threading.Lock()  # guards the four above
 
     def call_in_turn() -> None:
         while True:
             with lock:
-                if (place := next(left, None)) is None:
+                if (over is not None and over.is_set()) or (place := next(left, None)) is None:
                     return
+                asked.add(place)
             done = threading.Event()
 
             def on_done(call: Call, result: CallResult, done: threading.Event = done) -> None:
@@ -140,12 +165,24 @@ def _kernel(
             service.submit(Call(text, Requirements(text.input_tokens), text.text, on_done, agent="agent"))
             done.wait(ANSWER_S)
 
+    degraded: list[float] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(WATCH_S):
+            if service.health()["degraded"]:
+                degraded.append(time.monotonic())
+
+    watcher = threading.Thread(target=watch, name="watch-health")
+    watcher.start()
     moments = drive(barrier, callers, call_in_turn)
+    ended.set()
+    watcher.join()
     service.stop()
     counts = {
-        "calls": calls,
+        "calls": len(asked),
         "answered": len(responses),
         "doubled": sum(count > 1 for count in responses.values()),
         "failed": len(failed),
     }
-    results.put({"counts": counts, **moments})
+    results.put({"counts": counts, "degraded": degraded, **moments})
