@@ -46,7 +46,20 @@ def recorded(history: Path, cores: Path) -> Iterator[tuple[list[Record], tuple[C
 @click.argument(
     "what",
     type=click.Choice(
-        "overhead fairness kernels cost restart pause kill failover vanish handover full slow".split()
+        [
+            "overhead",
+            "fairness",
+            "kernels",
+            "cost",
+            "restart",
+            "pause",
+            "kill",
+            "failover",
+            "vanish",
+            "handover",
+            "full",
+            "slow",
+        ]
     ),
 )
 @click.option("--times", type=options.COUNT, default=5, show_default=True, help="Failures of a drill.")
