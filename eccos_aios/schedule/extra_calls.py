@@ -24,9 +24,9 @@ class ExtraCalls:
         self._saved = SAVED_AT_START
 
     @property
-    def spare(self) -> float:
-        """Attempts that plans may add now."""
-        return self._saved if self.max_calls > 1 else 0.0
+    def spare(self) -> float | None:
+        """Attempts that plans may add now; None: the bound leaves none to any call."""
+        return self._saved if self.max_calls > 1 else None
 
     def sent(self, expected_calls: float = 1.0) -> None:
         """A call is sent whose plan is expected to ask so many cores."""

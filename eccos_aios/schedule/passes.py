@@ -33,17 +33,17 @@ def optimise(batch: RoundBatch, plan: Plan) -> Plan:
     if chosen is not None and not chosen[1] and further:
         chosen = _choose_few(batch, capacity.later)
     if chosen is not None:
-        return _optimum(np.array(chosen[0], dtype=np.int64), met=chosen[1])
+        return _optimum(batch, np.array(chosen[0], dtype=np.int64), met=chosen[1])
     problem = _problem(batch, capacity.soon)
     found = solve_if_reachable(problem, CLOSE_ENOUGH) if further else solve(problem, CLOSE_ENOUGH)
     if found is None or (further and not found.met):
         found = solve(_problem(batch, capacity.later), CLOSE_ENOUGH)
     columns = np.where(found.core == WAITS, WAITS, found.core % len(capacity.free))
-    return _optimum(columns, met=found.met, fell_back=found.fell_back)
+    return _optimum(batch, columns, met=found.met, fell_back=found.fell_back)
 
 
-def _optimum(columns: IntArray, *, met: bool, fell_back: bool = False) -> Plan:
-    return Plan(columns, {} if met else dict.fromkeys(range(len(columns)), OUT_OF_REACH), fell_back)
+def _optimum(batch: RoundBatch, columns: IntArray, *, met: bool, fell_back: bool = False) -> Plan:
+    return Plan(columns, dict.fromkeys(batch.missing(met), OUT_OF_REACH), fell_back)
 
 
 def use_idle_slots(batch: RoundBatch, plan: Plan) -> Plan:
@@ -127,8 +127,8 @@ def _choose_few(batch: RoundBatch, ahead: IntArray) -> tuple[list[int], bool] | 
         batch.candidates.quality,
         batch.candidates.allowed,
         batch.capacity.free + ahead,
-        batch.mean_target * calls + target.owed(calls),
-        _seconds(batch),
+        batch.required,
+        batch.seconds,
         target.price_per_second,
         target.reach_slack,
     )
@@ -140,7 +140,7 @@ def _problem(batch: RoundBatch, ahead: IntArray) -> AssignmentProblem:
     Then they are columns of their own, which takes four times as long or more (see the README).
     """
     target, price, capacity = batch.target, batch.target.price_per_second, batch.capacity
-    candidates, quota, seconds = batch.candidates, capacity.free + ahead, _seconds(batch)
+    candidates, quota, seconds = batch.candidates, capacity.free + ahead, batch.seconds
     if price:
         candidates = Candidates(
             np.tile(candidates.quality, 2), np.tile(candidates.cost, 2), np.tile(candidates.allowed, 2)
@@ -148,9 +148,9 @@ def _problem(batch: RoundBatch, ahead: IntArray) -> AssignmentProblem:
         quota = np.concatenate([capacity.free, ahead])
         seconds = np.concatenate([capacity.service_s, 2 * capacity.service_s])
     return candidates.problem(
-        batch.mean_target,
+        batch.goal,
         quota=quota,
-        target_deficit=target.owed(len(batch)),
+        target_deficit=batch.required - batch.goal * len(batch),
         weight=batch.weights,
         seconds=seconds,
         price_per_second=price,
@@ -158,16 +158,10 @@ def _problem(batch: RoundBatch, ahead: IntArray) -> AssignmentProblem:
     )
 
 
-def _seconds(batch: RoundBatch) -> FloatArray:
-    """Until each core has answered; a core without a free slot has to answer another call first."""
-    return np.where(batch.capacity.free > 0, 1.0, 2.0) * batch.capacity.service_s
-
-
 def _spare_quality(batch: RoundBatch, plan: Plan) -> float:
     """Points of quality that a plan promises beyond the target."""
     placed = np.flatnonzero(plan.columns != WAITS)
-    required = batch.mean_target * len(placed) + batch.target.owed(len(batch))
-    return max(0.0, float(promised(batch, plan, placed)[0].sum()) - required)
+    return max(0.0, float(promised(batch, plan, placed)[0].sum()) - batch.take(placed).required)
 
 
 def _least_quality(late: RoundBatch, columns: IntArray) -> FloatArray:

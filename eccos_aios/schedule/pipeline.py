@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 # Stage 2 imports it where it first needs it, which in a kernel would be while calls wait.
 import scipy.optimize  # noqa: F401
@@ -30,11 +31,14 @@ from eccos_aios.schedule.plan import (
     undecided,
 )
 from eccos_aios.schedule.plan_rows import PlanSource, attach_plans
+from eccos_aios.schedule.quality_price import QualityPrice
 from eccos_aios.schedule.reasons import with_reasons
-from eccos_aios.schedule.round_batch import RoundBatch
+from eccos_aios.schedule.round_batch import RoundBatch, Wanted
 from eccos_aios.schedule.settings import SchedulerSettings
 
 logger = logging.getLogger(__name__)
+
+SETTLED_OVER = 100  # calls over which quality debt is repaid, or credit spent
 
 
 class RoundPipeline:
@@ -53,6 +57,7 @@ class RoundPipeline:
         self._on_degraded = on_degraded
         self._once = LogOnce(logger)
         self._exploration = Exploration(0.0)
+        self._quality_price = QualityPrice()
 
     def estimate(self, pool: CorePool, calls: Sequence[Call]) -> Estimates:
         """Stage 1, checked; wrong estimates are replaced by the prior."""
@@ -89,7 +94,7 @@ class RoundPipeline:
         owed: Callable[[int], float],
         now_s: float,
         limits: Callable[[tuple[Call, ...]], tuple[BudgetLimit, ...]] | None = None,
-        spare_calls: float = 0.0,
+        spare_calls: float | None = None,
     ) -> Dispatch:
         """Stage 2: ECCOS's own passes, exploration, then the settings' passes.
 
@@ -103,8 +108,8 @@ class RoundPipeline:
             Seconds on the scheduler's clock.
         limits : callable, optional
             What budgets allow each call. Default: there are none.
-        spare_calls : float
-            Attempts beyond one a call that plans of several cores may add.
+        spare_calls : float, optional
+            Attempts beyond one a call that plans of several cores may add. Default: there are no such plans.
 
         Notes
         -----
@@ -133,7 +138,7 @@ class RoundPipeline:
         owed: Callable[[int], float],
         now_s: float,
         limits: Callable[[tuple[Call, ...]], tuple[BudgetLimit, ...]] | None,
-        spare_calls: float,
+        spare_calls: float | None,
         capacity: Capacity,
     ) -> Dispatch:
         """The decisions on calls whose core is open."""
@@ -145,13 +150,33 @@ class RoundPipeline:
         slack = settings.reach_slack * min(1.0, free / len(front)) if front else 0.0
         target = Target(settings.quality_target, owed, settings.price_per_second, slack)
         batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names, spare_calls)
+        self._counted(batch, pool)
         allowed = None if limits is None else limits(batch.calls)
         if allowed is not None:
             batch = limited(batch, allowed)
+        batch = replace(batch, wanted=self._wanted(batch, settings.max_calls_per_query))
         plan = self._plan(batch, settings)
         if allowed is not None:
             plan = explained(plan, allowed)
         return dispatch_of(batch, self._passed(with_reasons, batch, plan) or plan)
+
+    def _counted(self, batch: RoundBatch, pool: CorePool) -> None:
+        """Let the price of quality see the calls that are new."""
+        try:
+            self._quality_price.count(batch, (pool.names, pool.prices.tobytes()))
+        except BaseException as error:  # noqa: BLE001 - as in `estimate`
+            self._quality_price = QualityPrice()
+            self._log("the price of quality is lost, and is learned anew", error)
+
+    def _wanted(self, batch: RoundBatch, max_calls: float) -> Wanted | None:
+        """What the calls get at the price of quality; None: they have to reach their target by themselves."""
+        settled = batch.target.owed(SETTLED_OVER) / SETTLED_OVER
+        try:
+            return self._quality_price.wanted(batch, settled, max_calls)
+        except BaseException as error:  # noqa: BLE001 - as in `estimate`
+            self._on_degraded(0)
+            self._log("the price of quality cannot be set", error)
+            return None
 
     def _plan(self, batch: RoundBatch, settings: SchedulerSettings) -> Plan:
         """The plan after all passes; one that raises leaves the plan as it was, or the first free cores."""

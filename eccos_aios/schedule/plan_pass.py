@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,25 +10,14 @@ from eccos_aios.assign import WAITS, Assignment, choose_cores, solve
 from eccos_aios.candidates import Candidates
 from eccos_aios.reasons import OUT_OF_REACH
 from eccos_aios.schedule.capacity import IntArray
+from eccos_aios.schedule.choices import Choices
 from eccos_aios.schedule.plan import Plan
-from eccos_aios.schedule.plan_rows import BoolArray, FloatArray, PlanOptions
+from eccos_aios.schedule.plan_rows import FloatArray, PlanOptions
 from eccos_aios.schedule.round_batch import RoundBatch
 
 # Relative gap to the proven bound at which a plan is good enough: estimates err by a hundred times that.
 CLOSE_ENOUGH = 1e-3
 STEPS = 3  # solutions at most that look for the price of quality
-
-
-@dataclass(frozen=True)
-class _Options:
-    """Cores, then plans, as options of calls; arrays have shape (calls, options)."""
-
-    quality: FloatArray
-    cost: FloatArray
-    allowed: BoolArray
-    extra: FloatArray  # attempts beyond the first
-    seconds: FloatArray
-    first: IntArray  # column of each option's first core, shape (options,)
 
 
 def optimise_plans(batch: RoundBatch, plans: PlanOptions) -> Plan | None:
@@ -39,13 +28,15 @@ def optimise_plans(batch: RoundBatch, plans: PlanOptions) -> Plan | None:
     assignment of calls to cores. Its dual is the next price: at the optimum of the linear relaxation the
     price is its own successor. The cores alone are the first of the solutions that are compared.
     """
-    options = _options(batch, plans)
+    options = Choices.of(batch)
+    if batch.wanted is not None:
+        options = replace(options, cost=options.value(0.0, batch.wanted.price_per_call))
     if not options.allowed[:, batch.cores :].any():
         return None
     few = _choose_few(batch, plans, options)
     if few is not None or len(batch) == 1:
         return few
-    capacity, goal = batch.capacity, _Goal(batch.mean_target, batch.target.owed(len(batch)))
+    capacity, goal = batch.capacity, _Goal(batch.goal, batch.required - batch.goal * len(batch))
     quota = capacity.free + capacity.soon
     found = _search(batch, options, quota, goal)
     if not found[0].met and (capacity.later > capacity.soon).any():
@@ -57,7 +48,7 @@ def optimise_plans(batch: RoundBatch, plans: PlanOptions) -> Plan | None:
         near = _search(batch, options, quota, _Goal(max(0.0, solved.quality - batch.target.reach_slack)))
         if near[0].met and near[0].objective < solved.objective:
             solved, choice = near
-    return _plan(plans, batch.cores, solved.core, choice, met=met, fell_back=solved.fell_back)
+    return _plan(batch, plans, solved.core, choice, met=met, fell_back=solved.fell_back)
 
 
 @dataclass(frozen=True)
@@ -68,23 +59,7 @@ class _Goal:
     owed: float = 0.0
 
 
-def _options(batch: RoundBatch, plans: PlanOptions) -> _Options:
-    given, capacity = batch.candidates, batch.capacity
-    rows = len(batch)
-    extra = np.maximum(plans.calls - 1.0, 0.0)
-    here = np.where(capacity.free > 0, 1.0, 2.0) * capacity.service_s
-    seconds = here[plans.first] + plans.reached * here[plans.last]
-    return _Options(
-        np.concatenate([given.quality, plans.quality], axis=1),
-        np.concatenate([given.cost, plans.cost], axis=1),
-        np.concatenate([given.allowed, plans.allowed & (extra <= batch.spare_calls)], axis=1),
-        np.concatenate([np.zeros((rows, batch.cores)), extra], axis=1),
-        np.concatenate([np.broadcast_to(here, (rows, batch.cores)), seconds], axis=1),
-        np.concatenate([np.arange(batch.cores), plans.first]),
-    )
-
-
-def _choose_few(batch: RoundBatch, plans: PlanOptions, options: _Options) -> Plan | None:
+def _choose_few(batch: RoundBatch, plans: PlanOptions, options: Choices) -> Plan | None:
     """For one call, or a few, every choice is compared; None: there are too many, or slots are short."""
     capacity, target, calls = batch.capacity, batch.target, len(batch)
     if calls > 1 and target.price_per_second:
@@ -97,7 +72,7 @@ def _choose_few(batch: RoundBatch, plans: PlanOptions, options: _Options) -> Pla
             options.quality,
             options.allowed,
             quota[options.first],
-            batch.mean_target * calls + target.owed(calls),
+            batch.required,
             options.seconds.mean(axis=0),
             target.price_per_second,
             target.reach_slack,
@@ -114,12 +89,10 @@ def _choose_few(batch: RoundBatch, plans: PlanOptions, options: _Options) -> Pla
         extra > batch.spare_calls or (np.bincount(columns, minlength=batch.cores) > quota).any()
     ):
         return None
-    return _plan(plans, batch.cores, columns, choice[:, None], met=chosen[1])
+    return _plan(batch, plans, columns, choice[:, None], met=chosen[1])
 
 
-def _search(
-    batch: RoundBatch, options: _Options, quota: IntArray, goal: _Goal
-) -> tuple[Assignment, IntArray]:
+def _search(batch: RoundBatch, options: Choices, quota: IntArray, goal: _Goal) -> tuple[Assignment, IntArray]:
     """The best solution found, and the option of each call, shape (calls, 1)."""
     price, best, best_choice = None, None, np.empty(0, dtype=np.int64)
     for _ in range(1 + STEPS):
@@ -138,7 +111,7 @@ def _search(
     return best, best_choice
 
 
-def _best_at_first_core(batch: RoundBatch, options: _Options, price: float | None) -> IntArray:
+def _best_at_first_core(batch: RoundBatch, options: Choices, price: float | None) -> IntArray:
     """For each call and core, the best option that begins there, shape (calls, cores)."""
     alone = np.broadcast_to(np.arange(batch.cores), (len(batch), batch.cores))
     if price is None:
@@ -152,7 +125,7 @@ def _best_at_first_core(batch: RoundBatch, options: _Options, price: float | Non
     return best
 
 
-def _solve(batch: RoundBatch, options: _Options, each: IntArray, quota: IntArray, goal: _Goal) -> Assignment:
+def _solve(batch: RoundBatch, options: Choices, each: IntArray, quota: IntArray, goal: _Goal) -> Assignment:
     rows = np.arange(len(batch))[:, None]
     target = batch.target
     cost = options.cost[rows, each] + target.price_per_second * options.seconds[rows, each]
@@ -168,7 +141,7 @@ def _solve(batch: RoundBatch, options: _Options, each: IntArray, quota: IntArray
     return solve(problem, CLOSE_ENOUGH)
 
 
-def _within_calls(batch: RoundBatch, options: _Options, choice: IntArray, price: float) -> IntArray:
+def _within_calls(batch: RoundBatch, options: Choices, choice: IntArray, price: float) -> IntArray:
     """The options with no more attempts than are to spare: plans that gain least by each give way."""
     rows = np.flatnonzero(choice >= batch.cores)
     extra = options.extra[rows, choice[rows]]
@@ -192,8 +165,8 @@ def _is_better(one: Assignment, other: Assignment) -> bool:
 
 
 def _plan(
+    batch: RoundBatch,
     plans: PlanOptions,
-    cores: int,
     columns: IntArray,
     choice: IntArray,
     *,
@@ -201,12 +174,11 @@ def _plan(
     fell_back: bool = False,
 ) -> Plan:
     staged = {
-        row: plans.plans[option - cores]
+        row: plans.plans[option - batch.cores]
         for row, option in enumerate(choice[:, 0].tolist())
-        if option >= cores
+        if option >= batch.cores
     }
-    reasons = {} if met else dict.fromkeys(range(len(columns)), OUT_OF_REACH)
-    return Plan(columns, reasons, fell_back, staged)
+    return Plan(columns, dict.fromkeys(batch.missing(met), OUT_OF_REACH), fell_back, staged)
 
 
 def promised(batch: RoundBatch, plan: Plan, rows: IntArray) -> tuple[FloatArray, FloatArray]:

@@ -13,9 +13,32 @@ from numpy.typing import NDArray
 from eccos_aios.candidates import Candidates
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.capacity import Capacity, IntArray, Target, WaitLimits
-from eccos_aios.schedule.plan_rows import PlanOptions
+from eccos_aios.schedule.plan_rows import BoolArray, FloatArray, PlanOptions
 
 Scalar = TypeVar("Scalar", np.float64, np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """What the lasting price buys the calls of a round.
+
+    Attributes
+    ----------
+    quality : ndarray of shape (calls,)
+        Of each call's best choice at the price.
+    out_of_reach : ndarray of bool of shape (calls,)
+        Whether the last calls could not reach the call's target on the mean, at any cost.
+    price_per_call : float
+        US dollars that an attempt beyond the first counts for.
+    """
+
+    quality: FloatArray
+    out_of_reach: BoolArray
+    price_per_call: float = 0.0
+
+    def take(self, rows: IntArray) -> Wanted:
+        """Of some of the calls."""
+        return replace(self, quality=self.quality[rows], out_of_reach=self.out_of_reach[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +63,8 @@ class RoundBatch:
         Plans of several cores that calls may get; None where there are none.
     spare_calls : float
         Attempts beyond one a call that the plans of the round may add.
+    wanted : Wanted or None
+        By the price of quality that outlives rounds; None: the calls have to reach their target alone.
     """
 
     calls: tuple[Call, ...]
@@ -51,6 +76,7 @@ class RoundBatch:
     names: tuple[str, ...] = ()
     options: PlanOptions | None = None
     spare_calls: float = 0.0
+    wanted: Wanted | None = None
 
     @classmethod
     def of(
@@ -61,9 +87,9 @@ class RoundBatch:
         limits: WaitLimits | None = None,
         now_s: float = 0.0,
         names: tuple[str, ...] = (),
-        spare_calls: float = 0.0,
+        spare_calls: float | None = None,
     ) -> RoundBatch:
-        """The batch of calls that have a row of estimates.
+        """The batch of calls that have a row of estimates; without options where `spare_calls` is None.
 
         Raises
         ------
@@ -76,16 +102,19 @@ class RoundBatch:
             cost=_stacked([row.cost for row in rows]),
             allowed=_stacked([row.allowed for row in rows]),
         )
-        options = PlanOptions.of(rows, names) if spare_calls > 0 else None
+        options = None if spare_calls is None else PlanOptions.of(rows, names)
         limits = limits or WaitLimits()
-        return cls(tuple(calls), candidates, capacity, target, limits, now_s, names, options, spare_calls)
+        return cls(
+            tuple(calls), candidates, capacity, target, limits, now_s, names, options, spare_calls or 0.0
+        )
 
     def take(self, rows: IntArray) -> RoundBatch:
         """The batch of some of the calls."""
         calls = tuple(self.calls[row] for row in rows.tolist())
         candidates = self.candidates.take(rows)
         options = None if self.options is None else self.options.take(rows)
-        return replace(self, calls=calls, candidates=candidates, options=options)
+        wanted = None if self.wanted is None else self.wanted.take(rows)
+        return replace(self, calls=calls, candidates=candidates, options=options, wanted=wanted)
 
     def lock(self) -> None:
         """Make the arrays read-only: a pass that wrote to them would undo the check of its plan."""
@@ -107,7 +136,30 @@ class RoundBatch:
         return sum(map(self.target.of, self.calls)) / len(self.calls)
 
     @property
-    def weights(self) -> NDArray[np.float64]:
+    def required(self) -> float:
+        """The quality that the calls have to reach, as a sum."""
+        if self.wanted is not None:
+            return float(self.wanted.quality.sum())
+        return self.mean_target * len(self) + self.target.owed(len(self))
+
+    @property
+    def goal(self) -> float:
+        """The mean quality of `required`, without what is owed beyond targets; 0 to 1."""
+        return self.mean_target if self.wanted is None else float(self.wanted.quality.mean())
+
+    def missing(self, met: bool) -> tuple[int, ...]:
+        """The rows of the calls whose target is out of reach; `met`: whether a plan reaches `required`."""
+        if not met:
+            return tuple(range(len(self)))
+        return () if self.wanted is None else tuple(np.flatnonzero(self.wanted.out_of_reach).tolist())
+
+    @property
+    def seconds(self) -> FloatArray:
+        """Until each core has answered; one without a free slot answers another call first; shape (cores,)."""
+        return np.where(self.capacity.free > 0, 1.0, 2.0) * self.capacity.service_s
+
+    @property
+    def weights(self) -> FloatArray:
         """The earlier in the queue, the heavier; shape (calls,)."""
         return np.arange(len(self.calls), 0, -1, dtype=np.float64)
 

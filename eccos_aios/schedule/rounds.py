@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
 from eccos_aios.errors import NoCoreError
 from eccos_aios.requirements import why_none
 from eccos_aios.schedule.attempts import Attempts
@@ -144,7 +142,7 @@ class Rounds:
             state.end_backoffs(started_s)
             pool, settings, owed = state.pool, state.settings, state.debt.owed
             limits = self._limits if state.budgets else None
-            spare_calls = 0.0 if settings.plans == "off" else state.extra_calls.spare
+            spare_calls = None if settings.plans == "off" else state.extra_calls.spare
             self._front = front = self._first(pool, started_s)
             lost = [call for call in front if call.in_stages and call.awaited_core not in pool.columns]
             ended = [(call, answer) for call in lost if (answer := self._attempts.skip_stage(call))]
@@ -195,13 +193,7 @@ class Rounds:
         refused = {call for call in calls if call.row is not None and not call.row.allowed.any()}
         planner = state.planner
         if planner is not None and state.judge is not None and state.settings.plans != "off":
-            with state.changed:
-                owed = max(0.0, state.debt.owed(1))
-            planned = [
-                call
-                for call in calls
-                if call not in refused and _may_be_staged(call) and _needs_more(call, state.settings, owed)
-            ]
+            planned = [call for call in calls if call not in refused and _may_be_staged(call)]
             if planned:
                 self._pipeline.estimate_plans(planner, pool, planned)
         for call in refused:
@@ -303,16 +295,6 @@ def _is_served(pool: CorePool, free: Set[str]) -> Callable[[Call], bool]:
 def _may_be_staged(call: Call) -> bool:
     """Whether several cores may answer a call: its answers can be checked, and nothing has gone wrong yet."""
     return call.question is not None and call.pinned is None and call.stages is None and not call.failures
-
-
-def _needs_more(call: Call, settings: SchedulerSettings, owed: float) -> bool:
-    """Whether a call's cheapest core is not good enough; if it is, no plan that asks more is better."""
-    row = call.row
-    if row is None or not row.allowed.any():
-        return False
-    cheapest = int(np.where(row.allowed, row.cost, np.inf).argmin())
-    target = settings.quality_target if call.quality_target is None else call.quality_target
-    return bool(row.quality[cheapest] < target + owed)
 
 
 def _stages_of(placement: Placement) -> PlanStages | None:

@@ -1,0 +1,164 @@
+"""QualityPrice: what quality is worth over many calls, so that small rounds decide as large ones."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+
+import numpy as np
+
+from eccos_aios.assign import Frontier, best_at
+from eccos_aios.schedule.choices import Choices
+from eccos_aios.schedule.plan_rows import FloatArray
+from eccos_aios.schedule.round_batch import RoundBatch, Wanted
+
+REMEMBERED_CALLS = 512  # whose estimates set the price
+RENEWED_SHARE = 1 / 16  # of them that are new until the price is set anew
+CALL_PRICE_STEP = 1.25  # factor by which the price of a further attempt changes at once
+ROUNDING = 1e-9  # points
+LEAST_CALL_PRICE = 1e-2  # of the mean cost of the cheapest choice; below it there is none
+
+
+class QualityPrice:
+    """The price of quality at which the last calls reach a target on the mean at least cost.
+
+    A round by itself knows only its own calls. Were each of a few to reach the target alone, hard calls would
+    go to dear cores that a mean does not need: with one caller that cost 2 to 14 times the optimum. The
+    price is the dual of the target over the last `REMEMBERED_CALLS` that came, those of the round included:
+    an online linear program that is solved anew as calls arrive (Agrawal, Wang & Ye, Oper. Res. 62(4), 2014;
+    Li & Ye, Oper. Res. 70(5), 2022). What earlier calls owe moves the target, see `QualityDebt.per_call`.
+
+    A round then has to reach what its calls get at the price, whatever slots it has: among many calls
+    that is the target, nearly; and one call gets its best choice at the price.
+
+    Where plans of several cores would ask more cores than their bound, an attempt beyond the first has a
+    price, too; it rises and falls as the bound is missed or kept.
+
+    Not thread-safe: the thread of the rounds alone uses it.
+    """
+
+    def __init__(self) -> None:
+        self._quality = np.zeros((REMEMBERED_CALLS, 0))
+        self._value = np.zeros((REMEMBERED_CALLS, 0))  # infinite where a call may not have a choice
+        self._extra = np.zeros((REMEMBERED_CALLS, 0))
+        self._target = np.zeros(REMEMBERED_CALLS)
+        self._calls = 0  # ever counted since the last change of cores
+        self._fresh = 0  # of them, since the price was set
+        self._front: frozenset[int] = frozenset()  # numbers of the last round's calls
+        self._of: Hashable = None
+        self._frontier: Frontier | None = None
+        self._price_per_call = 0.0
+
+    def count(self, batch: RoundBatch, of: Hashable) -> None:
+        """Take in the calls that were not in the last round.
+
+        Parameters
+        ----------
+        batch : RoundBatch
+            Not yet limited by a budget.
+        of : hashable
+            The cores and their prices; where they change, earlier calls are forgotten.
+        """
+        if of != self._of:
+            self._of, self._calls, self._fresh, self._frontier = of, 0, 0, None
+            self._quality, self._value, self._extra = (np.zeros((REMEMBERED_CALLS, 0)) for _ in range(3))
+        numbers = [call.number for call in batch.calls]
+        new = np.array(
+            [row for row, number in enumerate(numbers) if number not in self._front], dtype=np.int64
+        )
+        self._front = frozenset(numbers)
+        new = new[-REMEMBERED_CALLS:]
+        if not new.size:
+            return
+        choices = Choices.of(replace(batch, spare_calls=np.inf).take(new))
+        self._fit(choices.quality.shape[1])
+        at = np.arange(self._calls, self._calls + len(new)) % REMEMBERED_CALLS
+        width = choices.quality.shape[1]
+        value = choices.value(batch.target.price_per_second, 0.0)
+        self._quality[at, :width] = choices.quality
+        self._value[at, :width] = np.where(choices.allowed, value, np.inf)
+        self._value[at, width:] = np.inf
+        self._extra[at, :width] = choices.extra
+        self._target[at] = [batch.target.of(batch.calls[row]) for row in new.tolist()]
+        self._calls += len(new)
+        self._fresh += len(new)
+
+    def wanted(self, batch: RoundBatch, settled: float, max_calls: float) -> Wanted:
+        """What the calls of a round get at the price.
+
+        Parameters
+        ----------
+        batch : RoundBatch
+            Counted, then perhaps limited by a budget.
+        settled : float
+            Points of quality that each call has to repay, or may spend if negative.
+        max_calls : float
+            Cores asked per call, in the mean, at most.
+        """
+        if self._frontier is None or self._fresh >= RENEWED_SHARE * self._size:
+            self._renew(settled, max_calls)
+        assert self._frontier is not None
+        target = np.array([batch.target.of(call) for call in batch.calls])
+        most = self._frontier.most
+        out_of_reach = target > most
+        # Debt is not repaid at any price: where little is left to gain, it waits.
+        near = max(most - batch.target.reach_slack, 0.0)
+        aim = np.where(out_of_reach, near, np.minimum(target + settled, np.maximum(target, near)))
+        choices = Choices.of(batch)
+        value = choices.value(batch.target.price_per_second, self._price_per_call)
+        value = np.where(choices.allowed, value, np.inf)
+        lower, upper = best_at(choices.quality, value, self._frontier.price_of(aim))
+        rows = np.arange(len(batch))
+        least, most_of = choices.quality[rows, lower], choices.quality[rows, upper]
+        wanted = _taken_in_turn(least, most_of, target, batch.target.owed(len(batch)))
+        return Wanted(wanted, out_of_reach, self._price_per_call)
+
+    @property
+    def _size(self) -> int:
+        return min(self._calls, REMEMBERED_CALLS)
+
+    def _fit(self, width: int) -> None:
+        """Widen the arrays to so many choices."""
+        more = width - self._quality.shape[1]
+        if more > 0:
+            self._quality = np.pad(self._quality, ((0, 0), (0, more)))
+            self._value = np.pad(self._value, ((0, 0), (0, more)), constant_values=np.inf)
+            self._extra = np.pad(self._extra, ((0, 0), (0, more)))
+
+    def _renew(self, settled: float, max_calls: float) -> None:
+        """Set the frontier, after a step of the price of a further attempt."""
+        size, self._fresh = self._size, 0
+        quality, extra = self._quality[:size], self._extra[:size]
+        if self._frontier is not None and extra.any():
+            self._step_price_per_call(settled, max_calls)
+        self._frontier = Frontier.of(quality, self._value[:size] + self._price_per_call * extra)
+
+    def _step_price_per_call(self, settled: float, max_calls: float) -> None:
+        """Raise the price of a further attempt if the last calls would ask too many cores; else lower it."""
+        assert self._frontier is not None
+        size = self._size
+        quality, value, extra = (each[:size] for each in (self._quality, self._value, self._extra))
+        aim = np.minimum(self._target[:size] + settled, self._frontier.most)
+        price = self._frontier.price_of(aim)
+        _, at = best_at(quality, value + self._price_per_call * extra, price)
+        asked = 1.0 + float(extra[np.arange(size), at].mean())
+        least = LEAST_CALL_PRICE * float(value.min(axis=1).mean())
+        if asked > max_calls:
+            self._price_per_call = max(self._price_per_call * CALL_PRICE_STEP, least)
+        else:
+            self._price_per_call /= CALL_PRICE_STEP
+            if self._price_per_call < least:
+                self._price_per_call = 0.0
+
+
+def _taken_in_turn(least: FloatArray, most: FloatArray, target: FloatArray, owed: float) -> FloatArray:
+    """The quality of each call where two choices are worth the same: the lesser where credit pays for it.
+
+    Many calls may have the same estimates; all of them at one choice would miss the mean.
+    """
+    wanted = most.copy()
+    for row in np.flatnonzero(most > least).tolist():
+        if owed + target[row] - least[row] <= ROUNDING:
+            wanted[row] = least[row]
+        owed += float(target[row] - wanted[row])
+    return wanted
