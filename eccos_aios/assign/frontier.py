@@ -78,7 +78,7 @@ class Frontier:
         return float(self.quality[-1])
 
     def price_of(self, quality: FloatArray) -> FloatArray:
-        """The least prices, in US dollars per point, at which the calls reach these mean qualities, or the best.
+        """The least prices, in US dollars per point, at which the calls reach these means, or the best.
 
         At a price each call gets the option of least cost - price * quality, of equal ones the best.
         """

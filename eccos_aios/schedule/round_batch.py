@@ -155,7 +155,7 @@ class RoundBatch:
 
     @property
     def seconds(self) -> FloatArray:
-        """Until each core has answered; one without a free slot answers another call first; shape (cores,)."""
+        """Until each core has answered; one without a free slot answers another call first; (cores,)."""
         return np.where(self.capacity.free > 0, 1.0, 2.0) * self.capacity.service_s
 
     @property
