@@ -38,7 +38,7 @@ from eccos_aios.schedule.settings import SchedulerSettings
 
 logger = logging.getLogger(__name__)
 
-SETTLED_OVER = 100  # calls over which quality debt is repaid, or credit spent
+SETTLED_OVER = 200  # calls over which quality debt is repaid, or credit spent
 
 
 class RoundPipeline:

@@ -10,7 +10,8 @@ CREDIT_LIMIT = (
 )
 REPAID_PER_CALL = 0.15  # points; the most that a round's target rises above the user's to repay debt
 SPENT_PER_CALL = 0.5  # points; the most that it falls below the user's to spend credit
-BIAS_WEIGHT = 0.02  # of the latest feedback in the running mean of the predictor's error
+BIAS_WEIGHT = 0.005  # of the latest feedback in the running mean of the predictor's error, at least
+BIAS_PRIOR = 50  # grades without error that count beside the first ones
 ROUNDING = 1e-9  # points
 REMEMBERED = 3000  # events kept for corrections; the scheduler remembers 1,000 calls
 
@@ -24,6 +25,7 @@ class _Event:
     quality: float | None
     points: float
     bias: float
+    graded: int
     change: float = 0.0
 
 
@@ -46,6 +48,7 @@ class QualityDebt:
     def __init__(self) -> None:
         self._points = 0.0
         self._bias = 0.0
+        self._graded = 0  # calls with feedback
         self._known_elsewhere = 0.0  # the points of which other kernels know
         self._events: list[_Event] = []
 
@@ -67,13 +70,13 @@ class QualityDebt:
     def sent(self, target: float, predicted: float) -> None:
         """Count a call sent to a core with the estimate `predicted`."""
         if math.isfinite(target + predicted):
-            self._take(_Event(predicted, target, None, 0.0, 0.0))
+            self._take(_Event(predicted, target, None, 0.0, 0.0, 0))
 
     def changed_elsewhere(self, points: float) -> None:
         """Count points that calls of other kernels have added or repaid, where kernels share one debt."""
         if math.isfinite(points):
             before = self._points
-            self._take(_Event(0.0, 0.0, None, 0.0, 0.0, points))
+            self._take(_Event(0.0, 0.0, None, 0.0, 0.0, 0, points))
             self._known_elsewhere += self._points - before
 
     def take_change(self) -> float:
@@ -87,7 +90,7 @@ class QualityDebt:
     def delivered(self, predicted: float, quality: float) -> None:
         """Count the first feedback on a call."""
         if math.isfinite(predicted + quality):
-            self._take(_Event(predicted, 0.0, quality, 0.0, 0.0))
+            self._take(_Event(predicted, 0.0, quality, 0.0, 0.0, 0))
 
     def corrected(self, before: float, quality: float, predicted: float | None = None) -> None:
         """Replace the feedback `before` on a call by `quality`.
@@ -112,15 +115,16 @@ class QualityDebt:
     def _take(self, event: _Event) -> None:
         if len(self._events) >= 2 * REMEMBERED:
             del self._events[:REMEMBERED]
-        event.points, event.bias = self._points, self._bias
+        event.points, event.bias, event.graded = self._points, self._bias, self._graded
         self._events.append(event)
         self._count(len(self._events) - 1)
 
     def _count(self, first: int) -> None:
         """Recount the events from `first` on."""
-        points, bias = self._events[first].points, self._events[first].bias
+        start = self._events[first]
+        points, bias, graded = start.points, start.bias, start.graded
         for event in self._events[first:]:
-            event.points, event.bias = points, bias
+            event.points, event.bias, event.graded = points, bias, graded
             if event.change:
                 points += event.change
             elif event.quality is None:
@@ -128,10 +132,11 @@ class QualityDebt:
             else:
                 error = event.predicted - event.quality
                 points += error - bias
-                bias += BIAS_WEIGHT * (error - bias)
+                bias += max(BIAS_WEIGHT, 1 / (BIAS_PRIOR + graded)) * (error - bias)
+                graded += 1
             if not -CREDIT_LIMIT <= points <= CREDIT_LIMIT:
                 points = _bounded(points)
-        self._points, self._bias = points, bias
+        self._points, self._bias, self._graded = points, bias, graded
 
 
 def _bounded(points: float) -> float:

@@ -179,8 +179,12 @@ def online(
 ) -> None:
     """Does the quality target hold over time, with a predictor that is wrong by five points?
 
+    Also what small rounds cost over the optimum of all calls at once, with and without a lasting price of
+    quality.
+
     \b
     Example:
+      python tests/benchmarks/run.py online --history history.jsonl.gz --cores cores.yaml --round-size 1
       python tests/benchmarks/run.py online --history history.jsonl.gz --cores cores.yaml --feedback 0.2
     """
     from experiments.online import online_bench, rows_as_json
@@ -190,12 +194,12 @@ def online(
     if as_json:
         click.echo(rows_as_json(rows))
         return
-    table = make_table("target", "bias", "delivered", "error, points", "US dollars")
+    table = make_table("target", "bias", "price", "delivered", "error, points", "US dollars", "/ optimum")
     for row in rows:
         error = f"{100 * (row.delivered - row.target):+.2f}"
-        table.add_row(
-            f"{row.target:.4f}", f"{row.bias:+.2f}", f"{row.delivered:.4f}", error, f"{row.cost_usd:.4f}"
-        )
+        price, ratio = "lasting" if row.lasting_price else "a round's", row.cost_usd / row.least_usd
+        figures = [f"{row.delivered:.4f}", error, f"{row.cost_usd:.4f}", f"{ratio:.2f}"]
+        table.add_row(f"{row.target:.4f}", f"{row.bias:+.2f}", price, *figures)
     print_tables(table)
 
 

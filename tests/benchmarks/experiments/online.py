@@ -1,20 +1,28 @@
-"""Does the quality target hold over time, call by call, with a biased predictor?"""
+"""Does the quality target hold over time with a biased predictor, and what do small rounds cost?"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eccos_aios.assign import solve
+from eccos_aios.assign import Frontier
 from eccos_aios.candidates import Candidates
 from eccos_aios.core import Core
 from eccos_aios.history import Record
-from eccos_aios.predict import HybridPredictor, record_text
+from eccos_aios.predict import CallText, HybridPredictor, record_text
+from eccos_aios.requirements import Requirements
+from eccos_aios.schedule import Call
+from eccos_aios.schedule.capacity import Capacity, Target
+from eccos_aios.schedule.passes import optimise
+from eccos_aios.schedule.pipeline import SETTLED_OVER
+from eccos_aios.schedule.plan import undecided
 from eccos_aios.schedule.quality_debt import QualityDebt
+from eccos_aios.schedule.quality_price import QualityPrice
+from eccos_aios.schedule.round_batch import RoundBatch
 
 FloatArray = NDArray[np.float64]
 
@@ -36,20 +44,26 @@ class OnlineRow:
     ----------
     target : float
         Mean quality to hold, 0 to 1.
+    lasting_price : bool
+        Whether quality has a price that outlives rounds; else each round reaches the target alone.
     bias : float
         Added to every predicted quality.
     delivered, promised : float
         Means over the calls; `promised` includes the bias.
     cost_usd : float
         Of all calls, as estimated.
+    least_usd : float
+        What the promised quality costs at least, if all the calls were assigned at once.
     calls : int
     """
 
     target: float
+    lasting_price: bool
     bias: float
     delivered: float
     promised: float
     cost_usd: float
+    least_usd: float
     calls: int
 
 
@@ -72,7 +86,7 @@ def online_bench(
     seed: int = 0,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> list[OnlineRow]:
-    """Replay calls in rounds, each with the target plus the debt of past rounds.
+    """Replay calls in rounds with the scheduler's own optimiser pass, with and without a price that lasts.
 
     Parameters
     ----------
@@ -101,7 +115,10 @@ def online_bench(
     for target in _targets(replayed):
         for bias in biases:
             on_step(f"target {target:.3f}, bias {bias:+.2f}")
-            rows.append(_replay(replayed, target, bias, round_size, feedback_share, seed))
+            rows += [
+                _replay(replayed, target, lasting, bias, round_size, feedback_share, seed)
+                for lasting in (False, True)
+            ]
     return rows
 
 
@@ -139,24 +156,45 @@ def _targets(calls: Calls) -> list[float]:
 
 
 def _replay(
-    calls: Calls, target: float, bias: float, round_size: int, feedback_share: float, seed: int
+    calls: Calls,
+    target: float,
+    lasting: bool,
+    bias: float,
+    round_size: int,
+    feedback_share: float,
+    seed: int,
 ) -> OnlineRow:
     draw = np.random.default_rng(seed)
-    debt = QualityDebt()
+    debt, price = QualityDebt(), QualityPrice()
     predicted = np.clip(calls.predicted + bias, 0.0, 1.0)
     known = np.isfinite(calls.outcome)
-    delivered, promised, cost = [], [], 0.0
+    chosen = []
     for first in range(0, len(predicted), round_size):
         rows = np.arange(first, min(first + round_size, len(predicted)))
-        candidates = Candidates(predicted[rows], calls.cost[rows], known[rows])
-        problem = candidates.problem(target, target_deficit=debt.owed(len(rows)))
-        for row, column in zip(rows.tolist(), solve(problem).core.tolist(), strict=True):
-            if column < 0:
-                continue
+        batch = _batch(Candidates(predicted[rows], calls.cost[rows], known[rows]), Target(target, debt.owed))
+        if lasting:
+            price.count(batch, None)
+            wanted = price.wanted(batch, debt.owed(SETTLED_OVER) / SETTLED_OVER, max_calls=1.0)
+            batch = replace(batch, wanted=wanted)
+        for row, column in zip(
+            rows.tolist(), optimise(batch, undecided(len(batch))).columns.tolist(), strict=True
+        ):
             debt.sent(target, predicted[row, column])
             if draw.random() < feedback_share:
                 debt.delivered(predicted[row, column], calls.outcome[row, column])
-            delivered.append(calls.outcome[row, column])
-            promised.append(predicted[row, column])
-            cost += calls.cost[row, column]
-    return OnlineRow(target, bias, float(np.mean(delivered)), float(np.mean(promised)), cost, len(delivered))
+            chosen.append(column)
+    each = np.arange(len(chosen)), np.array(chosen)
+    promised = float(predicted[each].mean())
+    frontier = Frontier.of(predicted, np.where(known, calls.cost, np.inf))
+    least = len(chosen) * float(np.interp(promised, frontier.quality, frontier.cost))
+    delivered, cost = float(calls.outcome[each].mean()), float(calls.cost[each].sum())
+    return OnlineRow(target, lasting, bias, delivered, promised, cost, least, len(chosen))
+
+
+def _batch(candidates: Candidates, target: Target) -> RoundBatch:
+    """A round of these calls where every core may take all of them."""
+    size, cores = candidates.cost.shape
+    none = np.zeros(cores, dtype=np.int64)
+    capacity = Capacity(np.full(cores, size), none, none, np.ones(cores), np.ones(cores))
+    calls = [Call(CallText("?", 1), Requirements(1), None, lambda *_: None) for _ in range(size)]
+    return RoundBatch(tuple(calls), candidates, capacity, target)
