@@ -48,6 +48,8 @@ class QualityPrice:
         self._of: Hashable = None
         self._frontier: Frontier | None = None
         self._price_per_call = 0.0
+        self._most = 1.0  # the best mean quality that the last calls could get, at any cost
+        self._error = 0.0  # its standard error
 
     def count(self, batch: RoundBatch, of: Hashable) -> None:
         """Take in the calls that were not in the last round.
@@ -99,8 +101,9 @@ class QualityPrice:
             self._renew(settled, max_calls)
         assert self._frontier is not None
         target = np.array([batch.target.of(call) for call in batch.calls])
-        most = self._frontier.most
-        out_of_reach = target > most
+        most = self._most
+        # What is reached by chance in one window and missed in the next is not worth any price.
+        out_of_reach = target > most - self._error
         # Debt is not repaid at any price: where little is left to gain, it waits.
         near = max(most - batch.target.reach_slack, 0.0)
         aim = np.where(out_of_reach, near, np.minimum(target + settled, np.maximum(target, near)))
@@ -132,13 +135,18 @@ class QualityPrice:
         if self._frontier is not None and extra.any():
             self._step_price_per_call(settled, max_calls)
         self._frontier = Frontier.of(quality, self._value[:size] + self._price_per_call * extra)
+        best = np.where(np.isfinite(self._value[:size]), quality, 0.0).max(axis=1)
+        self._most, self._error = float(best.mean()), float(best.std() / np.sqrt(size))
+        if extra.any():
+            bounded = Frontier.of(quality, np.where(np.isfinite(self._value[:size]), extra, np.inf))
+            self._most = float(np.interp(max_calls - 1.0, bounded.cost, bounded.quality))
 
     def _step_price_per_call(self, settled: float, max_calls: float) -> None:
         """Raise the price of a further attempt if the last calls would ask too many cores; else lower it."""
         assert self._frontier is not None
         size = self._size
         quality, value, extra = (each[:size] for each in (self._quality, self._value, self._extra))
-        aim = np.minimum(self._target[:size] + settled, self._frontier.most)
+        aim = np.minimum(self._target[:size] + settled, self._most)
         price = self._frontier.price_of(aim)
         _, at = best_at(quality, value + self._price_per_call * extra, price)
         asked = 1.0 + float(extra[np.arange(size), at].mean())
