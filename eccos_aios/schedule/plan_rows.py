@@ -95,20 +95,21 @@ def attach_plans(calls: Sequence[Call], found: PlanEstimates, names: tuple[str, 
     reached = found.reached[:, table.chosen]
     middle = found.middle[:, table.chosen]
     stages = table.stages
-    asked, has_middle = stages.first.sum(axis=1), stages.middle.sum(axis=1)
-    beyond_first = np.where(has_middle > 0, middle, reached)
-    correction = (1.0 - beyond_first) * (beyond @ (stages.first / asked[:, None]).T)
-    correction += np.maximum(beyond_first - reached, 0.0) * (beyond @ stages.middle.T)
-    correction += reached * (beyond @ stages.last.T)
+    beyond_first = np.where(stages.has_middle, middle, reached)
+    by_stage = stages.by_stage(beyond)
+    correction = (1.0 - beyond_first) * by_stage[:, 0] / stages.asked_first
+    correction += np.maximum(beyond_first - reached, 0.0) * by_stage[:, 1]
+    correction += reached * by_stage[:, 2]
     plan_quality = np.clip(found.quality[:, table.chosen] + correction, 0.0, 1.0)
     plan_cost = stages.sums(cost, middle, reached)
-    may = allowed @ (stages.first + stages.middle + stages.last).T >= stages.cores
+    may = stages.by_stage(allowed).sum(axis=1) >= stages.cores
+    asked = stages.asked_first + middle + reached
     for position, (call, row) in enumerate(zip(calls, rows, strict=True)):
         plans = PlanRow(
             table.plans,
             plan_quality[position],
             plan_cost[position],
-            asked + middle[position] + reached[position],
+            asked[position],
             reached[position],
             may[position],
         )
