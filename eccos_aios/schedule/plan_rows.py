@@ -43,12 +43,16 @@ class PlanTable:
         Over the pool's cores.
     position : ndarray of int of shape (cores,)
         Of each core of the pool, its column in the planner's estimates; -1: it does not know the core.
+    first, last : ndarray of int of shape (plans,)
+        Columns of the core that is asked first and of the core of the last stage.
     """
 
     plans: tuple[AnswerPlan, ...]
     chosen: IntArray
     stages: StageMatrices
     position: IntArray
+    first: IntArray
+    last: IntArray
 
 
 @lru_cache(maxsize=8)
@@ -64,7 +68,9 @@ def plan_table(plans: tuple[AnswerPlan, ...], names: tuple[str, ...]) -> PlanTab
     position = np.array([single.get(name, -1) for name in names], dtype=np.int64)
     staged = tuple(plans[number] for number in chosen)
     stages = stage_matrices(staged, names)
-    return PlanTable(staged, np.array(chosen, dtype=np.int64), stages, position)
+    first = np.array([column[plan.first] for plan in staged], dtype=np.int64)
+    last = np.array([column[plan.otherwise or ""] for plan in staged], dtype=np.int64)
+    return PlanTable(staged, np.array(chosen, dtype=np.int64), stages, position, first, last)
 
 
 def attach_plans(calls: Sequence[Call], found: PlanEstimates, names: tuple[str, ...]) -> None:
@@ -154,11 +160,11 @@ class PlanOptions:
         nothing = np.zeros(len(plans))
         none = PlanRow(plans, nothing, nothing, nothing, nothing, np.zeros(len(plans), dtype=np.bool_))
         filled = [none if each is None else each for each in given]
-        column = {name: number for number, name in enumerate(names)}
+        table = plan_table(plans, names)
         return cls(
             plans,
-            np.array([column[plan.first] for plan in plans], dtype=np.int64),
-            np.array([column[plan.otherwise or ""] for plan in plans], dtype=np.int64),
+            table.first,
+            table.last,
             np.array([each.quality for each in filled]),
             np.array([each.cost for each in filled]),
             np.array([each.calls for each in filled]),
