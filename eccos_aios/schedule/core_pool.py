@@ -210,8 +210,8 @@ def _turns_within(
     limit_s: float | NDArray[np.float64], turn_s: NDArray[np.float64], slots: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Slots that come free within so many seconds, repeats counted."""
-    turns: NDArray[np.int64] = np.clip(limit_s / turn_s + ROUNDING, 0, MOST_TURNS * slots).astype(np.int64)
-    return turns
+    turns = np.minimum(np.maximum(limit_s / turn_s + ROUNDING, 0), MOST_TURNS * slots)
+    return np.asarray(turns, dtype=np.int64)
 
 
 def _untried(

@@ -97,16 +97,16 @@ def attach_plans(calls: Sequence[Call], found: PlanEstimates, names: tuple[str, 
     cost = np.array([row.cost for row in rows])
     allowed = np.array([row.allowed for row in rows], dtype=np.float64)
     known = table.position >= 0
-    beyond = np.where(known, quality - found.quality[:, table.position], 0.0)
-    reached = found.reached[:, table.chosen]
-    middle = found.middle[:, table.chosen]
+    beyond = np.where(known, quality - found.quality.take(table.position, axis=1), 0.0)
+    reached = found.reached.take(table.chosen, axis=1)
+    middle = found.middle.take(table.chosen, axis=1)
     stages = table.stages
     beyond_first = np.where(stages.has_middle, middle, reached)
     by_stage = stages.by_stage(beyond)
     correction = (1.0 - beyond_first) * by_stage[:, 0] / stages.asked_first
     correction += np.maximum(beyond_first - reached, 0.0) * by_stage[:, 1]
     correction += reached * by_stage[:, 2]
-    plan_quality = np.clip(found.quality[:, table.chosen] + correction, 0.0, 1.0)
+    plan_quality = np.minimum(np.maximum(found.quality.take(table.chosen, axis=1) + correction, 0.0), 1.0)
     plan_cost = stages.sums(cost, middle, reached)
     may = stages.by_stage(allowed).sum(axis=1) >= stages.cores
     asked = stages.asked_first + middle + reached

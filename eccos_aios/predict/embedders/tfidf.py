@@ -15,6 +15,7 @@ from eccos_aios.predict.encoded import digest_of
 from eccos_aios.predict.terms import BUCKETS, count_terms, few_buckets
 
 MAX_TERMS = 60_000  # of the vocabulary, the most frequent; 60,000 x 128 float32 are 31 MB
+UNKNOWN = -(2**30)  # in place of a column: stays negative whatever a few texts add to it
 FEW_TEXTS = 8  # a call or a few, each with its tools
 SMALL_CORPUS = 400  # texts; up to here an exact dense SVD is faster than the randomised one
 
@@ -57,8 +58,8 @@ class TfidfEmbedder(Embedder):
         vectors = np.zeros((len(texts), self.projection_.shape[1]), dtype=np.float32)
         rows, buckets = few_buckets(texts)
         columns = self._column.take(buckets)
-        # a number for each term of each text, ascending by text; unknown terms get -1
-        terms = np.where(columns < 0, -1, columns + rows * len(self.buckets_))
+        # a number for each term of each text, ascending by text; negative for unknown terms
+        terms = columns + rows * len(self.buckets_)
         terms.sort()
         terms = terms[terms.searchsorted(0) :]
         if not terms.size:
@@ -103,8 +104,8 @@ class TfidfEmbedder(Embedder):
 
 
 def _columns(buckets: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The column of each bucket; -1 for one that is not in the vocabulary."""
-    columns = np.full(BUCKETS, -1, dtype=np.int32)
+    """The column of each bucket; `UNKNOWN` for one that is not in the vocabulary."""
+    columns = np.full(BUCKETS, UNKNOWN, dtype=np.int32)
     columns[buckets] = np.arange(len(buckets), dtype=np.int32)
     return columns
 
