@@ -144,8 +144,8 @@ class TrainedPredictor(EmbeddingPredictor):
     def estimate_quality(self, calls: Sequence[CallText]) -> FloatArray:
         """Quality alone, as `estimate` gives it."""
         encoded = self._encoded(calls, embed_calls(calls, self.embedder_))
-        outputs = product(encoded.similarity, self._heads[: len(self.cores_) + 1])
-        return self._quality(encoded, outputs.astype(np.float64))
+        outputs = product(encoded.similarity, self._heads)  # all of them: BLAS rounds by the shape
+        return self._quality(encoded, outputs[:, : len(self.cores_) + 1].astype(np.float64))
 
     def _quality(self, encoded: _Encoded, by_kernel: FloatArray) -> FloatArray:
         found = by_kernel
