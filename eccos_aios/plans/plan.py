@@ -171,6 +171,11 @@ class StageMatrices:
     last: NDArray[np.float64]
     later: tuple[tuple[int, Stage], ...]
 
+    def by_stage(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums of values of shape (calls, M) over the cores of each stage, shape (calls, 3, P)."""
+        found: NDArray[np.float64] = values @ self._all
+        return found.reshape(len(values), 3, -1)
+
     def sums(
         self, values: NDArray[np.float64], middle: NDArray[np.float64], reached: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -182,14 +187,29 @@ class StageMatrices:
         middle, reached : ndarray of shape (calls, P)
             Probability that the middle and the last stage is reached.
         """
-        found: NDArray[np.float64] = values @ self.first.T
-        return found + middle * (values @ self.middle.T) + reached * (values @ self.last.T)
+        found = self.by_stage(values)
+        total: NDArray[np.float64] = found[:, 0] + middle * found[:, 1] + reached * found[:, 2]
+        return total
 
-    @property
+    @cached_property
+    def asked_first(self) -> NDArray[np.float64]:
+        """Cores of each plan's first stage, shape (P,)."""
+        return np.asarray(self.first.sum(axis=1), dtype=np.float64)
+
+    @cached_property
+    def has_middle(self) -> NDArray[np.bool_]:
+        """Which plans have a stage between the first and the last, shape (P,)."""
+        return np.asarray(self.middle.any(axis=1), dtype=np.bool_)
+
+    @cached_property
     def cores(self) -> NDArray[np.float64]:
         """Cores that each plan may ask, shape (P,)."""
-        count: NDArray[np.float64] = (self.first + self.middle + self.last).sum(axis=1)
-        return count
+        return np.asarray((self.first + self.middle + self.last).sum(axis=1), dtype=np.float64)
+
+    @cached_property
+    def _all(self) -> NDArray[np.float64]:
+        """All stages side by side, shape (M, 3 P)."""
+        return np.ascontiguousarray(np.concatenate([self.first, self.middle, self.last]).T)
 
 
 @lru_cache(maxsize=16)

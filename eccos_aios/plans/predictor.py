@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from eccos_aios.core import Core
 from eccos_aios.history import Outcome, Record
 from eccos_aios.plans.answers import FloatArray, IntArray, PlanOutcomes, recorded_answers, replay_plans
-from eccos_aios.plans.plan import AnswerPlan, stage_matrices
+from eccos_aios.plans.plan import AnswerPlan, StageMatrices, stage_matrices
 from eccos_aios.plans.selection import LEAST_RECORDS, PLANS, Mode, select_plans, selection_optimism
 from eccos_aios.predict import (
     CallText,
@@ -26,8 +26,8 @@ from eccos_aios.predict import (
     prices_of,
     prior_shift,
 )
-from eccos_aios.predict.embedders.base import Vectors
-from eccos_aios.predict.features import embed_calls
+from eccos_aios.predict.dataset import core_positions
+from eccos_aios.predict.encoded import EncodedCalls
 from eccos_aios.verify import CallHistory, Check, call_history
 
 REACHED = "reached:"  # before a plan's name: the column of the probability that its last stage is reached
@@ -164,31 +164,35 @@ class PlanPredictor(Predictor):
         else:
             self.predictor_ = self.predictor.fit(extended)
         self.reached_prior_ = _reached_prior(outcomes)
-        self.reached_: Predictor | None = None
+        self.reached_: TrainedPredictor | None = None
         if staged and not np.isnan(outcomes.last).all():
             reached = {"middle": outcomes.middle, "last": outcomes.last}
-            later = stage_matrices(self.plans_, self._core_names).later
-            columns = [reached[stage][:, number - len(self.cores)] for number, stage in later]
-            records = _replaced(sample, self._later_names(), np.stack(columns, axis=1))
+            stages = stage_matrices(self.plans_, tuple(core.name for core in self.cores))
+            columns = [reached[stage][:, number - len(self.cores)] for number, stage in stages.later]
+            records = _replaced(sample, _later_names(self.plans_, stages), np.stack(columns, axis=1))
             # its estimates are calibrated; the hybrid's are corrected for a choice that none makes here
             embedder = getattr(self.predictor_, "embedder_", None)  # so that a call is embedded once
             self.reached_ = TrainedPredictor().fit(records, embedder)
+        self.restore()
         return self
+
+    def restore(self) -> None:
+        """Lay out the columns of the fitted predictors, which may have been loaded apart."""
+        if isinstance(self.predictor_, EmbeddingPredictor) and self.reached_ is not None:
+            self.reached_.embedder_ = self.predictor_.embedder_
+            self.reached_.restore()
+        names = tuple(core.name for core in self.cores)
+        reached = () if self.reached_ is None else self.reached_.cores_
+        self._columns = _Columns.of(self.plans_, names, self.optimism_, reached)
+        experience = self.experience(names)
+        self._shift = None if experience is None else prior_shift(self.cores, experience)
 
     def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
         """Estimates of cores and of plans by name; plans less what selection makes them look better."""
-        return self._predict(calls, cores, None)
-
-    def _predict(self, calls: Sequence[CallText], cores: Sequence[str], vectors: Vectors | None) -> Estimates:
-        if vectors is not None and isinstance(self.predictor_, EmbeddingPredictor):
-            found = self.predictor_.predict_embedded(calls, vectors, cores)
-        else:
-            found = self.predictor_.predict(calls, cores)
         own = {core.name for core in self.cores}
-        lucky = np.array([0.0 if name in own else self.optimism_ for name in cores])
-        if not lucky.any():
-            return found
-        return replace(found, quality=np.maximum(found.quality - lucky, 0.0))
+        optimism = np.array([0.0 if name in own else self.optimism_ for name in cores])
+        found = self.predictor_.predict(calls, cores)
+        return replace(found, quality=np.maximum(found.quality - optimism, 0.0))
 
     def experience(self, cores: Sequence[str]) -> CoreExperience | None:
         return experience_of(self.predictor_, cores)
@@ -207,74 +211,94 @@ class PlanPredictor(Predictor):
         ValueError, TypeError
             The wrapped predictor returns estimates of another shape or out of range.
         """
-        names = [plan.name for plan in self.plans_]
-        vectors = self._vectors(calls)
-        found, sound, fault = self._predict(calls, names, vectors).checked(len(calls), names)
+        calls = calls if isinstance(calls, EncodedCalls) else EncodedCalls(calls)
+        columns, own = self._columns, len(self.cores)
+        predicted = self.predictor_.predict(calls, columns.names)
+        found, sound, fault = predicted.checked(len(calls), columns.names)
         if not sound.all():
             raise ValueError(f"estimates of {type(self.predictor).__name__}: {fault}")
-        own = len(self.cores)
         cores = Estimates(
             found.quality[:, :own],
             found.input_tokens[:, :own],
             found.output_tokens[:, :own],
             found.support[:, :own],
         )
-        quality = found.quality
-        experience = self.experience([core.name for core in self.cores])
-        shift = None if experience is None else prior_shift(self.cores, experience)
-        if shift is not None:
-            quality = quality.copy()
-            quality[:, :own] = np.clip(quality[:, :own] + shift, 0.0, 1.0)
-        core_cost = cores.cost_at(prices_of(self.cores) if prices is None else prices)
-        reached, middle = self._reached(calls, vectors)
-        stages = stage_matrices(self.plans_, self._core_names)
-        cost = stages.sums(core_cost, middle, reached)
-        asked = stages.first.sum(axis=1) + middle * (stages.middle.sum(axis=1) > 0) + reached
+        quality = np.maximum(found.quality - columns.optimism, 0.0)
+        if self._shift is not None:
+            quality[:, :own] = np.clip(quality[:, :own] + self._shift, 0.0, 1.0)
+        core_cost = cores.cost_at(self._prices if prices is None else prices)
+        reached, middle = self._reached(calls)
+        cost = columns.stages.sums(core_cost, middle, reached)
+        asked = columns.stages.asked_first + middle + reached
         return PlanEstimates(self.plans_, quality, cost, asked, reached, middle, cores)
 
-    def share_embedder(self) -> None:
-        """Let two fitted predictors that were loaded apart embed a call once, as those fitted together do."""
-        if isinstance(self.predictor_, EmbeddingPredictor) and isinstance(self.reached_, EmbeddingPredictor):
-            self.reached_.embedder_ = self.predictor_.embedder_
-
     @cached_property
-    def _core_names(self) -> tuple[str, ...]:
-        return tuple(core.name for core in self.cores)
+    def _prices(self) -> FloatArray:
+        """Of the cores; litellm's price map is read once."""
+        return prices_of(self.cores)
 
-    def _vectors(self, calls: Sequence[CallText]) -> Vectors | None:
-        """Embeddings of the calls, if both fitted predictors take the same."""
-        one, other = self.predictor_, self.reached_
-        if not isinstance(one, EmbeddingPredictor) or not isinstance(other, EmbeddingPredictor):
-            return None
-        return embed_calls(calls, one.embedder_) if one.embedder_ is other.embedder_ else None
-
-    def _later_names(self) -> tuple[str, ...]:
-        return _later_names(self.plans_, self._core_names)
-
-    def _reached(self, calls: Sequence[CallText], vectors: Vectors | None) -> tuple[FloatArray, FloatArray]:
+    def _reached(self, calls: EncodedCalls) -> tuple[FloatArray, FloatArray]:
         """Probability that the last and the middle stage is reached, each of shape (calls, plans)."""
-        later = stage_matrices(self.plans_, self._core_names).later
-        by_stage = {"last": np.zeros((len(calls), len(self.plans_)))}
-        by_stage["middle"] = np.zeros_like(by_stage["last"])
-        if later:
-            if self.reached_ is None:
-                found = np.full((len(calls), len(later)), self.reached_prior_)
-            elif vectors is not None and isinstance(self.reached_, EmbeddingPredictor):
-                found = self.reached_.predict_embedded(calls, vectors, self._later_names()).quality
-            else:
-                found = self.reached_.predict(calls, self._later_names()).quality
-            for stage, array in by_stage.items():
-                places = [place for place, (_, each) in enumerate(later) if each == stage]
-                array[:, [later[place][0] for place in places]] = np.clip(found[:, places], 0.0, 1.0)
-        middle = by_stage["middle"]
-        return np.minimum(by_stage["last"], np.where(middle > 0, middle, 1.0)), middle
+        columns = self._columns
+        if self.reached_ is None:
+            found = np.full((len(calls), len(columns.reached)), self.reached_prior_)
+        else:
+            found = self.reached_.estimate_quality(calls).take(columns.reached, axis=1)
+        never = np.zeros((len(calls), 1))
+        found = np.concatenate([np.minimum(np.maximum(found, 0.0), 1.0), never], axis=1)
+        last, middle = found.take(columns.last, axis=1), found.take(columns.middle, axis=1)
+        return np.minimum(last, np.where(middle > 0, middle, 1.0)), middle
 
 
-@lru_cache(maxsize=16)
-def _later_names(plans: tuple[AnswerPlan, ...], cores: tuple[str, ...]) -> tuple[str, ...]:
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """Where the fitted predictors hold what of the plans.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Cores and plans, as columns of `PlanPredictor.predictor_`.
+    optimism : ndarray of shape (plans,)
+        What selection makes each look better.
+    stages : StageMatrices
+    reached : ndarray of int of shape (later stages,)
+        Of every stage after a first one, its column in the estimates of `PlanPredictor.reached_`.
+    last, middle : ndarray of int of shape (plans,)
+        Place of each plan's stage among those; the number of them where it has no such stage.
+    """
+
+    names: tuple[str, ...]
+    optimism: FloatArray
+    stages: StageMatrices
+    reached: IntArray
+    last: IntArray
+    middle: IntArray
+
+    @classmethod
+    def of(
+        cls, plans: tuple[AnswerPlan, ...], cores: tuple[str, ...], optimism: float, reached: Sequence[str]
+    ) -> _Columns:
+        """The columns of these plans; `reached` names those of `PlanPredictor.reached_`."""
+        stages = stage_matrices(plans, cores)
+        places = {
+            "last": np.full(len(plans), len(stages.later)),
+            "middle": np.full(len(plans), len(stages.later)),
+        }
+        for place, (number, stage) in enumerate(stages.later):
+            places[stage][number] = place
+        return cls(
+            tuple(plan.name for plan in plans),
+            np.array([0.0 if plan.kind == "single" else optimism for plan in plans]),
+            stages,
+            core_positions(tuple(reached), _later_names(plans, stages)),
+            **places,
+        )
+
+
+def _later_names(plans: Sequence[AnswerPlan], stages: StageMatrices) -> tuple[str, ...]:
     """Columns of `reached_`: one for every stage after a first one."""
     prefix = {"middle": MIDDLE, "last": REACHED}
-    return tuple(prefix[stage] + plans[number].name for number, stage in stage_matrices(plans, cores).later)
+    return tuple(prefix[stage] + plans[number].name for number, stage in stages.later)
 
 
 def _reached_prior(outcomes: PlanOutcomes) -> float:

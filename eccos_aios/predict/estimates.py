@@ -69,7 +69,9 @@ class Estimates:
                 raise ValueError(f"{name}: shape {array.shape}, not {shape}")
             arrays[name] = array
             # a NaN makes both comparisons false
-            if not array.size or (array.min() >= 0.0 and array.max() <= highest):
+            if not array.size or (
+                np.minimum.reduce(array, axis=None) >= 0.0 and np.maximum.reduce(array, axis=None) <= highest
+            ):
                 continue
             arrays[name] = array.clip(0.0, highest)
             wrong = ~((array >= -ROUNDING) & (array <= highest + ROUNDING))

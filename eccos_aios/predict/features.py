@@ -14,6 +14,7 @@ from eccos_aios.history import Record
 from eccos_aios.predict.embedders.base import MIN_LENGTH, Embedder, GuardedEmbedder, unit_rows
 from eccos_aios.predict.embedders.hashed import HashedEmbedder, class_counts, class_vectors
 from eccos_aios.predict.embedders.tfidf import TfidfEmbedder
+from eccos_aios.predict.encoded import Encoding, encoding_of
 from eccos_aios.predict.text import TOOL_MARK, CallText, record_text, split_tools
 from eccos_aios.predict.text_free import OWN_TOKENS, SHAPES, decode_counts, decode_shape, encode
 
@@ -62,8 +63,17 @@ def embed_calls(calls: Sequence[CallText], embedder: Embedder) -> Features:
     In one embedding of both, many tools would drown a short query. A call whose text was not stored has the
     vectors that were stored in its place if they are those of `embedder`, else zeros.
     """
-    if len(calls) == 1 and calls[0].embedding is None:
-        return _embed_one(calls[0], embedder)
+
+    def encode() -> Encoding:
+        if len(calls) == 1 and calls[0].embedding is None:
+            return (_embed_one(calls[0], embedder),)
+        return (_embed(calls, embedder),)
+
+    vectors: Features = encoding_of(calls, embedder.sharing_key(), encode)[0]
+    return vectors
+
+
+def _embed(calls: Sequence[CallText], embedder: Embedder) -> Features:
     parts = [split_tools(call.text) for call in calls]
     with_tools = [row for row, part in enumerate(parts) if part[1]]
     vectors = embedder.transform([part[0] for part in parts] + [parts[row][1] for row in with_tools])

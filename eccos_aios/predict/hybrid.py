@@ -89,7 +89,7 @@ class HybridPredictor(EmbeddingPredictor):
         self, calls: Sequence[CallText], vectors: Vectors, cores: Sequence[str]
     ) -> Estimates:
         trained, input_tokens, output_tokens = self.trained.estimate(calls, vectors)
-        retrieved = self.retrieval.retrieve(vectors)
+        retrieved = self.retrieval.retrieve(calls, vectors)
         columns = core_positions(self.cores_, tuple(cores))
         quality = trained + self.weight_ * (retrieved.quality - trained) + self.shift_
         quality = self._calibrated(np.minimum(np.maximum(quality, 0.0), 1.0))
@@ -122,7 +122,7 @@ class HybridPredictor(EmbeddingPredictor):
         columns = core_positions(self.cores_, tuple(cores))
         parts = (
             self.trained.priors_.quality,
-            self.retrieval.retrieve(vectors).quality[0],
+            self.retrieval.retrieve([call], vectors).quality[0],
             self.trained.estimate([call], vectors)[0][0],
         )
         clipped = (np.clip(part.take(columns), 0.0, 1.0).tolist() for part in parts)

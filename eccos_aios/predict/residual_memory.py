@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eccos_aios.predict.blas import product
 from eccos_aios.predict.estimates import FloatArray
 from eccos_aios.predict.features import Features
 
@@ -122,7 +123,7 @@ class ResidualSnapshot:
         The mean over the records with weights ``max(similarity, 0) ** SHARPNESS``, shrunk towards 0 by
         `PRIOR_STRENGTH`.
         """
-        similarity = np.clip(vectors @ self.vectors.T, 0.0, 1.0).astype(np.float64)
+        similarity = np.clip(product(vectors, self.vectors), 0.0, 1.0).astype(np.float64)
         weight = similarity**SHARPNESS
         return np.asarray(weight @ self.residual / (weight @ self.known + PRIOR_STRENGTH), dtype=np.float64)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, islice
 from typing import Any
@@ -27,6 +27,7 @@ from eccos_aios.predict.dataset import (
 )
 from eccos_aios.predict.embedders.base import Embedder, NoEmbedder, Vectors
 from eccos_aios.predict.embedders.hashed import HashedEmbedder
+from eccos_aios.predict.encoded import Encoding, Itself, digest_of, encoding_of
 from eccos_aios.predict.estimates import Estimates, FloatArray
 from eccos_aios.predict.faiss_library import faiss
 from eccos_aios.predict.features import embed_calls, fitted_embedder, guarded
@@ -157,13 +158,16 @@ class RetrievalPredictor(EmbeddingPredictor):
         self.restore()
 
     def restore(self) -> None:
-        """Rebuild the search index from the fitted arrays."""
+        """Rebuild the search index and the sharing key from the fitted arrays."""
         self._index: faiss.Index | ApproximateIndex
         if self.approximate_ is None:
             self._index = faiss.IndexFlatIP(self.vectors_.shape[1])
             self._index.add(self.vectors_)
+            searched: Hashable = digest_of(self.vectors_, self.used_)
         else:
             self._index = self.approximate_
+            searched = Itself(self._index)
+        self._key = "neighbours", self.embedder_.sharing_key(), searched, self.neighbours, self.sharpness
         self._searched = self._index.ntotal
 
     def experience(self, cores: Sequence[str]) -> CoreExperience:
@@ -176,7 +180,7 @@ class RetrievalPredictor(EmbeddingPredictor):
         self, calls: Sequence[CallText], vectors: Vectors, cores: Sequence[str]
     ) -> Estimates:
         columns = core_positions(self.cores_, tuple(cores))
-        weights, found = self._neighbours(vectors)
+        weights, found = self._neighbours_of(calls, vectors)
         deviation, support = _local_means(self.deviation_, weights, found, self.prior_strength, 0.0)
         longer, _ = _local_means(self.lengthening_, weights, found, self.prior_strength, 1.0)
         own = np.array([call.input_tokens for call in calls], dtype=np.float64).reshape(-1, 1)
@@ -187,9 +191,9 @@ class RetrievalPredictor(EmbeddingPredictor):
             support=support[:, columns],
         )
 
-    def retrieve(self, vectors: Vectors) -> Retrieved:
+    def retrieve(self, calls: Sequence[CallText], vectors: Vectors) -> Retrieved:
         """What similar past calls say of embedded calls."""
-        weights, found = self._neighbours(vectors)
+        weights, found = self._neighbours_of(calls, vectors)
         deviation, support = _local_means(self.deviation_, weights, found, self.prior_strength, 0.0)
         return Retrieved(self.priors_.quality + deviation, support, *self._repeated(weights, found))
 
@@ -237,7 +241,7 @@ class RetrievalPredictor(EmbeddingPredictor):
     def grounds(self, call: CallText, cores: Sequence[str]) -> list[QualityGrounds]:
         """The parts of one call's estimated quality on each core."""
         columns = core_positions(self.cores_, tuple(cores))
-        similar = self.retrieve(embed_calls([call], self.embedder_)).quality[0]
+        similar = self.retrieve([call], embed_calls([call], self.embedder_)).quality[0]
         parts = (np.clip(part[columns], 0.0, 1.0).tolist() for part in (self.priors_.quality, similar))
         return [QualityGrounds(mean, near, None) for mean, near in zip(*parts, strict=True)]
 
@@ -269,6 +273,17 @@ class RetrievalPredictor(EmbeddingPredictor):
         records = iter(history)
         for start in range(0, len(history), CHUNK):
             yield start, outcomes_of(list(islice(records, CHUNK)), self.cores_)
+
+    def _neighbours_of(
+        self, calls: Sequence[CallText], vectors: Vectors
+    ) -> tuple[FloatArray, NDArray[np.int64]]:
+        """As `_neighbours`, shared by predictors that search the same past calls."""
+
+        def encode() -> Encoding:
+            return self._neighbours(vectors)
+
+        weights, found = encoding_of(calls, self._key, encode)
+        return weights, found
 
     def _neighbours(self, vectors: Vectors) -> tuple[FloatArray, NDArray[np.int64]]:
         """Weights and positions of every call's neighbours, both of shape (calls, neighbours)."""

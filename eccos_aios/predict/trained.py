@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from eccos_aios.predict.dataset import (
     sample_of,
 )
 from eccos_aios.predict.embedders.base import Embedder, Vectors
+from eccos_aios.predict.encoded import digest_of, encoding_of
 from eccos_aios.predict.estimates import Estimates, FloatArray
 from eccos_aios.predict.features import ShapeScale, embed_calls, fitted_embedder, guarded
 from eccos_aios.predict.forest import MIN_IN_LEAF, Forest, grow_forest
@@ -34,6 +36,22 @@ FOREST_FOLDS = 5  # for the trees, which take longer; each joins two of the fold
 MAX_STRETCH = 8.0  # how far a predicted length may lie from the core's mean, as a factor
 
 Folds = NDArray[np.int64]
+
+
+class _Encoded(NamedTuple):
+    """What the heads need to know of calls; trained predictors of the same records share it.
+
+    Attributes
+    ----------
+    features : ndarray of shape (calls, features)
+    similarity : ndarray of shape (calls, landmarks)
+    categories : ndarray of shape (calls, categories)
+        Probabilities; no columns where there is no `CategoryHead`.
+    """
+
+    features: Matrix
+    similarity: Matrix
+    categories: FloatArray
 
 
 class TrainedPredictor(EmbeddingPredictor):
@@ -116,23 +134,45 @@ class TrainedPredictor(EmbeddingPredictor):
 
         Each of shape (calls, known cores + 1); the last column is for an unknown core.
         """
-        features = np.concatenate([vectors, self.shape_.transform(calls)], axis=1)
-        outputs = product(self.kernel_.similarity(features), self._heads).astype(np.float64)
+        encoded = self._encoded(calls, vectors)
+        outputs = product(encoded.similarity, self._heads).astype(np.float64)
         width = len(self.cores_) + 1
-        found = outputs[:, :width]
-        if self.forest_ is not None:
-            found = (found + self.forest_.predict(features)) / 2
-        if self.category_ is not None:
-            found += self.category_.predict(features) @ self.category_means_
         tokens = self._scales * _stretch(outputs[:, width:])
         tokens[:, :width] *= np.array([[call.input_tokens] for call in calls]).reshape(-1, 1)
-        return self.priors_.quality + found, tokens[:, :width], tokens[:, width:]
+        return self._quality(encoded, outputs[:, :width]), tokens[:, :width], tokens[:, width:]
+
+    def estimate_quality(self, calls: Sequence[CallText]) -> FloatArray:
+        """Quality alone, as `estimate` gives it."""
+        encoded = self._encoded(calls, embed_calls(calls, self.embedder_))
+        outputs = product(encoded.similarity, self._heads)  # all of them: BLAS rounds by the shape
+        return self._quality(encoded, outputs[:, : len(self.cores_) + 1].astype(np.float64))
+
+    def _quality(self, encoded: _Encoded, by_kernel: FloatArray) -> FloatArray:
+        found = by_kernel
+        if self.forest_ is not None:
+            found = (found + self.forest_.predict(encoded.features)) / 2
+        if self.category_ is not None:
+            found += encoded.categories @ self.category_means_
+        return self.priors_.quality + found
+
+    def _encoded(self, calls: Sequence[CallText], vectors: Vectors) -> _Encoded:
+        def encode() -> _Encoded:
+            features = np.concatenate([vectors, self.shape_.transform(calls)], axis=1)
+            none = np.zeros((len(calls), 0))
+            categories = none if self.category_ is None else self.category_.predict(features)
+            return _Encoded(features, self.kernel_.similarity(features), categories)
+
+        return _Encoded(*encoding_of(calls, self._key, encode))
 
     def restore(self) -> None:
-        """Concatenate the heads of the fitted arrays, for one product."""
+        """Concatenate the heads of the fitted arrays, for one product, and make the sharing key."""
         heads = np.hstack([self.quality_heads_, self.input_heads_, self.output_heads_])
         self._heads = np.ascontiguousarray(heads.T)
         self._scales = np.concatenate([self.input_scale_, self.output_scale_])
+        parts = [self.shape_.mean_, self.shape_.spread_, self.kernel_.points_, np.array(self.kernel_.width)]
+        if self.category_ is not None:
+            parts += [self.category_.weights_, self.category_.bias_]
+        self._key = "features", self.embedder_.sharing_key(), digest_of(*parts)
 
     def _fit_categories(
         self, features: Matrix, labels: Folds, count: int, deviation: FloatArray, fold: Folds

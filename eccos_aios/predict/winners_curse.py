@@ -20,10 +20,12 @@ predictions of all records and cores:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eccos_aios.predict.blas import product
 from eccos_aios.predict.estimates import FloatArray
 
 IntArray = NDArray[np.int64]
@@ -88,13 +90,27 @@ class Calibration:
         """
         if not quality.shape[1]:
             return quality
-        difficulty, contrast, specific = _parts(quality, means, self.group)
-        calibrated = self.level + self.difficulty * difficulty + self.specific * specific
-        if contrast is not None:
-            calibrated += self.contrast * contrast
-        best = calibrated[:, int(self.level.argmax()), None]
+        deviation: FloatArray = quality - means
+        calibrated = self.level + product(deviation, self._slopes)
+        best = calibrated[:, self._best, None]
         beyond = np.maximum(calibrated - best, 0.0)
-        return np.asarray(np.clip(np.minimum(calibrated, best) + self.advantage * beyond, 0.0, 1.0))
+        shown = np.minimum(calibrated, best) + self.advantage * beyond
+        return np.asarray(np.minimum(np.maximum(shown, 0.0), 1.0))
+
+    @cached_property
+    def _slopes(self) -> FloatArray:
+        """How each column's estimate, by row, moves with every column's deviation: the parts are linear."""
+        cores = len(self.level)
+        difficulty, contrast, specific = _parts(np.eye(cores), np.zeros(cores), self.group)
+        slopes = self.difficulty * difficulty + self.specific * specific
+        if contrast is not None:
+            slopes += self.contrast * contrast
+        return np.ascontiguousarray(slopes.T)
+
+    @cached_property
+    def _best(self) -> int:
+        """Column of the core that is best on average."""
+        return int(self.level.argmax())
 
 
 def fit_calibration(

@@ -42,9 +42,9 @@ def main(store: Path, owner: int) -> int:
         os.nice(NICENESS)
     try:
         spec = PredictorSpec.from_json(content["spec"])
-        fit_store(store, spec)
+        fitted = fit_store(store, spec)
         if content["plans"] is not None:
-            Planner.from_dict(content["plans"], spec).fit(store, anew=True)
+            Planner.from_dict(content["plans"], spec).fit(store, anew=True, until=fitted.mark)
     except (EccosError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -278,7 +278,8 @@ class Learner:
             self._refits += 1
         planner = self.planner
         if planner is not None:
-            planner.fit(path, anew=not self._persistent)  # else the process has fitted and saved them
+            # what is persistent, the process has fitted and saved
+            planner.fit(path, anew=not self._persistent, until=fitted.mark)
 
 
 def learner_of(history: Path, spec: PredictorSpec | None = None) -> Learner:

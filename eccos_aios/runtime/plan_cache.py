@@ -20,7 +20,7 @@ from eccos_aios.errors import HistoryError
 from eccos_aios.history import HistoryStore, StoreMark
 from eccos_aios.history.schema import is_store
 from eccos_aios.plans import AnswerPlan, PlanPredictor
-from eccos_aios.predict import PredictorSpec
+from eccos_aios.predict import PredictorSpec, TrainedPredictor
 from eccos_aios.predict.persistence import (
     MIN_COVERED,
     cache_file,
@@ -117,8 +117,11 @@ class PlanCache:
         )
         fitted.calls_ = CallHistory({name: float(share) for name, share in calls["right"]}, calls["overall"])
         fitted.predictor_ = load_predictor(self._plans, content["fit"])
-        fitted.reached_ = load_predictor(self._reached, content["fit"]) if content["has_reached"] else None
-        fitted.share_embedder()
+        reached = load_predictor(self._reached, content["fit"]) if content["has_reached"] else None
+        if reached is not None and not isinstance(reached, TrainedPredictor):
+            raise TypeError(f"{self._reached}: holds a {type(reached).__name__}, not a TrainedPredictor")
+        fitted.reached_ = reached
+        fitted.restore()
         return fitted
 
 

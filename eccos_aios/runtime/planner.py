@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eccos_aios.core import Core
-from eccos_aios.history import HistoryStore, Record, read_history
+from eccos_aios.history import HistoryStore, Record, StoreMark, read_history
 from eccos_aios.history.schema import is_store
 from eccos_aios.plans import Mode, PlanEstimates, PlanPredictor
 from eccos_aios.predict import CallText, PredictorSpec
@@ -57,7 +57,7 @@ class Planner:
         """The planner of `to_dict`, not fitted."""
         return cls([Core.model_validate(core) for core in written["cores"]], written["mode"], spec)
 
-    def fit(self, history: Path, *, anew: bool = False) -> None:
+    def fit(self, history: Path, *, anew: bool = False, until: StoreMark | None = None) -> None:
         """Learn plans from a history, or load those cached beside it; none if it holds no answers.
 
         Parameters
@@ -65,6 +65,9 @@ class Planner:
         history : Path
         anew : bool
             Whether to fit whatever the cache holds.
+        until : StoreMark, optional
+            Of a store, what was in it then. The plans and a predictor of the same records share what they
+            make of a call. Default: what is in it now.
 
         Raises
         ------
@@ -74,7 +77,7 @@ class Planner:
         if self.mode == "off" or len(self.cores) < 2 or not _holds_answers(history):
             return
         began_s = time.perf_counter()
-        fitted = fitted_plans(history, self.cores, self.mode, self.spec, anew=anew)
+        fitted = fitted_plans(history, self.cores, self.mode, self.spec, anew=anew, until=until)
         staged = [plan.name for plan in fitted.plans_ if plan.kind != "single"]
         self._fitted = fitted if staged else None
         seconds = time.perf_counter() - began_s
@@ -97,7 +100,13 @@ class Planner:
 
 
 def fitted_plans(
-    history: Path, cores: Sequence[Core], mode: Mode, spec: PredictorSpec, *, anew: bool = False
+    history: Path,
+    cores: Sequence[Core],
+    mode: Mode,
+    spec: PredictorSpec,
+    *,
+    anew: bool = False,
+    until: StoreMark | None = None,
 ) -> PlanPredictor:
     """The plans that a history teaches: cached beside it, else fitted and cached.
 
@@ -112,6 +121,8 @@ def fitted_plans(
         The predictor that the plans' outcomes are learned by.
     anew : bool
         Whether to fit whatever the cache holds.
+    until : StoreMark, optional
+        As for `Planner.fit`.
 
     Raises
     ------
@@ -121,17 +132,17 @@ def fitted_plans(
     unfitted = PlanPredictor(cores, mode, spec.make())
     cache = PlanCache(history, spec, unfitted)
     fitted = None if anew else cache.found()
-    return _fit(unfitted, history, cache) if fitted is None else fitted
+    return _fit(unfitted, history, cache, until) if fitted is None else fitted
 
 
-def _fit(unfitted: PlanPredictor, history: Path, cache: PlanCache) -> PlanPredictor:
+def _fit(unfitted: PlanPredictor, history: Path, cache: PlanCache, until: StoreMark | None) -> PlanPredictor:
     if not is_store(history):
         records: Sequence[Record] = read_history(history)
         fitted = unfitted.fit(sample_of(records))
         cache.save(fitted, None, len(records))
         return fitted
     with HistoryStore(history, read_only=True) as store:
-        mark = store.mark()
+        mark = store.mark() if until is None else until
         records = store.records_until(mark)
         fitted = unfitted.fit(sample_of(records))
     cache.save(fitted, mark, len(records))

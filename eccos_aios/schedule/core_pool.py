@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eccos_aios.candidates import Candidates
 from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.core import TOKENS_PER_PRICE_UNIT, Core
-from eccos_aios.predict import Estimates, Predictor, experience_of, prices_of
+from eccos_aios.predict import CallText, Estimates, Predictor, experience_of, prices_of
 from eccos_aios.requirements import allowed_cores
 from eccos_aios.schedule.affinity import CACHED_S, PREFIX_DISCOUNT, Prefix, less
 from eccos_aios.schedule.call import Call, EstimateRow
@@ -135,14 +135,14 @@ class CorePool:
         limit_s = waiting.for_price_until_s(shrunk_s[free > 0].max(initial=0.0), seconds)
         return Capacity(free, _turns_within(limit_s, turn_s, slots), later, seconds, turn_s)
 
-    def predict(self, calls: Sequence[Call]) -> Estimates:
+    def predict(self, calls: Sequence[CallText]) -> Estimates:
         """Stage 1 on a batch of calls."""
-        return self.predictor.predict([call.text for call in calls], self.names)
+        return self.predictor.predict(calls, self.names)
 
-    def prior(self, calls: Sequence[Call]) -> Estimates:
+    def prior(self, calls: Sequence[CallText]) -> Estimates:
         """The estimates used when `predict` fails: all cores are equally good, and differ in cost."""
         shape = (len(calls), len(self.slots))
-        tokens = np.array([call.text.input_tokens for call in calls])
+        tokens = np.array([call.input_tokens for call in calls])
         return Estimates(
             quality=np.full(shape, PRIOR_QUALITY),
             input_tokens=np.broadcast_to(tokens[:, None], shape),
@@ -210,8 +210,8 @@ def _turns_within(
     limit_s: float | NDArray[np.float64], turn_s: NDArray[np.float64], slots: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Slots that come free within so many seconds, repeats counted."""
-    turns: NDArray[np.int64] = np.clip(limit_s / turn_s + ROUNDING, 0, MOST_TURNS * slots).astype(np.int64)
-    return turns
+    turns = np.minimum(np.maximum(limit_s / turn_s + ROUNDING, 0), MOST_TURNS * slots)
+    return np.asarray(turns, dtype=np.int64)
 
 
 def _untried(

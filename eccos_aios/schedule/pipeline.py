@@ -10,7 +10,7 @@ from dataclasses import replace
 import scipy.optimize  # noqa: F401
 
 from eccos_aios.log_once import LogOnce
-from eccos_aios.predict import Estimates
+from eccos_aios.predict import CallText, Estimates
 from eccos_aios.schedule.budget import BudgetLimit
 from eccos_aios.schedule.budgets import explained, limited
 from eccos_aios.schedule.call import Call
@@ -59,7 +59,7 @@ class RoundPipeline:
         self._exploration = Exploration(0.0)
         self._quality_price = QualityPrice()
 
-    def estimate(self, pool: CorePool, calls: Sequence[Call]) -> Estimates:
+    def estimate(self, pool: CorePool, calls: Sequence[CallText]) -> Estimates:
         """Stage 1, checked; wrong estimates are replaced by the prior."""
         try:
             estimates = pool.predict(calls)
@@ -76,10 +76,12 @@ class RoundPipeline:
         self._log("stage 1 is wrong, those calls get the prior", ValueError(fault))
         return estimates.with_rows_of(pool.prior(calls), ~sound)
 
-    def estimate_plans(self, planner: PlanSource, pool: CorePool, calls: Sequence[Call]) -> None:
+    def estimate_plans(
+        self, planner: PlanSource, pool: CorePool, calls: Sequence[Call], texts: Sequence[CallText]
+    ) -> None:
         """Give calls that have a row of estimates those of plans, too; none where the planner fails."""
         try:
-            found = planner.estimate([call.text for call in calls])
+            found = planner.estimate(texts)
             if found is not None:
                 attach_plans(calls, found, pool.names)
         except BaseException as error:  # noqa: BLE001 - as in `estimate`

@@ -43,12 +43,16 @@ class PlanTable:
         Over the pool's cores.
     position : ndarray of int of shape (cores,)
         Of each core of the pool, its column in the planner's estimates; -1: it does not know the core.
+    first, last : ndarray of int of shape (plans,)
+        Columns of the core that is asked first and of the core of the last stage.
     """
 
     plans: tuple[AnswerPlan, ...]
     chosen: IntArray
     stages: StageMatrices
     position: IntArray
+    first: IntArray
+    last: IntArray
 
 
 @lru_cache(maxsize=8)
@@ -64,7 +68,9 @@ def plan_table(plans: tuple[AnswerPlan, ...], names: tuple[str, ...]) -> PlanTab
     position = np.array([single.get(name, -1) for name in names], dtype=np.int64)
     staged = tuple(plans[number] for number in chosen)
     stages = stage_matrices(staged, names)
-    return PlanTable(staged, np.array(chosen, dtype=np.int64), stages, position)
+    first = np.array([column[plan.first] for plan in staged], dtype=np.int64)
+    last = np.array([column[plan.otherwise or ""] for plan in staged], dtype=np.int64)
+    return PlanTable(staged, np.array(chosen, dtype=np.int64), stages, position, first, last)
 
 
 def attach_plans(calls: Sequence[Call], found: PlanEstimates, names: tuple[str, ...]) -> None:
@@ -91,24 +97,25 @@ def attach_plans(calls: Sequence[Call], found: PlanEstimates, names: tuple[str, 
     cost = np.array([row.cost for row in rows])
     allowed = np.array([row.allowed for row in rows], dtype=np.float64)
     known = table.position >= 0
-    beyond = np.where(known, quality - found.quality[:, table.position], 0.0)
-    reached = found.reached[:, table.chosen]
-    middle = found.middle[:, table.chosen]
+    beyond = np.where(known, quality - found.quality.take(table.position, axis=1), 0.0)
+    reached = found.reached.take(table.chosen, axis=1)
+    middle = found.middle.take(table.chosen, axis=1)
     stages = table.stages
-    asked, has_middle = stages.first.sum(axis=1), stages.middle.sum(axis=1)
-    beyond_first = np.where(has_middle > 0, middle, reached)
-    correction = (1.0 - beyond_first) * (beyond @ (stages.first / asked[:, None]).T)
-    correction += np.maximum(beyond_first - reached, 0.0) * (beyond @ stages.middle.T)
-    correction += reached * (beyond @ stages.last.T)
-    plan_quality = np.clip(found.quality[:, table.chosen] + correction, 0.0, 1.0)
+    beyond_first = np.where(stages.has_middle, middle, reached)
+    by_stage = stages.by_stage(beyond)
+    correction = (1.0 - beyond_first) * by_stage[:, 0] / stages.asked_first
+    correction += np.maximum(beyond_first - reached, 0.0) * by_stage[:, 1]
+    correction += reached * by_stage[:, 2]
+    plan_quality = np.minimum(np.maximum(found.quality.take(table.chosen, axis=1) + correction, 0.0), 1.0)
     plan_cost = stages.sums(cost, middle, reached)
-    may = allowed @ (stages.first + stages.middle + stages.last).T >= stages.cores
+    may = stages.by_stage(allowed).sum(axis=1) >= stages.cores
+    asked = stages.asked_first + middle + reached
     for position, (call, row) in enumerate(zip(calls, rows, strict=True)):
         plans = PlanRow(
             table.plans,
             plan_quality[position],
             plan_cost[position],
-            asked + middle[position] + reached[position],
+            asked[position],
             reached[position],
             may[position],
         )
@@ -153,11 +160,11 @@ class PlanOptions:
         nothing = np.zeros(len(plans))
         none = PlanRow(plans, nothing, nothing, nothing, nothing, np.zeros(len(plans), dtype=np.bool_))
         filled = [none if each is None else each for each in given]
-        column = {name: number for number, name in enumerate(names)}
+        table = plan_table(plans, names)
         return cls(
             plans,
-            np.array([column[plan.first] for plan in plans], dtype=np.int64),
-            np.array([column[plan.otherwise or ""] for plan in plans], dtype=np.int64),
+            table.first,
+            table.last,
             np.array([each.quality for each in filled]),
             np.array([each.cost for each in filled]),
             np.array([each.calls for each in filled]),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from eccos_aios.errors import NoCoreError
+from eccos_aios.predict.encoded import EncodedCalls
 from eccos_aios.requirements import why_none
 from eccos_aios.schedule.attempts import Attempts
 from eccos_aios.schedule.budget import BudgetLimit
@@ -180,7 +181,8 @@ class Rounds:
         calls = [call for call in pending if call.row is None or call.row.pool is not pool]
         if not calls:
             return set()
-        estimates = self._pipeline.estimate(pool, calls)
+        texts = EncodedCalls([call.text for call in calls])
+        estimates = self._pipeline.estimate(pool, texts)
         state = self._state
         with state.changed:
             prefixes = {call: state.affinity.prefix_of(call.conversation) for call in calls}
@@ -193,9 +195,10 @@ class Rounds:
         refused = {call for call in calls if call.row is not None and not call.row.allowed.any()}
         planner = state.planner
         if planner is not None and state.judge is not None and state.settings.plans != "off":
-            planned = [call for call in calls if call not in refused and _may_be_staged(call)]
-            if planned:
-                self._pipeline.estimate_plans(planner, pool, planned)
+            rows = [row for row, call in enumerate(calls) if call not in refused and _may_be_staged(call)]
+            if rows:
+                planned = [calls[row] for row in rows]
+                self._pipeline.estimate_plans(planner, pool, planned, texts.take(rows))
         for call in refused:
             reason = NoCoreError(why_none(call.requirements, pool.cores))
             state.finish(call, CallResult(None, error=reason, failed=True, causes=call.causes))

@@ -141,6 +141,15 @@ def test_no_plans_where_they_are_off_or_one_core_is_there(tmp_path: Path, fits: 
     assert fits == []
 
 
+def test_plans_can_be_fitted_on_what_a_store_held_before(tmp_path: Path, fits: list[int]) -> None:
+    history = written(tmp_path / "history.db", records())
+    with HistoryStore(history) as store:
+        mark = store.mark()
+        store.extend(Record(query=f"more {n}", outputs=records()[n].outputs) for n in range(60))
+    Planner(CORES, "agree", SPEC).fit(history, anew=True, until=mark)
+    assert fits == [RECORDS]
+
+
 def test_plans_are_fitted_in_the_process_of_the_fit(tmp_path: Path, fits: list[int]) -> None:
     history = written(tmp_path / "history.db", records())
     refit = Refit(history, SPEC, Planner(CORES, "agree", SPEC))

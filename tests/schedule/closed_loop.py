@@ -176,7 +176,7 @@ def _round(
     front = queue[: CALLS_PER_SLOT * free + SPARE_CALLS]
     new = [call for call in front if call.row is None]
     if new:
-        pool.attach_estimates(new, pipeline.estimate(pool, new))
+        pool.attach_estimates(new, pipeline.estimate(pool, [call.text for call in new]))
     sent = []
     limits = budgets.limits if budgets else None
     for placement in pipeline.plan(pool, settings, front, debt.owed, now_s, limits).placements:

@@ -60,7 +60,7 @@ def costs(prefix: Prefix | None, clock: FakeClock, affinity: str = "off") -> lis
     cores = [Core(name=name, price=price) for name, price in zip("ab", prices, strict=True)]
     pool = CorePool((), Even(), clock=clock).successor(cores, Even())
     call = Call(CallText("go on", 1e6), Requirements(10), None, lambda *_: None, conversation="talk")
-    pool.attach_estimates([call], pool.predict([call]), {call: prefix}, affinity)
+    pool.attach_estimates([call], pool.predict([call.text]), {call: prefix}, affinity)
     assert call.row is not None
     return call.row.cost.round(6).tolist()
 

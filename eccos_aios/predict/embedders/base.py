@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from eccos_aios.predict.encoded import Itself
 
 Vectors = NDArray[np.float32]
 EmbedderT = TypeVar("EmbedderT", bound="Embedder")
@@ -35,6 +37,13 @@ class Embedder(ABC):
     def transform(self, texts: Sequence[str]) -> Vectors:
         """Vectors of shape (texts, dimensions), each of length 1, or 0 for a text of no known term."""
 
+    def sharing_key(self) -> Hashable:
+        """Equal for embedders that make equal vectors of equal texts, see `EncodedCalls`.
+
+        Default: equal to no other's.
+        """
+        return Itself(self)
+
 
 class GuardedEmbedder(Embedder):
     """Wraps an embedder so that its exceptions cost quality, not availability.
@@ -60,6 +69,9 @@ class GuardedEmbedder(Embedder):
             # vectors of another width could not be compared with the history's, so it stays off
             self.inner, self.width = NoEmbedder(), 1
         return self
+
+    def sharing_key(self) -> Hashable:
+        return self.inner.sharing_key()
 
     def transform(self, texts: Sequence[str]) -> Vectors:
         try:

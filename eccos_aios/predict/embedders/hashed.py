@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -25,6 +25,9 @@ class HashedEmbedder(Embedder):
 
     def fit(self, texts: Sequence[str]) -> HashedEmbedder:
         return self
+
+    def sharing_key(self) -> Hashable:
+        return type(self)
 
     def transform(self, texts: Sequence[str]) -> Vectors:
         return class_vectors(class_counts(texts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,9 @@ class MiniLmEmbedder(Embedder):
 
     def fit(self, texts: Sequence[str]) -> MiniLmEmbedder:
         return self
+
+    def sharing_key(self) -> Hashable:
+        return type(self), self.model
 
     def restore(self) -> None:
         """Forget the loaded model; the next use loads it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from eccos_aios.predict.embedders.base import MIN_LENGTH, Embedder, Vectors, unit_rows
+from eccos_aios.predict.encoded import digest_of
 from eccos_aios.predict.terms import BUCKETS, count_terms, few_buckets
 
 MAX_TERMS = 60_000  # of the vocabulary, the most frequent; 60,000 x 128 float32 are 31 MB
+UNKNOWN = -(2**30)  # in place of a column: stays negative whatever a few texts add to it
 FEW_TEXTS = 8  # a call or a few, each with its tools
 SMALL_CORPUS = 400  # texts; up to here an exact dense SVD is faster than the randomised one
 
@@ -37,10 +39,11 @@ class TfidfEmbedder(Embedder):
         frequency = np.bincount(counts.indices, minlength=BUCKETS)
         vocabulary = _vocabulary(frequency, len(texts))
         self.buckets_ = vocabulary.astype(np.int32)
-        self.restore()
+        self._column = _columns(self.buckets_)
         # idf as scikit-learn's TfidfTransformer smooths it
         self.idf_ = (np.log((1 + len(texts)) / (1 + frequency[vocabulary])) + 1).astype(np.float32)
         self.projection_ = _projection(self._weighted(counts), self.dimensions)
+        self.restore()
         return self
 
     def transform(self, texts: Sequence[str]) -> Vectors:
@@ -55,8 +58,8 @@ class TfidfEmbedder(Embedder):
         vectors = np.zeros((len(texts), self.projection_.shape[1]), dtype=np.float32)
         rows, buckets = few_buckets(texts)
         columns = self._column.take(buckets)
-        # a number for each term of each text, ascending by text; unknown terms get -1
-        terms = np.where(columns < 0, -1, columns + rows * len(self.buckets_))
+        # a number for each term of each text, ascending by text; negative for unknown terms
+        terms = columns + rows * len(self.buckets_)
         terms.sort()
         terms = terms[terms.searchsorted(0) :]
         if not terms.size:
@@ -78,11 +81,14 @@ class TfidfEmbedder(Embedder):
         return vectors
 
     def restore(self) -> None:
-        """Rebuild the lookup table from the fitted arrays, if there are any."""
+        """Rebuild the lookup table and the digest from the fitted arrays, if there are any."""
         if not hasattr(self, "buckets_"):
             return
-        self._column = np.full(BUCKETS, -1, dtype=np.int32)
-        self._column[self.buckets_] = np.arange(len(self.buckets_), dtype=np.int32)
+        self._column = _columns(self.buckets_)
+        self._digest = digest_of(self.buckets_, self.idf_, self.projection_)
+
+    def sharing_key(self) -> Hashable:
+        return type(self), self._digest
 
     def _weighted(self, counts: csr_matrix) -> csr_matrix:
         """Sublinear TF times IDF of the vocabulary, rows of length 1, shape (texts, vocabulary)."""
@@ -95,6 +101,13 @@ class TfidfEmbedder(Embedder):
         values = (values / np.sqrt(squares)[rows]).astype(np.float32)
         starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=counts.shape[0]))])
         return csr_matrix((values, columns, starts), shape=(counts.shape[0], len(self.buckets_)))
+
+
+def _columns(buckets: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The column of each bucket; `UNKNOWN` for one that is not in the vocabulary."""
+    columns = np.full(BUCKETS, UNKNOWN, dtype=np.int32)
+    columns[buckets] = np.arange(len(buckets), dtype=np.int32)
+    return columns
 
 
 def _vocabulary(frequency: NDArray[np.int64], texts: int) -> NDArray[np.int64]:

@@ -85,7 +85,7 @@ def open_and_measure(path: Path, dimensions: int, records: int, seed: int, batch
     calls = [record_text(record) for record in GeneratedHistory(records, seed).unseen(SHIFTS + BATCH)]
     vectors = _vectors(predictor, calls)
     search = predictor.retrieval.retrieve
-    search_one, search_batch = _timed(lambda rows: search(vectors[rows]), batches)
+    search_one, search_batch = _timed(lambda rows: search(calls[rows], vectors[rows]), batches)
     predict_one, predict_batch = _timed(lambda rows: predictor.predict(calls[rows], CORES), batches)
     resident_mb = resident_kb() / 1024
     return Opened(
