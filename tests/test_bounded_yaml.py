@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -40,37 +41,42 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("bomb", BOMBS)
-def test_a_bomb_is_refused_in_one_line_at_little_cost(bomb: str, tmp_path: Path) -> None:
-    path = tmp_path / "cores.yaml"
-    path.write_text(BOMBS[bomb])
-    # in a process of its own, which may not have more than some memory and seconds
-    code = (
-        "import sys\n"
-        "try:\n"
-        "    import resource\n"
-        "    resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\n"
-        "except ImportError:\n"
-        "    pass\n"
-        "from pathlib import Path\n"
-        "from eccos_aios.core import read_manifest\n"
-        "from eccos_aios.errors import ConfigError\n"
-        "try:\n"
-        "    read_manifest(Path(sys.argv[1]))\n"
-        "except ConfigError as error:\n"
-        "    print(error)\n"
-    )
+# Read one after the other in a process of its own, which may not have more than some memory and seconds.
+READ_ALL = """
+import json, sys
+from pathlib import Path
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+except ImportError:
+    pass
+from eccos_aios.core import read_manifest
+from eccos_aios.errors import ConfigError
+for path in sys.argv[1:]:
+    try:
+        read_manifest(Path(path))
+    except ConfigError as error:
+        print(json.dumps([path, str(error)]), flush=True)
+"""
+
+
+def test_a_bomb_is_refused_in_one_line_at_little_cost(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.yaml" for name in BOMBS]
+    for path, bomb in zip(paths, BOMBS.values(), strict=True):
+        path.write_text(bomb)
     done = subprocess.run(
-        [sys.executable, "-c", code, path],
+        [sys.executable, "-c", READ_ALL, *paths],
         capture_output=True,
         text=True,
         timeout=50,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    assert line.startswith(f"{path}: ")
-    assert len(line) < 1000
+    told = dict(json.loads(line) for line in done.stdout.splitlines())
+    assert list(told) == [str(path) for path in paths], done.stderr
+    for path, error in told.items():
+        assert error.startswith(f"{path}: ")
+        assert "\n" not in error
+        assert len(error) < 1000
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_the_mix_delivers_the_means_of_its_shares() -> None:
 
 def test_plans_beat_routing_where_answers_tell_more_than_questions() -> None:
     options = Options(names=["eccos", "smart", "mix", "best-single", "oracle"], plans="agree", max_calls=1.5)
-    results = results_of(replay_splits(history(400), CORES, 2, options, jobs=1))
+    results = results_of(replay_splits(history(240), CORES, 2, options, jobs=1))
     bound, plans = results["plans"]
     assert bound["extra_calls"] <= 0.55
     assert 0.0 < bound["quality_gain"]["value"] < plans["quality_gain"]["value"]
@@ -186,7 +186,7 @@ def test_the_commands_table_shows_plans_promises_and_the_corner(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "220")
-    write(tmp_path, history(240))
+    write(tmp_path, history(100))
     arguments = ["bench", "--history", "h.jsonl", "--cores", "cores.yaml", "--out", "o", "--test", "h.jsonl"]
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--plans", "agree", "--policies", "eccos,smart,mix,best-single,oracle"])
@@ -194,7 +194,7 @@ def test_the_commands_table_shows_plans_promises_and_the_corner(
     shown = capsys.readouterr()
     for heading in ("over the mix at worst", "unreachable: cost", "asked smart + 1", "extra calls per call"):
         assert heading in shown.out
-    assert "240 of 240 queries are in the history, too" in shown.err
+    assert "100 of 100 queries are in the history, too" in shown.err
     results = json.loads((tmp_path / "o" / "results.json").read_text(), parse_constant=pytest.fail)
     assert {row["policy"] for row in results["headlines"]} == {
         "eccos",

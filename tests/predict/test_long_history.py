@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -35,12 +35,14 @@ ALL = list(GENERATED)
 CALLS = [record_text(record) for record in GENERATED.unseen(64)]
 
 
-@pytest.fixture(autouse=True)
-def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eccos_aios.predict.dataset.SAMPLE", 240)
-    monkeypatch.setattr("eccos_aios.predict.retrieval.EXACT_UP_TO", 500)
-    monkeypatch.setattr("eccos_aios.predict.retrieval.CHUNK", 256)
-    monkeypatch.setattr("eccos_aios.predict.approximate.SCANNED", 250)
+@pytest.fixture(autouse=True, scope="module")
+def low_limits() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eccos_aios.predict.dataset.SAMPLE", 240)
+        patch.setattr("eccos_aios.predict.retrieval.EXACT_UP_TO", 500)
+        patch.setattr("eccos_aios.predict.retrieval.CHUNK", 256)
+        patch.setattr("eccos_aios.predict.approximate.SCANNED", 250)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,21 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def path(generated: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(generated, tmp_path))
+
+
+@pytest.fixture(scope="module")
+def once_fitted(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the predictor that was fitted on it."""
+    path = Path(shutil.copy(generated, tmp_path_factory.mktemp("fitted")))
+    fitted_predictor(path, NARROW)
+    return path
+
+
+@pytest.fixture
+def fitted(once_fitted: Path, tmp_path: Path) -> Path:
+    """A copy of its own for a test."""
+    shutil.copy(once_fitted.with_name("h.db.predictor.npz"), tmp_path)
+    return Path(shutil.copy(once_fitted, tmp_path))
 
 
 @pytest.fixture
@@ -146,21 +163,21 @@ def test_an_opened_predictor_says_what_the_fitted_one_said_and_shows_the_records
     assert explanation.neighbours[0].similarity == pytest.approx(1.0, abs=0.01)
 
 
-def test_a_cache_holds_for_later_marks_and_tells_what_came_since(fits: list[int], path: Path) -> None:
-    first = fitted_predictor(path, NARROW)
+def test_a_cache_holds_for_later_marks_and_tells_what_came_since(fits: list[int], fitted: Path) -> None:
+    first = fitted_predictor(fitted, NARROW)
     later = Record(id="later", query="q", outputs=(Outcome(model_name="core-1", quality=1.0),))
-    with HistoryStore(path) as store:
+    with HistoryStore(fitted) as store:
         store.extend([later])
         store.append_outcomes([CallOutcome(call_id="call", core="core-2", query="q")])
         store.give_quality("call", 0.5)
-        again = fitted_predictor(path, NARROW)
-        assert (fits, again.mark) == ([RECORDS], first.mark)
+        again = fitted_predictor(fitted, NARROW)
+        assert (fits, again.mark) == ([], first.mark)
         assert again.mark is not None
         assert [record.id for record in store.records_since(again.mark)] == ["later", "call"]
         store.extend(islice(GeneratedHistory(RECORDS // 3, seed=1), RECORDS // 3))
         store.extend(later.model_copy(update={"id": f"n{number}"}) for number in range(RECORDS // 2))
-        renewed = fitted_predictor(path, NARROW)
-        assert len(fits) == 2
+        renewed = fitted_predictor(fitted, NARROW)
+        assert len(fits) == 1
         assert renewed.mark == store.mark()
 
 
@@ -178,9 +195,10 @@ def test_a_cache_of_another_past_is_not_used(fits: list[int], path: Path, tmp_pa
 
 @pytest.mark.parametrize("part", ["predictor.deviation_.npy", "predictor.approximate_"])
 @pytest.mark.parametrize("where", [100, -1])
-def test_a_broken_cache_is_fitted_anew(fits: list[int], path: Path, part: str, where: int) -> None:
-    fitted_predictor(path, NARROW)
-    cache = path.with_name("h.db.predictor.npz")
+def test_a_broken_cache_is_fitted_anew(fits: list[int], fitted: Path, part: str, where: int) -> None:
+    fitted_predictor(fitted, NARROW)
+    assert fits == []
+    cache = fitted.with_name("h.db.predictor.npz")
     with zipfile.ZipFile(cache) as file:
         member = file.getinfo(part)
     header = 30 + len(part) + int.from_bytes(cache.read_bytes()[member.header_offset + 28 :][:2], "little")
@@ -189,8 +207,8 @@ def test_a_broken_cache_is_fitted_anew(fits: list[int], path: Path, part: str, w
     cache.write_bytes(content)
     with pytest.raises(HistoryError, match=r"h\.db\.predictor\.npz: is not a saved predictor"):
         load_predictor(cache)
-    fitted_predictor(path, NARROW)
-    assert len(fits) == 2
+    fitted_predictor(fitted, NARROW)
+    assert fits == [RECORDS]
     load_predictor(cache)
 
 

@@ -162,7 +162,7 @@ def under_load(
 ) -> LoopResult:
     cores = [LoopCore("dear", 16, 2.0, service(0.2)), LoopCore("cheap", 16, 1.0, service(0.2))]
     chosen = SchedulerSettings(quality_target=target, **options)  # type: ignore[arg-type]
-    result = run_loop(cores, callers, hard_and_easy(hard), chosen, seconds=10.0, seed=seed)
+    result = run_loop(cores, callers, hard_and_easy(hard), chosen, seconds=4.0, warm_up_s=2.0, seed=seed)
     assert all(most <= 16 for most in result.most_at_once.values())
     return result
 

@@ -180,8 +180,9 @@ class Hammering:
         return time.monotonic() - began_s
 
     def kill(self, number: int) -> None:
-        self.processes[number].kill()
-        self.processes[number].join()
+        with self.tally.lock:  # nobody would release the lock of a process that was killed while it held it
+            self.processes[number].kill()
+            self.processes[number].join()
         self.tally.forget(number)
 
     def end(self) -> dict[str, int]:
