@@ -1,4 +1,4 @@
-"""Screenshots of the live page, wide and narrow, dark and light: ``page_screenshots.py FOLDER``."""
+"""Screenshots of the live page and of ``eccos-aios top``: ``page_screenshots.py FOLDER``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from pathlib import Path
 
 from live_kernel import LiveKernel
 from PIL import Image
+from rich.console import Console
 from selenium import webdriver
 
+from eccos_aios.cli.kernel_client import KernelClient
+from eccos_aios.cli.top import view
+
 SCREENS = {"wide": (1080, 900), "narrow": (360, 800)}
+TOP_SIZE = (104, 30)  # columns and lines
 TRAFFIC_S = 30.0
 CALLS_PER_S = 30
 COLORS = 128  # of a picture, so that it is small
-README_HEIGHT = 1222  # pixels: down to some of the decisions
+UPPER_HEIGHT = 1222  # pixels: down to some of the decisions
 
 GRADE = """
 document.querySelectorAll("#decisions tbody tr").forEach((row, place) => {
@@ -28,7 +33,7 @@ document.querySelectorAll("#decisions tbody tr").forEach((row, place) => {
 
 
 def main(folder: Path) -> None:
-    """Write a picture a screen and theme, of the whole page, and ``readme.png``, its upper part."""
+    """Write the whole page, a picture a screen and theme, its upper part as ``page.png``, and ``top.svg``."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
@@ -42,9 +47,10 @@ def main(folder: Path) -> None:
         kernel.cores["gpt-4o-mini"].fail("401", everywhere=True)
         time.sleep(6.0)
         _show(browser, "wide", "light")
-        _save(browser, folder / "readme.png", README_HEIGHT)
+        _save(browser, folder / "page.png", UPPER_HEIGHT)
         browser.execute_script("document.querySelector('#decisions button.link').click()")
         time.sleep(1.0)
+        _save_top(kernel.url, folder / "top.svg")
         for screen in SCREENS:
             for theme in ("dark", "light"):
                 _show(browser, screen, theme)
@@ -68,7 +74,16 @@ def _save(browser: webdriver.Chrome, path: Path, height: int | None = None) -> N
     clip = {"x": 0, "y": 0, "width": width, "height": height or whole, "scale": 1}
     shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
     picture = Image.open(io.BytesIO(base64.b64decode(shot["data"])))
-    picture.convert("RGB").quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+    picture.convert("RGB").quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
+
+
+def _save_top(url: str, path: Path) -> None:
+    with Path("/dev/null").open("w") as nowhere:
+        console = Console(record=True, width=TOP_SIZE[0], file=nowhere, highlight=False, markup=False)
+        console.print(view(KernelClient(url), *TOP_SIZE))
+    console.save_svg(str(path), title=f"eccos-aios top --url {url}")
 
 
 if __name__ == "__main__":
