@@ -19,6 +19,7 @@ BAND = 0.16  # opacity of an interval
 GAP = 5.0  # points between a label and its mark
 HALO = 2.5  # points of white around a label
 LEADER_FROM = 3.0  # gaps between a label and its point from which a line leads from one to the other
+LEADER_COST = 20.0  # of a label that a leading line crosses
 ANCHOR_COST = 2.0  # of each further point that a label may stand at
 STEP = 5.0  # pixels between the places of a line that a label should not cover
 REACHES = (1.0, 1.8, 2.8, 4.5, 7.0)  # multiples of the gap that a label is tried at
@@ -137,6 +138,10 @@ def place_labels(axes: Any, labels: Sequence[Label], lines: Sequence[Line] = ())
             text.update_positions(renderer)
             box = Text.get_window_extent(text, renderer)  # an annotation's own includes its leading line
             cost = start + _covered(box, taken, dots, axes.bbox, points)
+            if text.arrow_patch is not None:
+                middle = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
+                leader = _dots([axes.transData.transform(anchor), middle])
+                cost += LEADER_COST * sum(any(other.contains(*dot) for dot in leader) for other in taken)
             if cost >= least:
                 text.remove()
                 continue

@@ -106,16 +106,9 @@ def plot_promise(results: dict[str, Any], path: Path) -> None:
     share_axis(axes.xaxis)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:+.0f}" if value else "0")
     axes.margins(x=0.1, y=0.12)
-    axes.annotate(
-        "as promised",
-        (0.005, 0),
-        xycoords=("axes fraction", "data"),
-        xytext=(2, 3),
-        textcoords="offset points",
-        ha="left",
-        color=QUIET,
-        fontsize=9,
-    )
+    ends = [(x, 0.0) for x in reversed(axes.get_xlim())]
+    lines.append(ends)
+    labels.append(Label("as promised", ends, QUIET))
     place_labels(axes, sorted(labels, key=lambda label: not label.bold), lines)
     save(figure, path)
 

@@ -13,6 +13,7 @@ from eccos_aios.cli.table import dollars, figure, make_table
 
 BETWEEN, EDGES = 3, 4  # columns between the columns of a table, and around the table
 LEAST_WIDTH = 4
+LEAST_SHIFT = 0.005  # of a quality, that two decimals show
 STATE_STYLES = {"ok": "green", "paused": "yellow", "half-open": "yellow", "open": "bold red"}
 
 
@@ -43,7 +44,11 @@ def summary_lines(status: Mapping[str, Any]) -> list[Text]:
         lines.append("waiting " + ", ".join(f"{agent}: {calls}" for agent, calls in waiting.items()))
     learning = _mapping(status, "learning")
     if learning:
-        changed = [f"{core} {shift:+.2f}" for core, shift in _mapping(learning, "shifts").items() if shift]
+        changed = [
+            f"{core} {shift:+.2f}"
+            for core, shift in _mapping(learning, "shifts").items()
+            if abs(shift) >= LEAST_SHIFT
+        ]
         note = f"; changed: {', '.join(changed)}" if changed else ""
         learned, refits = learning.get("learned", 0), learning.get("refits", 0)
         lines.append(f"learned {learned} outcomes, {refits} new fits{note}")
@@ -63,22 +68,25 @@ def core_table(status: Mapping[str, Any], width: int | None = None) -> Table:
 
 
 def decision_table(decisions: Sequence[Mapping[str, Any]], width: int | None = None) -> Table:
-    """The last decisions, in so many columns of a terminal."""
-    table = make_table("call", "core", "quality", "cost", "outcome, reason", left=("core", "outcome, reason"))
+    """The last decisions, with the cost of 1,000 such calls, in so many columns of a terminal."""
+    table = make_table(
+        "call", "core", "quality", "$/1,000", "reason, outcome", left=("core", "reason, outcome")
+    )
     for each in decisions:
         plan = _mapping(each, "plan").get("cores") or []
         table.add_row(
             str(each.get("call", "")),
             printable(">".join(map(str, plan)) if len(plan) > 1 else str(each.get("core"))),
             figure(each.get("predicted_quality"), ".3f"),
-            _dollars(each.get("predicted_cost")),
-            printable(f"{each.get('outcome', '')}: {each.get('reason', '')}"),
+            _dollars(each.get("predicted_cost"), calls=1000),
+            printable(f"{each.get('reason', '')}, {each.get('outcome', '')}"),
         )
     return _shortened(table, width)
 
 
-def _dollars(value: Any) -> str:
-    return dollars(value if isinstance(value, int | float) else None)
+def _dollars(value: Any, calls: int = 1) -> str:
+    """Dollars of so many such calls."""
+    return dollars(calls * value if isinstance(value, int | float) else None)
 
 
 def printable(text: str) -> str:

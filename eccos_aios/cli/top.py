@@ -37,7 +37,7 @@ def top(url: str, token_env: str | None, interval: float, count: int | None) -> 
         with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
             while True:
                 try:
-                    shown, fault = _view(client, console.width, console.height), None
+                    shown, fault = view(client, console.width, console.height), None
                 except KernelUnreachableError as error:
                     fault = f"{error}; trying again"
                 note = printable(fault or f"{client.url}, every {interval:g} s, Ctrl-C ends")
@@ -50,7 +50,8 @@ def top(url: str, token_env: str | None, interval: float, count: int | None) -> 
         return
 
 
-def _view(client: KernelClient, width: int, height: int) -> RenderableType:
+def view(client: KernelClient, width: int, height: int) -> RenderableType:
+    """What a terminal of this size shows."""
     status = client.status()
     cores = core_table(status, width)
     lines = max(3, height - FRAME - cores.row_count - len(summary_lines(status)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from eccos_aios.demo.result import NORMAL_95, DemoResult, RunResult
+from eccos_aios.demo.result import NORMAL_95, DemoResult, RunResult, quality_difference
 from eccos_aios.plot_style import (
     ECCOS,
     QUIET,
@@ -36,7 +36,7 @@ def draw(result: DemoResult, path: Path) -> Path | None:
         figure = new_figure(15, max(4.8, 1 + INCHES_PER_CORE * len(result.alone)))
     except ModuleNotFoundError:
         return None
-    left, middle, right = figure.subplots(1, 3, width_ratios=(1.2, 1, 1))
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1.1, 1.2, 0.9))
     styled(left, _cost_title(result), "US dollars per 1,000 calls", "mean quality, 95 % interval")
     styled(middle, _latency_title(result), "seconds until an agent has its answer", "share of calls")
     styled(right, "Calls per core (most at once / quota)", "calls")
@@ -75,7 +75,7 @@ def _quality_and_cost(axes: Any, result: DemoResult) -> tuple[list[Label], list[
             ms=8,
             color=_colour(run),
             elinewidth=1,
-            zorder=4 + is_ours,
+            zorder=4 + (run.policy in COLOURS) + is_ours,
         )
         lines.append([(place[0], place[1] - spread), (place[0], place[1] + spread)])
         labels.append(Label(run.policy, [place], _colour(run), is_ours))
@@ -137,7 +137,7 @@ def _calls(axes: Any, result: DemoResult) -> None:
             )
     axes.set_yticks(places, [_shortened(use.name) for use in result.fifo.cores], fontsize=9)
     axes.set_ylim(len(places) - 0.5, -0.5)
-    axes.set_xlim(0, 1.6 * max(use.calls for run in runs for use in run.cores))
+    axes.set_xlim(0, 1.8 * max(use.calls for run in runs for use in run.cores))
     axes.grid(visible=False)
 
 
@@ -145,13 +145,14 @@ def _cost_title(result: DemoResult) -> str:
     if not result.fifo.cost_usd_per_1000:
         return "Quality against cost"
     share = result.eccos.cost_usd_per_1000 / result.fifo.cost_usd_per_1000
-    difference = 100 * (result.eccos.quality - result.fifo.quality)
-    return f"ECCOS costs {share:.0%} of FIFO, at {difference:+.1f} points of quality"
+    difference, error = quality_difference(result.eccos, result.fifo)
+    spread = 100 * NORMAL_95 * error
+    return f"ECCOS costs {share:.0%} of FIFO, at {100 * difference:+.1f} ± {spread:.1f} points".replace("-", "−")
 
 
 def _latency_title(result: DemoResult) -> str:
     medians = (f"{run.latency_s(50):.2g} s" for run in (result.eccos, result.fifo))
-    return "Median answer: ECCOS {}, FIFO {}".format(*medians)
+    return "Median answer: ECCOS after {}, FIFO after {}".format(*medians)
 
 
 def _shortened(name: str) -> str:

@@ -149,3 +149,5 @@ def test_a_narrow_screen_is_not_scrolled_sideways(browser: Any, tmp_path: Path) 
         until(browser, "document.querySelectorAll('#decisions tbody tr').length > 5")
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        boxes = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth).length"
+        assert browser.execute_script(f"return {boxes}") == 0

@@ -21,13 +21,14 @@
   function dollars(value) {
     if (!isNumber(value)) return "–";
     if (value === 0) return "$0";
-    const size = Math.abs(value);
-    return "$" + (size >= 0.01 ? value.toFixed(size >= 100 ? 0 : 4) : size >= 1e-5 ? value.toFixed(6) : value.toFixed(9));
+    const size = Math.abs(value), digits = size >= 0.01 ? 3 : 2;
+    return "$" + value.toLocaleString("en", size >= 100 ? { maximumFractionDigits: 0 } : { minimumSignificantDigits: digits, maximumSignificantDigits: digits });
   }
+  const perThousand = value => isNumber(value) ? dollars(1000 * value) : "–";  // of one call: too small to compare
   function share(cost, other) {
     if (!isNumber(cost) || !isNumber(other) || other <= 0) return "–";
     const percent = 100 * (cost / other - 1);
-    return Math.abs(percent) >= 1000 ? (cost / other).toFixed(0) + " times as much"
+    return Math.abs(percent) >= 1000 ? (cost / other).toFixed(0) + " × as much"
       : Math.abs(percent).toFixed(0) + " % " + (percent <= 0 ? "less" : "more");
   }
   function headers(more) {
@@ -42,7 +43,7 @@
     const chosen = sessionStorage.getItem(THEME) || "system";
     document.documentElement.dataset.theme = chosen === "system" ? (system.matches ? "dark" : "light") : chosen;
     write("theme", "Theme: " + chosen);
-    for (const chart of charts) if (chart.plot) chart.plot.redraw();
+    for (const chart of charts) if (chart.plot) { chart.plot.destroy(); chart.plot = null; }  // the legend keeps its colors
   }
   $("theme").addEventListener("click", () => {
     const chosen = sessionStorage.getItem(THEME) || "system";
@@ -64,13 +65,17 @@
     if (document.hidden || typeof uPlot === "undefined") return;
     if (!chart.plot) {
       const axis = { stroke: () => color("--soft"), grid: { stroke: () => color("--line"), width: 1 }, ticks: { stroke: () => color("--line") } };
+      const clock = seconds => new Date(1000 * seconds).toLocaleTimeString("en-GB");
+      const number = { value: (plot, value) => isNumber(value) ? value.toLocaleString("en", { maximumFractionDigits: 1 }) : "–" };
       chart.plot = new uPlot({
         width: $(chart.id).clientWidth || 300, height: 160, cursor: { drag: { x: false, y: false } },
         scales: { y: { range: (plot, low, high) => [0, Math.max(1, high * 1.1)] } },
-        series: [{}, ...chart.labels.map((label, place) => ({ label, stroke: () => color(chart.colors[place]), width: 2, points: { show: false } }))],
-        axes: [{ ...axis }, { ...axis, size: 48 }],
+        series: [{ label: "at", value: (plot, value) => isNumber(value) ? clock(value) : "–" }, ...chart.labels.map((label, place) => ({ ...number, label, stroke: () => color(chart.colors[place]), width: 2, points: { show: false } }))],
+        axes: [{ ...axis, space: 90, size: 32, values: (plot, ticks) => ticks.map(clock) }, { ...axis, size: 48 }],
       }, chart.data, $(chart.id));
     } else chart.plot.setData(chart.data);
+    // The legend has the values under the pointer, else the last ones.
+    if (!(chart.plot.cursor.left >= 0)) chart.plot.setLegend({ idx: chart.data[0].length - 1 });
   }
   addEventListener("resize", () => {
     for (const chart of charts) if (chart.plot) chart.plot.setSize({ width: $(chart.id).clientWidth, height: 160 });
@@ -136,11 +141,11 @@
 
   function showLearning(status) {
     const learning = status.learning || {}, delivered = status.delivered || {};
-    write("learned", count(learning.learned) + " outcomes");
+    write("learned", count(learning.learned) + " outcome" + (learning.learned === 1 ? "" : "s"));
     const notes = [count(learning.refits) + " new fits"];
     const shifts = Object.entries(learning.shifts || {}).filter(entry => Math.abs(entry[1]) >= 0.005);
     if (shifts.length) notes.push("changed: " + shifts.map(([core, shift]) => core + " " + (shift > 0 ? "+" : "−") + Math.abs(shift).toFixed(2)).join(", "));
-    if (delivered.graded) notes.push("promised " + quality(delivered.promised) + ", delivered " + quality(delivered.delivered) + " in " + count(delivered.graded) + " graded calls");
+    if (delivered.graded) notes.push("promised " + quality(delivered.promised) + ", delivered " + quality(delivered.delivered) + " in " + count(delivered.graded) + " graded call" + (delivered.graded === 1 ? "" : "s"));
     else notes.push("no call graded yet");
     write("learning-note", notes.join("; "));
   }
@@ -149,7 +154,7 @@
   function showLoad(status) {
     const totals = status.totals || {}, now = performance.now();
     const done = (totals.completed || 0) + (totals.failed || 0);
-    let rate = 0;
+    let rate = null;
     if (before && done >= before.done && now > before.now) rate = 1000 * (done - before.done) / (now - before.now);
     before = { done, now };
     const cores = Object.values(status.cores || {});
@@ -195,7 +200,7 @@
     const plan = decision.plan && decision.plan.cores && decision.plan.cores.length > 1
       ? " (" + decision.plan.kind + ": " + decision.plan.cores.join(", ") + ")" : "";
     const attempt = decision.attempt > 1 ? " (attempt " + decision.attempt + ")" : "";
-    cells(row, [null, decision.agent, (decision.core || "–") + plan, quality(decision.predicted_quality), dollars(decision.predicted_cost), (decision.reason || "") + attempt, decision.outcome, null]);
+    cells(row, [null, decision.agent, (decision.core || "–") + plan, quality(decision.predicted_quality), perThousand(decision.predicted_cost), (decision.reason || "") + attempt, decision.outcome, null]);
     row.children[6].className = decision.outcome === "failed" ? "failed" : "";
     mark(row, decision.quality, decision.outcome === "in flight" || decision.outcome === undefined);
   }
@@ -238,7 +243,7 @@
     }
     const estimates = Object.entries(decision ? decision.estimates : {}).sort((one, other) => one[1].cost - other[1].cost);
     rows($("estimates").tBodies[0], estimates, item => item[0], () => makeRow(["wrap", "number", "number"]), (row, item) => {
-      cells(row, [item[0], quality(item[1].quality), dollars(item[1].cost)]);
+      cells(row, [item[0], quality(item[1].quality), perThousand(item[1].cost)]);
       row.className = item[0] === decision.core ? "chosen" : "";
     });
     $("details").hidden = false;
