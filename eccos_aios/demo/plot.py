@@ -147,7 +147,8 @@ def _cost_title(result: DemoResult) -> str:
     share = result.eccos.cost_usd_per_1000 / result.fifo.cost_usd_per_1000
     difference, error = quality_difference(result.eccos, result.fifo)
     spread = 100 * NORMAL_95 * error
-    return f"ECCOS costs {share:.0%} of FIFO, at {100 * difference:+.1f} ± {spread:.1f} points".replace("-", "−")
+    points = f"{100 * difference:+.1f} ± {spread:.1f} points".replace("-", "−")
+    return f"ECCOS costs {share:.0%} of FIFO, at {points}"
 
 
 def _latency_title(result: DemoResult) -> str:
