@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eccos_aios.assign import Frontier
 from eccos_aios.config import BudgetConfig, Span
 from eccos_aios.errors import EccosError
 from eccos_aios.reasons import SAME_COST
@@ -27,7 +28,8 @@ HORIZON_SHARE = 1 / 24  # of the period: over so many seconds the load is averag
 LEAST_HORIZON_S = 1.0
 REPRICED_S = 1.0  # seconds until the price is set anew, at the earliest, and
 REPRICED_SHARE = 1e-3  # the share of the period
-STEPS = 40  # of the bisection: the price is found within a factor of 1e-9 of the largest
+SAME_PRICE = 1e-9  # relative; at a price less by that a call gets the better of two choices
+LEAST_USD_PER_POINT = 1e-15
 CLOCK_STEP_S = 60.0  # seconds that the system's clock may be set back without a new period
 ROUNDING = 1e-12  # US dollars
 BILL_WEIGHT = 0.02  # of the newest bill in the running ratio of bills to estimates
@@ -299,33 +301,15 @@ def affordable(quality: FloatArray, cost: FloatArray, may_cost: float) -> tuple[
         The most mean quality for that mean cost, cores mixed over calls; that of the cheapest cores where
         even they cost more.
     """
-    value = np.where(np.isfinite(cost), quality, -np.inf)
-    price_cost = np.where(np.isfinite(cost), cost, 0.0)
-    rows = np.arange(len(cost))
-
-    def bought(price: float) -> tuple[float, float]:
-        choice = (value - price * price_cost).argmax(axis=1)
-        return float(price_cost[rows, choice].mean()), float(quality[rows, choice].mean())
-
-    costs_most, best = bought(0.0)
-    if costs_most <= may_cost:
-        return 0.0, best
-    spread = price_cost.max()
-    low, high = 0.0, 1e9 / spread if spread > 0 else 1.0
-    costs_least, least = bought(high)
-    if costs_least >= may_cost:
-        return high, least
-    dear, cheap = (costs_most, best), (costs_least, least)
-    floor = 1e-9 / spread
-    for _ in range(STEPS):
-        middle = float(np.sqrt(max(low, floor) * high))
-        found = bought(middle)
-        if found[0] > may_cost:
-            low, dear = middle, found
-        else:
-            high, cheap = middle, found
-    share = (may_cost - cheap[0]) / (dear[0] - cheap[0])
-    return max(low, floor), cheap[1] + share * (dear[1] - cheap[1])
+    frontier = Frontier.of(quality, cost)
+    if frontier.cost[-1] <= may_cost:
+        return 0.0, frontier.most
+    if frontier.cost[0] >= may_cost:
+        return 1 / LEAST_USD_PER_POINT, float(frontier.quality[0])
+    too_dear = int(np.searchsorted(frontier.cost, may_cost, side="right")) - 1
+    reached = float(np.interp(may_cost, frontier.cost, frontier.quality))
+    usd_per_point = max(float(frontier.price[too_dear]), LEAST_USD_PER_POINT)
+    return (1 - SAME_PRICE) / usd_per_point, reached
 
 
 def within(

@@ -26,7 +26,7 @@ class QualityPrice:
     go to dear cores that a mean does not need: with one caller that cost 2 to 14 times the optimum. The
     price is the dual of the target over the last `REMEMBERED_CALLS` that came, those of the round included:
     an online linear program that is solved anew as calls arrive (Agrawal, Wang & Ye, Oper. Res. 62(4), 2014;
-    Li & Ye, Oper. Res. 70(5), 2022). What earlier calls owe moves the target, see `QualityDebt.per_call`.
+    Li & Ye, Oper. Res. 70(5), 2022). What earlier calls owe moves the target, see `QualityDebt`.
 
     A round then has to reach what its calls get at the price, whatever slots it has: among many calls
     that is the target, nearly; and one call gets its best choice at the price.
