@@ -13,7 +13,7 @@ from eccos_aios.schedule.plan_rows import FloatArray
 from eccos_aios.schedule.round_batch import RoundBatch, Wanted
 
 REMEMBERED_CALLS = 512  # whose estimates set the price
-RENEWED_SHARE = 1 / 16  # of them that are new until the price is set anew
+RENEWED_SHARE = 1 / 8  # of them that are new until the price is set anew
 CALL_PRICE_STEP = 1.25  # factor by which the price of a further attempt changes at once
 ROUNDING = 1e-9  # points
 LEAST_CALL_PRICE = 1e-2  # of the mean cost of the cheapest choice; below it there is none
@@ -72,7 +72,8 @@ class QualityPrice:
         new = new[-REMEMBERED_CALLS:]
         if not new.size:
             return
-        choices = Choices.of(replace(batch, spare_calls=np.inf).take(new))
+        every = replace(batch, spare_calls=np.inf)
+        choices = Choices.of(every if len(new) == len(batch) else every.take(new))
         self._fit(choices.quality.shape[1])
         at = np.arange(self._calls, self._calls + len(new)) % REMEMBERED_CALLS
         width = choices.quality.shape[1]
