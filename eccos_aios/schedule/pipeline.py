@@ -168,6 +168,7 @@ class RoundPipeline:
             self._quality_price.count(batch, (pool.names, pool.prices.tobytes()))
         except BaseException as error:  # noqa: BLE001 - as in `estimate`
             self._quality_price = QualityPrice()
+            self._on_degraded(0)
             self._log("the price of quality is lost, and is learned anew", error)
 
     def _wanted(self, batch: RoundBatch, max_calls: float) -> Wanted | None:

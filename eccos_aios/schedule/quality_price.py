@@ -65,11 +65,9 @@ class QualityPrice:
             self._of, self._calls, self._fresh, self._frontier = of, 0, 0, None
             self._quality, self._value, self._extra = (np.zeros((REMEMBERED_CALLS, 0)) for _ in range(3))
         numbers = [call.number for call in batch.calls]
-        new = np.array(
-            [row for row, number in enumerate(numbers) if number not in self._front], dtype=np.int64
-        )
+        unseen = [row for row, number in enumerate(numbers) if number not in self._front]
+        new = np.array(unseen[-REMEMBERED_CALLS:], dtype=np.int64)
         self._front = frozenset(numbers)
-        new = new[-REMEMBERED_CALLS:]
         if not new.size:
             return
         every = replace(batch, spare_calls=np.inf)
@@ -86,8 +84,8 @@ class QualityPrice:
         self._calls += len(new)
         self._fresh += len(new)
 
-    def wanted(self, batch: RoundBatch, settled: float, max_calls: float) -> Wanted:
-        """What the calls of a round get at the price.
+    def wanted(self, batch: RoundBatch, settled: float, max_calls: float) -> Wanted | None:
+        """What the calls of a round get at the price; None where none has been counted.
 
         Parameters
         ----------
@@ -98,6 +96,8 @@ class QualityPrice:
         max_calls : float
             Cores asked per call, in the mean, at most.
         """
+        if not self._calls:
+            return None
         if self._frontier is None or self._fresh >= RENEWED_SHARE * self._size:
             self._renew(settled, max_calls)
         assert self._frontier is not None

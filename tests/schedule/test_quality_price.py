@@ -148,11 +148,14 @@ def test_other_prices_of_cores_are_another_price_of_quality() -> None:
     assert caller.ask(changed).column == 2
 
 
-def test_a_fault_of_the_price_leaves_each_call_its_own_target(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", ["count", "wanted"])
+def test_a_fault_of_the_price_leaves_each_call_its_own_target(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
     def broken(*_: object) -> None:
         raise FloatingPointError("no price")
 
-    monkeypatch.setattr(QualityPrice, "wanted", broken)
+    monkeypatch.setattr(QualityPrice, method, broken)
     caller = OneByOne(0.8)
     assert [caller.ask(np.array([0.6, 0.65, 0.9])).column for _ in range(2)] == [2, 2]
-    assert caller.failures == [0, 0]
+    assert caller.failures == [0, 0]  # counted as degraded
