@@ -89,7 +89,7 @@ def money_axis(axes: Any, values: Sequence[float]) -> None:
 
 def share_axis(axis: Any) -> None:
     """An axis in per cent."""
-    axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
 
 
 def logarithmic(axes: Any, values: Sequence[float]) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from eccos_aios.plot_style import Label, money, new_figure, place_labels, styled
+from eccos_aios.plot_style import Label, money, new_figure, place_labels, share_axis, styled
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,11 @@ def test_labels_of_points_that_lie_close_do_not_cover_each_other() -> None:
     boxes = [Text.get_window_extent(each, renderer) for each in axes.texts if isinstance(each, Annotation)]
     assert len(boxes) == 6
     assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at])
+
+
+def test_shares_between_whole_per_cents_are_not_rounded() -> None:
+    pytest.importorskip("matplotlib")
+    axes = new_figure(4, 3).add_subplot()
+    share_axis(axes.yaxis)
+    shown = axes.yaxis.get_major_formatter()
+    assert [shown(value) for value in (0.0, 0.525, 0.55, 1.0)] == ["0%", "52.5%", "55%", "100%"]
