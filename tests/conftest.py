@@ -22,11 +22,16 @@ sys.dont_write_bytecode = False
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A redis-server for one test, which may stop, pause and restart it."""
+def redis_installed() -> None:
+    """Skip a test where there is no Redis."""
     pytest.importorskip("redis", reason="redis-py is not installed (the extra `shared`)")
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed")
+
+
+@pytest.fixture
+def redis_server(redis_installed: None, tmp_path: Path) -> Iterator[RedisServer]:
+    """A redis-server for one test, which may stop, pause and restart it."""
     from experiments.redis_server import RedisServer
 
     server = RedisServer(tmp_path)

@@ -44,7 +44,7 @@ class Frontier:
         calls = len(quality)
         gained, spent, at_price = [], [], []
         # The best of the cheapest; from there, again and again the option to which quality costs least.
-        at = _best_of_cheapest(quality, cost)
+        _, at = best_at(quality, cost, np.zeros(calls))
         rows = np.arange(calls)
         here_quality, here_cost = quality[rows, at], cost[rows, at]
         first = float(here_quality.mean()), float(here_cost.mean())
@@ -104,12 +104,6 @@ def best_at(quality: FloatArray, cost: FloatArray, price: FloatArray) -> tuple[I
     lower: IntArray = np.where(same, quality, np.inf).argmin(axis=1)
     upper: IntArray = np.where(same, quality, -np.inf).argmax(axis=1)
     return lower, upper
-
-
-def _best_of_cheapest(quality: FloatArray, cost: FloatArray) -> IntArray:
-    least = cost.min(axis=1, keepdims=True)
-    cheapest: IntArray = np.where(cost <= least, quality, -np.inf).argmax(axis=1)
-    return cheapest
 
 
 def _means(first: float, steps: list[FloatArray], order: IntArray, calls: int) -> FloatArray:

@@ -150,7 +150,7 @@ def _problem(batch: RoundBatch, ahead: IntArray) -> AssignmentProblem:
     return candidates.problem(
         batch.goal,
         quota=quota,
-        target_deficit=batch.required - batch.goal * len(batch),
+        target_deficit=batch.deficit,
         weight=batch.weights,
         seconds=seconds,
         price_per_second=price,

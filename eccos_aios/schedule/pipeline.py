@@ -38,8 +38,6 @@ from eccos_aios.schedule.settings import SchedulerSettings
 
 logger = logging.getLogger(__name__)
 
-SETTLED_OVER = 200  # calls over which quality debt is repaid, or credit spent
-
 
 class RoundPipeline:
     """Estimates and plans; calls go on whatever a predictor, the optimiser or a pass raises.
@@ -173,9 +171,8 @@ class RoundPipeline:
 
     def _wanted(self, batch: RoundBatch, max_calls: float) -> Wanted | None:
         """What the calls get at the price of quality; None: they have to reach their target by themselves."""
-        settled = batch.target.owed(SETTLED_OVER) / SETTLED_OVER
         try:
-            return self._quality_price.wanted(batch, settled, max_calls)
+            return self._quality_price.wanted(batch, max_calls)
         except BaseException as error:  # noqa: BLE001 - as in `estimate`
             self._on_degraded(0)
             self._log("the price of quality cannot be set", error)

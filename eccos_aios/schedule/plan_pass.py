@@ -36,7 +36,7 @@ def optimise_plans(batch: RoundBatch, plans: PlanOptions) -> Plan | None:
     few = _choose_few(batch, plans, options)
     if few is not None or len(batch) == 1:
         return few
-    capacity, goal = batch.capacity, _Goal(batch.goal, batch.required - batch.goal * len(batch))
+    capacity, goal = batch.capacity, _Goal(batch.goal, batch.deficit)
     quota = capacity.free + capacity.soon
     found = _search(batch, options, quota, goal)
     if not found[0].met and (capacity.later > capacity.soon).any():

@@ -13,6 +13,7 @@ from eccos_aios.schedule.plan_rows import FloatArray
 from eccos_aios.schedule.round_batch import RoundBatch, Wanted
 
 REMEMBERED_CALLS = 512  # whose estimates set the price
+SETTLED_OVER = 200  # calls over which quality debt is repaid, or credit spent
 RENEWED_SHARE = 1 / 8  # of them that are new until the price is set anew
 CALL_PRICE_STEP = 1.25  # factor by which the price of a further attempt changes at once
 ROUNDING = 1e-9  # points
@@ -84,20 +85,20 @@ class QualityPrice:
         self._calls += len(new)
         self._fresh += len(new)
 
-    def wanted(self, batch: RoundBatch, settled: float, max_calls: float) -> Wanted | None:
+    def wanted(self, batch: RoundBatch, max_calls: float) -> Wanted | None:
         """What the calls of a round get at the price; None where none has been counted.
 
         Parameters
         ----------
         batch : RoundBatch
             Counted, then perhaps limited by a budget.
-        settled : float
-            Points of quality that each call has to repay, or may spend if negative.
         max_calls : float
             Cores asked per call, in the mean, at most.
         """
         if not self._calls:
             return None
+        # Points of quality that each call has to repay, or may spend if negative.
+        settled = batch.target.owed(SETTLED_OVER) / SETTLED_OVER
         if self._frontier is None or self._fresh >= RENEWED_SHARE * self._size:
             self._renew(settled, max_calls)
         assert self._frontier is not None
@@ -136,10 +137,11 @@ class QualityPrice:
         if self._frontier is not None and extra.any():
             self._step_price_per_call(settled, max_calls)
         self._frontier = Frontier.of(quality, self._value[:size] + self._price_per_call * extra)
-        best = np.where(np.isfinite(self._value[:size]), quality, 0.0).max(axis=1)
+        allowed = np.isfinite(self._value[:size])
+        best = np.where(allowed, quality, 0.0).max(axis=1)
         self._most, self._error = float(best.mean()), float(best.std() / np.sqrt(size))
         if extra.any():
-            bounded = Frontier.of(quality, np.where(np.isfinite(self._value[:size]), extra, np.inf))
+            bounded = Frontier.of(quality, np.where(allowed, extra, np.inf))
             self._most = float(np.interp(max_calls - 1.0, bounded.cost, bounded.quality))
 
     def _step_price_per_call(self, settled: float, max_calls: float) -> None:

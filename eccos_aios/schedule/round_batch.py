@@ -138,14 +138,17 @@ class RoundBatch:
     @property
     def required(self) -> float:
         """The quality that the calls have to reach, as a sum."""
-        if self.wanted is not None:
-            return float(self.wanted.quality.sum())
-        return self.mean_target * len(self) + self.target.owed(len(self))
+        return self.goal * len(self) + self.deficit
 
     @property
     def goal(self) -> float:
         """The mean quality of `required`, without what is owed beyond targets; 0 to 1."""
         return self.mean_target if self.wanted is None else float(self.wanted.quality.mean())
+
+    @property
+    def deficit(self) -> float:
+        """Points of quality that the calls owe beyond their targets; what they want allows for it already."""
+        return self.target.owed(len(self)) if self.wanted is None else 0.0
 
     def missing(self, met: bool) -> tuple[int, ...]:
         """The rows of the calls whose target is out of reach; `met`: whether a plan reaches `required`."""

@@ -96,15 +96,20 @@ def test_one_kernel_writes_until_its_lease_ends(make_log: MakeLog) -> None:
     assert log.lead("a", 0.2)
 
 
+def await_places(relays: Sequence[EventRelay]) -> None:
+    """Wait until each reads the log from its end."""
+    deadline_s = time.monotonic() + WAIT_S
+    while not all(relay._place for relay in relays) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+
+
 def test_every_kernel_learns_of_events_and_one_of_them_stores_each_once(make_log: MakeLog) -> None:
     learned, stored = [Inbox() for _ in range(3)], Inbox()
     relays = [EventRelay(make_log(), inbox, stored.write) for inbox in learned]
     for relay in relays:
         relay.start()
     try:
-        deadline_s = time.monotonic() + WAIT_S
-        while not all(relay._place for relay in relays) and time.monotonic() < deadline_s:
-            time.sleep(0.01)
+        await_places(relays)
         relays[0].send("outcome", {"call_id": "x"})
         relays[1].send("grade", {"call_id": "x", "quality": 1.0})
         for inbox in learned[1:]:
@@ -163,13 +168,12 @@ def test_events_are_heard_from_a_server_whose_clock_is_behind_that_of_the_one_be
     for relay in relays:
         relay.start()
     try:
-        deadline_s = time.monotonic() + WAIT_S
-        while not all(relay._place for relay in relays) and time.monotonic() < deadline_s:
-            time.sleep(0.01)
+        await_places(relays)
         place_ahead()
         heard.await_numbers({1})
         redis_server.kill()
         redis_server.start()
+        deadline_s = time.monotonic() + WAIT_S
         while len(heard.events) == 1 and time.monotonic() < deadline_s:
             relays[1].send("grade", {"call_id": "x", "quality": 1.0})
             time.sleep(0.01)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -23,10 +22,7 @@ CALLERS = 4
 
 
 @pytest.fixture
-def redis_pair(tmp_path: Path) -> Iterator[RedisPair]:
-    pytest.importorskip("redis", reason="redis-py is not installed (the extra `shared`)")
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
+def redis_pair(redis_installed: None, tmp_path: Path) -> Iterator[RedisPair]:
     pair = RedisPair(tmp_path)
     pair.start()
     yield pair

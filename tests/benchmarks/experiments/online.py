@@ -18,7 +18,6 @@ from eccos_aios.requirements import Requirements
 from eccos_aios.schedule import Call
 from eccos_aios.schedule.capacity import Capacity, Target
 from eccos_aios.schedule.passes import optimise
-from eccos_aios.schedule.pipeline import SETTLED_OVER
 from eccos_aios.schedule.plan import undecided
 from eccos_aios.schedule.quality_debt import QualityDebt
 from eccos_aios.schedule.quality_price import QualityPrice
@@ -174,8 +173,7 @@ def _replay(
         batch = _batch(Candidates(predicted[rows], calls.cost[rows], known[rows]), Target(target, debt.owed))
         if lasting:
             price.count(batch, None)
-            wanted = price.wanted(batch, debt.owed(SETTLED_OVER) / SETTLED_OVER, max_calls=1.0)
-            batch = replace(batch, wanted=wanted)
+            batch = replace(batch, wanted=price.wanted(batch, max_calls=1.0))
         for row, column in zip(
             rows.tolist(), optimise(batch, undecided(len(batch))).columns.tolist(), strict=True
         ):
