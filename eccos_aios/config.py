@@ -140,6 +140,9 @@ class EccosConfig(BaseModel):
     exploration : float
         Share of the calls, 0 to 0.5, that may go to a core of which too little is known, to learn its
         quality.
+    explore_plans : float
+        Share of the calls, 0 to 0.5, that may follow a plan of several cores of which too little is known, to
+        learn what it gives; only calls whose answers can be checked, and only while answers are graded.
     plans : {"off", "check", "agree"}
         Whether calls whose answers can be checked may be answered by several cores: no; by another core
         where the first one's answer fails its checks; also by two cores at once and, where they disagree,
@@ -216,6 +219,7 @@ class EccosConfig(BaseModel):
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
     affinity: Annotated[Literal["off", "prefer", "strict"], Word] = "off"
     exploration: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.0
+    explore_plans: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.01
     plans: Annotated[PlansMode, Word] = "check"
     max_calls_per_query: Annotated[float, Field(strict=True, ge=1, le=3)] = 1.5
     passes: tuple[Annotated[str, Field(min_length=1)], ...] = ()

@@ -12,6 +12,8 @@ from eccos_aios.history.record import (
     Embed,
     Embedding,
     Outcome,
+    PlanCores,
+    PlanName,
     Record,
     Seconds,
     Tokens,
@@ -69,6 +71,8 @@ class CallOutcome(BaseModel):
         Unix seconds; now, unless given.
     answer_key, answer_passes : str or None, bool or None
         As in `Outcome`.
+    selected, plan, plan_asked : bool, str or None, int or None
+        As in `Outcome`.
     query_hash, query_length : str or None, int or None
         SHA-256 and characters of the query. Only where the text was left out.
     embedding : str or None
@@ -95,6 +99,9 @@ class CallOutcome(BaseModel):
     embedding: Embedding | None = None
     answer_key: AnswerKey | None = None
     answer_passes: bool | None = None
+    selected: bool = False
+    plan: PlanName | None = None
+    plan_asked: PlanCores | None = None
 
     def without_text(self, embed: Embed | None = None) -> CallOutcome:
         """The same outcome without the query and the tools, as `Record.without_text`."""
@@ -119,6 +126,9 @@ class CallOutcome(BaseModel):
             latency_s=self.latency_s,
             answer_key=self.answer_key,
             answer_passes=self.answer_passes,
+            selected=self.selected,
+            plan=self.plan,
+            plan_asked=self.plan_asked,
         )
         return Record(
             id=self.call_id,

@@ -28,6 +28,8 @@ Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(ge=0, le=1_000_000_000), BeforeValidator(_whole_number)]
 Correctness = Annotated[bool, BeforeValidator(_true_or_false)]
 AnswerKey = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+PlanName = Annotated[str, Field(min_length=1)]
+PlanCores = Annotated[int, Field(ge=1)]
 # the kind's name, then base64
 Embedding = Annotated[str, Field(pattern=r"^[\w.-]{1,40}:[A-Za-z0-9+/]*={0,2}$", max_length=10_000)]
 
@@ -53,6 +55,13 @@ class Outcome(BaseModel):
         Whether the answer passed its checks when it came (`eccos_aios.verify`). None: it was not checked.
     answer_key : str or None
         Equal for answers that mean the same. None: the answer cannot be compared, or was not checked.
+    selected : bool
+        Whether the core was asked only because another's answer was not accepted. Such calls are harder than
+        others, so nothing is learned of the core by itself.
+    plan : str or None
+        The name of the plan of several cores that gave this answer, where every core that it asked answered.
+    plan_asked : int or None
+        Cores that it asked.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
@@ -66,6 +75,9 @@ class Outcome(BaseModel):
     prediction: Any = None
     answer_passes: bool | None = None
     answer_key: AnswerKey | None = None
+    selected: bool = False
+    plan: PlanName | None = None
+    plan_asked: PlanCores | None = None
 
     @model_validator(mode="after")
     def _is_graded(self) -> Outcome:

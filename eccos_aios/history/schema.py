@@ -84,6 +84,12 @@ STEPS = (
         "ALTER TABLE outcomes ADD COLUMN answer_key TEXT",
         "ALTER TABLE outcomes ADD COLUMN answer_passes INTEGER",
     ),
+    # Whether only an answer that was not accepted led to this one, and the plan that gave it.
+    (
+        "ALTER TABLE outcomes ADD COLUMN selected INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE outcomes ADD COLUMN plan TEXT",
+        "ALTER TABLE outcomes ADD COLUMN plan_asked INTEGER",
+    ),
 )
 VERSION = len(STEPS)
 

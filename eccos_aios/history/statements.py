@@ -17,6 +17,11 @@ ADD_FEEDBACK = """
 INSERT INTO feedback (call_id, quality, given_s) SELECT :call_id, :quality, :given_s
 WHERE EXISTS (SELECT 1 FROM outcomes WHERE call_id = :call_id)
 """
+# In a body a query's own quotes have backslashes before them, so that these words are keys.
+HOLDS_ANSWERS = """
+SELECT EXISTS (SELECT 1 FROM outcomes WHERE answer_passes IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM records WHERE instr(body, '"prediction":') OR instr(body, '"answer_passes":'))
+"""
 ADD_CHANGE = "INSERT INTO changes (core, since, lost, won, noticed_s) VALUES (?, ?, ?, ?, ?)"
 CHANGES = """
 SELECT core, since, lost, won FROM changes WHERE seq IN (SELECT max(seq) FROM changes GROUP BY core, since)

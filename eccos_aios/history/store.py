@@ -43,6 +43,7 @@ from eccos_aios.history.statements import (
     CALLS_SINCE,
     CHANGES,
     GRADED,
+    HOLDS_ANSWERS,
     OUTCOMES,
     OUTCOMES_AT_MARK,
     RECORDS_SINCE,
@@ -348,6 +349,17 @@ class HistoryStore:
         with self._reading() as read:
             counts = f"SELECT (SELECT count(*) {RECORDS_SINCE}) + (SELECT count(*) {CALLS_SINCE})"
             return int(read.execute(counts, self._span(read, mark, None)).fetchone()[0])
+
+    def holds_answers(self) -> bool:
+        """Whether any answer was recorded, or checked when it came.
+
+        Raises
+        ------
+        HistoryError
+            The store cannot be read.
+        """
+        with self._reading() as read:
+            return bool(read.execute(HOLDS_ANSWERS).fetchone()[0])
 
     def stats(self) -> StoreStats:
         """The store's figures.

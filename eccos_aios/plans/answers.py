@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,48 @@ PAIRS = ((0, 1), (0, 2), (1, 2))  # of cores whose answers may agree
 
 
 @dataclass(frozen=True)
+class FollowedPlans:
+    """The plan of several cores that gave a record's answer in a kernel; arrays have shape (records,).
+
+    Such a record knows only the answers that the plan asked for, which tells of that plan without bias, and
+    of no other.
+
+    Attributes
+    ----------
+    name : ndarray of str
+        Empty where one core answered, or all were asked whatever the others said.
+    quality : ndarray
+        Of the answer that was given; NaN likewise.
+    asked : ndarray of int
+        Cores; 0 likewise.
+    """
+
+    name: NDArray[np.str_]
+    quality: FloatArray
+    asked: IntArray
+
+    @classmethod
+    def of(cls, history: Sequence[Record]) -> FollowedPlans:
+        """Those of a history."""
+        found = [next((each for each in record.outputs if each.plan), None) for record in history]
+        return cls(
+            np.array([(each and each.plan) or "" for each in found], dtype=np.str_),
+            np.array([np.nan if each is None else each.graded_quality for each in found]),
+            np.array([(each and each.plan_asked) or 0 for each in found], dtype=np.int64),
+        )
+
+    def take(self, rows: IntArray) -> FollowedPlans:
+        """Those of some of the records."""
+        return FollowedPlans(self.name[rows], self.quality[rows], self.asked[rows])
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Records by plan."""
+        names, counts = np.unique(self.name[self.name != ""], return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
 class RecordedAnswers:
     """A history's outcomes and what the checks found; arrays have shape (records, cores).
 
@@ -41,7 +83,8 @@ class RecordedAnswers:
     key : ndarray of int
         Equal within a row for answers that agree; `NO_KEY` for those that agree with none.
     known : ndarray of bool
-        Where outcome and answer are both recorded.
+        Where outcome and answer are both recorded, whatever other cores had answered.
+    followed : FollowedPlans
     """
 
     cores: tuple[str, ...]
@@ -51,16 +94,31 @@ class RecordedAnswers:
     passes: BoolArray
     key: IntArray
     known: BoolArray
+    followed: FollowedPlans
 
     def take(self, rows: IntArray) -> RecordedAnswers:
         """The answers of some of the records."""
-        arrays = (self.quality, self.cost, self.seconds, self.passes, self.key, self.known)
-        return RecordedAnswers(self.cores, *(array[rows] for array in arrays))  # type: ignore[arg-type]
+        return RecordedAnswers(
+            self.cores,
+            self.quality[rows],
+            self.cost[rows],
+            self.seconds[rows],
+            self.passes[rows],
+            self.key[rows],
+            self.known[rows],
+            self.followed.take(rows),
+        )
+
+    @property
+    def is_comparable(self) -> BoolArray:
+        """Which records know the answers of two cores at least."""
+        found: BoolArray = self.known.sum(axis=1) >= 2
+        return found
 
     @property
     def comparable_records(self) -> int:
-        """Records that know the answers of two cores at least."""
-        return int((self.known.sum(axis=1) >= 2).sum())
+        """Number of those."""
+        return int(self.is_comparable.sum())
 
 
 @dataclass(frozen=True)
@@ -124,7 +182,7 @@ def recorded_answers(
         own = None
         for outcome in record.outputs:
             column = position.get(outcome.model_name)
-            if column is None:
+            if column is None or outcome.selected:
                 continue
             quality[row, column] = outcome.graded_quality
             if outcome.latency_s is not None:
@@ -140,11 +198,12 @@ def recorded_answers(
                 known[row, column], passes[row, column] = True, check.passes
                 if check.key is not None:
                     key[row, column] = numbers.setdefault(check.key, len(numbers))
-    return RecordedAnswers(tuple(position), quality, cost, seconds, passes, key, known)
+    followed = FollowedPlans.of(history)
+    return RecordedAnswers(tuple(position), quality, cost, seconds, passes, key, known, followed)
 
 
 def replay_plans(answers: RecordedAnswers, plans: Sequence[AnswerPlan]) -> PlanOutcomes:
-    """What plans would have given on recorded answers, by the rules of `PlanProgress`."""
+    """What plans would have given on recorded answers, by the rules of `PlanProgress`; or did give."""
     shape = len(answers.quality), len(plans)
     outcomes = PlanOutcomes(*(np.full(shape, np.nan) for _ in range(6)))
     position = {name: column for column, name in enumerate(answers.cores)}
@@ -154,7 +213,28 @@ def replay_plans(answers: RecordedAnswers, plans: Sequence[AnswerPlan]) -> PlanO
         )
         columns = np.array([[position[core] for core in plans[number].every_core] for number in chosen])
         _replay_form(answers, form[0], chosen, columns, outcomes)
+    for number, plan in enumerate(plans):
+        if plan.name in answers.followed.counts:
+            _take_followed(answers, plan, number, outcomes)
     return outcomes
+
+
+def _take_followed(answers: RecordedAnswers, plan: AnswerPlan, number: int, outcomes: PlanOutcomes) -> None:
+    """Fill in what a plan gave in a kernel; its cost is taken from the mean cost of its cores."""
+    first, length = FIRST_STAGE[plan.kind], len(plan.every_core)
+    asked = answers.followed.asked
+    rows = np.flatnonzero((answers.followed.name == plan.name) & (asked >= first) & (asked <= length))
+    asked = asked[rows]
+    columns = [answers.cores.index(core) for core in plan.every_core]
+    spent = np.cumsum(mean_known(answers.cost[:, columns]))
+    for array, values in (
+        (outcomes.quality, answers.followed.quality[rows]),
+        (outcomes.cost, spent[asked - 1]),
+        (outcomes.last, (asked == length).astype(np.float64)),
+        (outcomes.middle, (asked > first) & (length > first + 1)),
+        (outcomes.calls, asked),
+    ):
+        array[rows, number] = values
 
 
 def _replay_form(
@@ -192,6 +272,13 @@ def _replay_form(
         (outcomes.seconds, seconds),
     ):
         array[:, chosen] = np.where(known, values, np.nan)
+
+
+def mean_known(values: FloatArray) -> FloatArray:
+    """Mean of each column; NaN where none is known."""
+    known = ~np.isnan(values)
+    total, count = np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
 
 def _pairs(length: int) -> list[tuple[int, int]]:

@@ -13,7 +13,14 @@ from eccos_aios.core import Core
 from eccos_aios.history import Outcome, Record
 from eccos_aios.plans.answers import FloatArray, IntArray, PlanOutcomes, recorded_answers, replay_plans
 from eccos_aios.plans.plan import AnswerPlan, StageMatrices, stage_matrices
-from eccos_aios.plans.selection import LEAST_RECORDS, PLANS, Mode, select_plans, selection_optimism
+from eccos_aios.plans.selection import (
+    LEAST_RECORDS,
+    PLANS,
+    Mode,
+    plans_to_explore,
+    select_plans,
+    selection_optimism,
+)
 from eccos_aios.predict import (
     CallText,
     CoreExperience,
@@ -156,6 +163,7 @@ class PlanPredictor(Predictor):
         self.optimism_ = selection_optimism(
             answers, categories, self.mode, allowed=self.allowed, count=self.count
         )
+        self.explored_ = plans_to_explore(answers, self.mode, allowed=self.allowed)
         staged = [plan for plan in self.plans_ if plan.kind != "single"]
         outcomes = replay_plans(answers, staged)
         extended = _extended(history, rows, staged, outcomes.quality)
@@ -310,11 +318,13 @@ def _reached_prior(outcomes: PlanOutcomes) -> float:
 def _compared(history: Sequence[Record]) -> IntArray:
     """Rows whose answers are checked and replayed: all, or of a long history some, drawn with a fixed seed.
 
-    Records of several cores come first: the others tell nothing of plans.
+    Records of several cores, or of a plan, come first: the others tell nothing of plans.
     """
     if len(history) <= COMPARED:
         return np.arange(len(history))
-    several = np.flatnonzero([len(record.outputs) >= 2 for record in history])
+    several = np.flatnonzero(
+        [len(record.outputs) >= 2 or any(each.plan for each in record.outputs) for record in history]
+    )
     pool = several if len(several) >= LEAST_RECORDS else np.arange(len(history))
     return np.sort(np.random.default_rng(0).choice(pool, min(COMPARED, len(pool)), replace=False))
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import combinations, permutations
 
 import numpy as np
 
 from eccos_aios.config import PlansMode
-from eccos_aios.plans.answers import FloatArray, IntArray, RecordedAnswers, replay_plans
+from eccos_aios.plans.answers import FloatArray, IntArray, RecordedAnswers, mean_known, replay_plans
 from eccos_aios.plans.plan import AnswerPlan
 
 Mode = PlansMode
 
 PLANS = 20  # besides the single cores; more gain nothing, see the README here
 LEAST_RECORDS = 100  # that know two cores' answers; with fewer the default plan is taken
+LEAST_FOLLOWED = 30  # records that followed the default plan in a kernel, until it is taken
 NEAR_BEST = 0.85  # of the best core's mean quality, that a core of the default plan must have
 CATEGORY_PRIOR_STRENGTH = 20.0  # records at which a category's own mean weighs as much as the whole's
 PRICES = 16  # of quality, between the cheapest plan's and the best one's
@@ -69,15 +71,21 @@ def select_plans(
     Returns
     -------
     list of AnswerPlan
-        The single cores first, in the order of the columns. With fewer than 100 records that know two cores'
-        answers, `default_plans`; with none no plan of several cores, as nothing tells what it gives.
+        The single cores first, in the order of the columns. Where fewer than 100 records know two cores'
+        answers, or follow one plan, those of `default_plans` of which anything is known.
     """
     singles = candidate_plans(answers.cores, "off")
     cores = list(answers.cores if allowed is None else allowed)
-    if mode == "off" or len(cores) < 2 or not answers.comparable_records:
+    if mode == "off" or len(cores) < 2:
         return singles
-    if answers.comparable_records < LEAST_RECORDS:
-        return singles + default_plans(answers, mode, cores)
+    if not _is_enough(answers):
+        default = default_plans(answers, mode, cores)
+        followed = answers.followed.counts
+        return singles + [
+            plan
+            for plan in default
+            if answers.comparable_records or followed.get(plan.name, 0) >= LEAST_FOLLOWED
+        ]
     some, labels = _sample(answers, categories)
     return [*singles, *_selected(some, labels, mode, cores, count, LEAST_RECORDS)]
 
@@ -97,7 +105,7 @@ def selection_optimism(
     which nobody selected. Parameters as in `select_plans`; 0 where too few records are known.
     """
     cores = list(answers.cores if allowed is None else allowed)
-    if mode == "off" or len(cores) < 2 or answers.comparable_records < LEAST_RECORDS:
+    if mode == "off" or len(cores) < 2 or not _is_enough(answers):
         return 0.0
     singles = candidate_plans(answers.cores, "off")
     answers, categories = _sample(answers, categories)
@@ -108,7 +116,7 @@ def selection_optimism(
         known, labels = answers.take(rest), [categories[row] for row in rest]
         selected = _selected(known, labels, mode, cores, count, LEAST_RECORDS * (1 - 1 / PARTS))
         there, here = (
-            _mean_known(replay_plans(each, [*singles, *selected]).quality)
+            mean_known(replay_plans(each, [*singles, *selected]).quality)
             for each in (known, answers.take(own))
         )
         over = there - here
@@ -121,10 +129,10 @@ def selection_optimism(
 def _sample(
     answers: RecordedAnswers, categories: Sequence[str | None]
 ) -> tuple[RecordedAnswers, Sequence[str | None]]:
-    """All records, or `MOST_RECORDS` that know two cores' answers, drawn with a fixed seed."""
+    """All records, or `MOST_RECORDS` that tell of plans, drawn with a fixed seed."""
     if len(categories) <= MOST_RECORDS:
         return answers, categories
-    several = np.flatnonzero(answers.known.sum(axis=1) >= 2)
+    several = np.flatnonzero(answers.is_comparable | (answers.followed.name != ""))
     drawn = np.random.default_rng(0).permutation(several)[:MOST_RECORDS]
     rows = np.sort(drawn)
     return answers.take(rows), [categories[row] for row in rows]
@@ -144,7 +152,9 @@ def _selected(
     only the selected ones are extended by a fourth.
     """
     singles = candidate_plans(answers.cores, "off")
-    staged = candidate_plans(cores, mode)[len(cores) :]
+    staged = list(
+        dict.fromkeys([*candidate_plans(cores, mode)[len(cores) :], *_followed(answers, mode, cores)])
+    )
     picked = _picked(answers, categories, singles, staged, count, least)
     longer = [
         AnswerPlan.agree(*plan.every_core, last)
@@ -175,6 +185,34 @@ def _picked(
     return [every[int(enough[number])] for number in _forward(quality, cost, calls, len(singles), count)]
 
 
+def plans_to_explore(
+    answers: RecordedAnswers, mode: Mode, *, allowed: Sequence[str] | None = None
+) -> tuple[AnswerPlan, ...]:
+    """Those of `default_plans` of which too little is known to select or to reject them."""
+    cores = list(answers.cores if allowed is None else allowed)
+    if mode == "off" or len(cores) < 2:
+        return ()
+    plans = default_plans(answers, mode, cores)
+    seen = (~np.isnan(replay_plans(answers, plans).quality)).sum(axis=0)
+    return tuple(plan for plan, count in zip(plans, seen.tolist(), strict=True) if count < LEAST_RECORDS)
+
+
+def _is_enough(answers: RecordedAnswers) -> bool:
+    """Whether plans are selected by what is known of them."""
+    return max([answers.comparable_records, *answers.followed.counts.values()]) >= LEAST_RECORDS
+
+
+def _followed(answers: RecordedAnswers, mode: Mode, cores: Sequence[str]) -> list[AnswerPlan]:
+    """The plans that calls followed in a kernel, of the kinds of a mode and of cores that there still are."""
+    allowed = {"off": (), "check": ("check",), "agree": ("check", "agree")}[mode]
+    found = []
+    for name in answers.followed.counts:
+        with suppress(ValueError):  # of cores that are gone
+            plan = AnswerPlan.parse(name, cores)
+            found += [plan] if plan.kind in allowed else []
+    return found
+
+
 def default_plans(answers: RecordedAnswers, mode: Mode, cores: Sequence[str]) -> list[AnswerPlan]:
     """One plan where too little is known: the two cheapest cores near the best one, else the best.
 
@@ -188,13 +226,15 @@ def default_plans(answers: RecordedAnswers, mode: Mode, cores: Sequence[str]) ->
     best = max(known, key=lambda column: quality[column])
     near = [column for column in known if column != best and quality[column] >= NEAR_BEST * quality[best]]
     near.sort(key=lambda column: cost[column])
-    names = [answers.cores[column] for column in near]
     last = answers.cores[best]
     if not near or cost[near[0]] >= cost[best]:
         return []
+    plans = [AnswerPlan.check(answers.cores[near[0]], last)]
     if mode == "agree" and len(near) >= 2:
-        return [AnswerPlan.check(names[0], last), AnswerPlan.agree(names[0], names[1], last)]
-    return [AnswerPlan.check(names[0], last)]
+        # In the order of the columns, as among the candidates: what one order taught counts for both.
+        one, other = (answers.cores[column] for column in sorted(near[:2]))
+        plans.append(AnswerPlan.agree(one, other, last))
+    return plans
 
 
 def _forward(quality: FloatArray, cost: FloatArray, calls: FloatArray, singles: int, count: int) -> list[int]:
@@ -238,15 +278,8 @@ def _value(
     return np.asarray(worth / (0.05 * price + scale), dtype=np.float64)
 
 
-def _mean_known(values: FloatArray) -> FloatArray:
-    """Mean of each column; NaN where none is known."""
-    known = ~np.isnan(values)
-    total, count = np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0)
-    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
-
-
 def _means(values: FloatArray) -> FloatArray:
-    return np.nan_to_num(_mean_known(values))
+    return np.nan_to_num(mean_known(values))
 
 
 def _category_means(values: FloatArray, categories: Sequence[str | None]) -> FloatArray:

@@ -49,17 +49,20 @@ class Outcomes:
 def outcomes_of(history: Sequence[Record], cores: Sequence[str] = ()) -> Outcomes:
     """A history as arrays. Where a record names a core twice, the later outcome counts.
 
-    The columns are `cores`, then any other cores in order of appearance.
+    The columns are `cores`, then any other cores in order of appearance. `selected` outcomes are left out.
     """
     position = {name: column for column, name in enumerate(cores)}
     for record in history:
         for outcome in record.outputs:
-            position.setdefault(outcome.model_name, len(position))
+            if not outcome.selected:
+                position.setdefault(outcome.model_name, len(position))
     arrays = [np.full((len(history), len(position)), np.nan) for _ in range(3)]
     quality, input_tokens, output_tokens = arrays
     calls = [record_text(record) for record in history]
     for row, record in enumerate(history):
         for outcome in record.outputs:
+            if outcome.selected:
+                continue
             cell = row, position[outcome.model_name]
             quality[cell] = outcome.graded_quality
             # without its text a call may have no token count to compare the core's with

@@ -119,7 +119,7 @@ class Feedback:
 
     def _learn_unless_selected(self, outcome: CallOutcome) -> None:
         """Teach an outcome, but not of a core that only ever sees what another could not answer."""
-        if not self._outcomes.is_selected(outcome.call_id):
+        if not outcome.selected:
             self._learn(outcome.record())
 
     def hear(self, call_id: str, quality: float) -> None:

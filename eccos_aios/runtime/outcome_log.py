@@ -62,7 +62,6 @@ class OutcomeLog:
         self._completing: dict[str, str] = {}  # id to agent of calls that are answered, not yet recorded
         self._recent: OrderedDict[str, CallOutcome] = OrderedDict()
         self._stages: dict[str, list[str]] = {}  # by call, the ids of its other stages' outcomes
-        self._selected: set[str] = set()  # ids of outcomes of cores that were asked after another's answer
         self._failed = 0  # outcomes that could not be made
         self._log = LogOnce(logger)
 
@@ -121,9 +120,7 @@ class OutcomeLog:
                 del self._completing[call_id]
                 self._changed.notify_all()
 
-    def record(
-        self, make: Callable[[], CallOutcome | None], *, stage_of: str | None = None, selected: bool = False
-    ) -> None:
+    def record(self, make: Callable[[], CallOutcome | None], *, stage_of: str | None = None) -> None:
         """Record an outcome; never waits for the disk, never raises.
 
         Parameters
@@ -132,8 +129,6 @@ class OutcomeLog:
             Makes the outcome; None: there is none. Where it raises, the outcome is lost and counted.
         stage_of : str, optional
             The id of the call, where this is the answer of a stage of its plan that was not given.
-        selected : bool
-            Whether the core was asked only because an earlier stage's answer was not accepted.
         """
         outcome, error = None, None
         try:
@@ -148,10 +143,10 @@ class OutcomeLog:
                 self._failed += recorder is not None
                 stored = recorder is None
             else:
-                self._remember(outcome, stage_of, selected=selected)
+                self._remember(outcome, stage_of)
                 stored = recorder is None or recorder.record(outcome)
         if outcome is not None and self._sharing is not None:
-            stored = self._sharing.send_outcome(outcome, stage_of, selected=selected)
+            stored = self._sharing.send_outcome(outcome, stage_of)
         if not stored:
             why = "the store cannot be written as fast" if error is None else type(error).__name__
             self._log.warning("lost", "an outcome is not stored: %s; /eccos/status counts them", why)
@@ -176,10 +171,10 @@ class OutcomeLog:
             store.give_quality(call_id, quality)
         return self.note_grade(call_id, quality)
 
-    def remember(self, outcome: CallOutcome, stage_of: str | None, *, selected: bool) -> None:
+    def remember(self, outcome: CallOutcome, stage_of: str | None) -> None:
         """Remember another kernel's outcome, so that feedback on it can be learned here; as `record`."""
         with self._changed:
-            self._remember(outcome, stage_of, selected=selected)
+            self._remember(outcome, stage_of)
 
     def note_grade(self, call_id: str, quality: float) -> CallOutcome | None:
         """The outcome of a call with its quality, if it is remembered."""
@@ -196,23 +191,15 @@ class OutcomeLog:
             ids = self._stages.get(call_id, ())
             return [self._recent[stage_id] for stage_id in ids if stage_id in self._recent]
 
-    def is_selected(self, call_id: str) -> bool:
-        """Whether the core of an outcome was asked only because an earlier answer was not accepted."""
-        with self._changed:
-            return call_id in self._selected
-
-    def _remember(self, outcome: CallOutcome, stage_of: str | None, *, selected: bool) -> None:
+    def _remember(self, outcome: CallOutcome, stage_of: str | None) -> None:
         """Remember an outcome, and forget the oldest beyond the limit; the lock is held."""
         self._recent[outcome.call_id] = outcome
         if stage_of is not None:
             self._stages.setdefault(stage_of, []).append(outcome.call_id)
-        if selected:
-            self._selected.add(outcome.call_id)
         if len(self._recent) > REMEMBERED_OUTCOMES:
             forgotten, _ = self._recent.popitem(last=False)
             for call_id in (forgotten, forgotten.rpartition("/")[0]):
                 self._stages.pop(call_id, None)
-            self._selected.discard(forgotten)
 
     def agent_of(self, call_id: str) -> str | None:
         """The agent of a call, if it is remembered."""

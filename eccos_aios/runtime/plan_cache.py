@@ -81,6 +81,7 @@ class PlanCache:
             "mark": mark and asdict(mark),
             "records": records,
             "plans": [plan.to_dict() for plan in fitted.plans_],
+            "explored": [plan.to_dict() for plan in fitted.explored_],
             "calls": {
                 "right": list(fitted.calls_.right.items()),
                 "overall": fitted.calls_.overall,
@@ -112,8 +113,9 @@ class PlanCache:
             if not _is_number(name, value):
                 raise ValueError(f"{name}: {value!r}: is no fitted number")
             setattr(fitted, name, value)
-        fitted.plans_ = tuple(
-            AnswerPlan(plan["kind"], tuple(plan["cores"]), plan.get("else")) for plan in content["plans"]
+        fitted.plans_, fitted.explored_ = (
+            tuple(AnswerPlan(plan["kind"], tuple(plan["cores"]), plan.get("else")) for plan in content[name])
+            for name in ("plans", "explored")
         )
         fitted.calls_ = CallHistory({name: float(share) for name, share in calls["right"]}, calls["overall"])
         fitted.predictor_ = load_predictor(self._plans, content["fit"])

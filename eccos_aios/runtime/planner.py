@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,34 @@ from typing import Any
 from eccos_aios.core import Core
 from eccos_aios.history import HistoryStore, Record, StoreMark, read_history
 from eccos_aios.history.schema import is_store
-from eccos_aios.plans import Mode, PlanEstimates, PlanPredictor
+from eccos_aios.plans import AnswerPlan, Mode, PlanEstimates, PlanPredictor
+from eccos_aios.plans.answers import recorded_answers
+from eccos_aios.plans.selection import plans_to_explore
 from eccos_aios.predict import CallText, PredictorSpec
 from eccos_aios.predict.dataset import sample_of
 from eccos_aios.runtime.plan_cache import PlanCache
-from eccos_aios.verify.recorded import has_answers
 
 logger = logging.getLogger(__name__)
 
-LOOKED_AT = 1000  # records of a store in which answers are looked for
+MEANS_OF = 2_000  # records of a history without answers that the default plans are chosen by
 CHUNK_BYTES = 2**20
 MARKS = (b'"prediction"', b'"answer_passes"')  # of a line that holds an answer
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What a fit has found.
+
+    Attributes
+    ----------
+    fitted : PlanPredictor or None
+        None where only plans of one core are known.
+    explored : tuple of AnswerPlan
+        Of several cores; too little is known of them.
+    """
+
+    fitted: PlanPredictor | None = None
+    explored: tuple[AnswerPlan, ...] = ()
 
 
 class Planner:
@@ -46,7 +65,7 @@ class Planner:
         self.cores = tuple(cores)
         self.mode = mode
         self.spec = spec
-        self._fitted: PlanPredictor | None = None  # replaced as a whole
+        self._learned = _Learned()  # replaced as a whole
 
     def to_dict(self) -> dict[str, Any]:
         """Cores and mode, ready for JSON."""
@@ -58,7 +77,9 @@ class Planner:
         return cls([Core.model_validate(core) for core in written["cores"]], written["mode"], spec)
 
     def fit(self, history: Path, *, anew: bool = False, until: StoreMark | None = None) -> None:
-        """Learn plans from a history, or load those cached beside it; none if it holds no answers.
+        """Learn plans from a history, or load those cached beside it.
+
+        A history without answers teaches none; its cores' means tell which plans are worth exploring.
 
         Parameters
         ----------
@@ -74,28 +95,36 @@ class Planner:
         HistoryError
             The history cannot be read.
         """
-        if self.mode == "off" or len(self.cores) < 2 or not _holds_answers(history):
+        if self.mode == "off" or len(self.cores) < 2 or not history.exists():
+            return
+        if not _holds_answers(history):
+            self._learned = _Learned(explored=_default_plans(history, self.cores, self.mode, until))
             return
         began_s = time.perf_counter()
         fitted = fitted_plans(history, self.cores, self.mode, self.spec, anew=anew, until=until)
         staged = [plan.name for plan in fitted.plans_ if plan.kind != "single"]
-        self._fitted = fitted if staged else None
+        self._learned = _Learned(fitted if staged else None, fitted.explored_)
         seconds = time.perf_counter() - began_s
         logger.info("plans of several cores, after %.1f s: %s", seconds, ", ".join(staged) or "none")
 
     @property
     def has_plans(self) -> bool:
         """Whether plans of several cores are known."""
-        return self._fitted is not None
+        return self._learned.fitted is not None
+
+    @property
+    def to_explore(self) -> tuple[AnswerPlan, ...]:
+        """Plans of several cores of which too little is known; the same object until the next fit."""
+        return self._learned.explored
 
     def expects_call(self) -> bool:
         """Whether the history says that an answer without a tool call is wrong where tools are offered."""
-        fitted = self._fitted
+        fitted = self._learned.fitted
         return fitted is not None and fitted.calls_.expects_call(None)
 
     def estimate(self, calls: Sequence[CallText]) -> PlanEstimates | None:
         """Estimates under every plan; None where only plans of one core are known."""
-        fitted = self._fitted
+        fitted = self._learned.fitted
         return None if fitted is None else fitted.estimate_plans(calls)
 
 
@@ -136,17 +165,30 @@ def fitted_plans(
 
 
 def _fit(unfitted: PlanPredictor, history: Path, cache: PlanCache, until: StoreMark | None) -> PlanPredictor:
-    if not is_store(history):
-        records: Sequence[Record] = read_history(history)
-        fitted = unfitted.fit(sample_of(records))
-        cache.save(fitted, None, len(records))
-        return fitted
-    with HistoryStore(history, read_only=True) as store:
-        mark = store.mark() if until is None else until
-        records = store.records_until(mark)
+    with _records(history, until) as (records, mark):
         fitted = unfitted.fit(sample_of(records))
     cache.save(fitted, mark, len(records))
     return fitted
+
+
+@contextmanager
+def _records(history: Path, until: StoreMark | None) -> Iterator[tuple[Sequence[Record], StoreMark | None]]:
+    """The records of a history; of a store, those at a mark, by default as it is now."""
+    if not is_store(history):
+        yield read_history(history), None
+        return
+    with HistoryStore(history, read_only=True) as store:
+        mark = store.mark() if until is None else until
+        yield store.records_until(mark), mark
+
+
+def _default_plans(
+    history: Path, cores: Sequence[Core], mode: Mode, until: StoreMark | None
+) -> tuple[AnswerPlan, ...]:
+    """The plans to explore where no answers are recorded: by the means of the cores over some records."""
+    with _records(history, until) as (records, _):
+        some = list(islice(records, 0, None, max(1, len(records) // MEANS_OF)))
+    return plans_to_explore(recorded_answers(some, cores), mode)
 
 
 def _holds_answers(history: Path) -> bool:
@@ -155,7 +197,7 @@ def _holds_answers(history: Path) -> bool:
         return False
     if is_store(history):
         with HistoryStore(history, read_only=True) as store:
-            return any(map(has_answers, islice(store.records(), LOOKED_AT)))
+            return store.holds_answers()
     open_file = gzip.open if history.suffix == ".gz" else open
     before = b""
     with open_file(history, "rb") as file:

@@ -14,6 +14,7 @@ from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.errors import EccosError
 from eccos_aios.history import CallOutcome, Record
+from eccos_aios.plans import AnswerPlan
 from eccos_aios.plans.plan import FIRST_STAGE
 from eccos_aios.runtime.budget_file import BudgetFile
 from eccos_aios.runtime.configuration import ServiceConfiguration, predictor_spec
@@ -104,21 +105,29 @@ class AttemptResult:
         The call's own id for the attempt whose answer was given, so that a grade goes there.
     check : AnswerCheck or None
         None: not checked yet.
+    plan : AnswerPlan or None
+        Of several cores, that gave this answer by its own rules.
+    plan_asked : int
+        Cores that it asked.
     """
 
     result: CallResult
     call_id: str
     check: AnswerCheck | None = None
+    plan: AnswerPlan | None = None
+    plan_asked: int = 0
 
     def outcome(self, describe: Describe, call: Call, core: Core, finished_s: float) -> CallOutcome | None:
         """The outcome as `describe` makes it, under the attempt's id and with what the checks found."""
         found = describe(call, self.result, core, finished_s)
         if found is None:
             return None
-        checked = {}
+        known: dict[str, object] = {"call_id": self.call_id, "selected": _is_selected(call, core.name)}
         if self.check is not None:
-            checked = {"answer_key": self.check.key, "answer_passes": self.check.passes}
-        return found.model_copy(update={"call_id": self.call_id, **checked})
+            known |= {"answer_key": self.check.key, "answer_passes": self.check.passes}
+        if self.plan is not None:
+            known |= {"plan": self.plan.name, "plan_asked": self.plan_asked}
+        return found.model_copy(update=known)
 
 
 def attempt_results(call: Call, result: CallResult) -> list[AttemptResult]:
@@ -132,7 +141,12 @@ def attempt_results(call: Call, result: CallResult) -> list[AttemptResult]:
         for number, stage in enumerate(answered, 1)
         if stage is not given
     ]
-    return [*found, AttemptResult(result, call.id, None if given is None else given.check)]
+    if given is None:
+        return [*found, AttemptResult(result, call.id)]
+    stages = call.stages
+    followed = stages if stages is not None and stages.was_followed and stages.final is given else None
+    plan, asked = (None, 0) if followed is None else (followed.plan, followed.begun)
+    return [*found, AttemptResult(result, call.id, given.check, plan, asked)]
 
 
 class SchedulingService:
@@ -417,7 +431,6 @@ class SchedulingService:
                     self._outcomes.record(
                         partial(attempt.outcome, describe, call, core, finished_s),
                         stage_of=None if attempt.call_id == call.id else call.id,
-                        selected=_is_selected(call, name),
                     )
 
     def _switch_telemetry(self, mode: Mode) -> None:
@@ -447,9 +460,9 @@ class SchedulingService:
             on_predictor=lambda content: self.learner.offer(content),
         )
 
-    def _hear_outcome(self, outcome: CallOutcome, stage_of: str | None, selected: bool) -> None:
+    def _hear_outcome(self, outcome: CallOutcome, stage_of: str | None) -> None:
         """Remember the outcome of another kernel's call, and how long the core took."""
-        self._outcomes.remember(outcome, stage_of, selected=selected)
+        self._outcomes.remember(outcome, stage_of)
         if outcome.error is None and outcome.latency_s is not None:
             self.scheduler.hear_of_service(outcome.core, outcome.latency_s)
 

@@ -112,8 +112,7 @@ class KernelSharing:
     on_core : callable
         Called with the core, the state, its seconds and the cause when another kernel reports a core.
     on_outcome : callable
-        Called with each outcome of another kernel, the call that it is a stage of, and whether it is of a
-        core that was asked after another's answer.
+        Called with each outcome of another kernel, and the call that it is a stage of.
     take_account : callable
         Returns how this kernel has changed the quality debt and the budgets since it was last called.
     on_account : callable
@@ -132,7 +131,7 @@ class KernelSharing:
         *,
         on_slots: Callable[[], None],
         on_core: Callable[[str, str, float, str], None],
-        on_outcome: Callable[[CallOutcome, str | None, bool], None],
+        on_outcome: Callable[[CallOutcome, str | None], None],
         on_grade: Callable[[str, float], None],
         take_account: Callable[[], Mapping[str, Any]],
         on_account: Callable[[Mapping[str, Any]], None],
@@ -203,13 +202,12 @@ class KernelSharing:
         """As `SlotSource.report`."""
         self._relay.send("core", {"core": core, "state": state, "seconds": seconds, "cause": cause})
 
-    def send_outcome(self, outcome: CallOutcome, stage_of: str | None, *, selected: bool) -> bool:
+    def send_outcome(self, outcome: CallOutcome, stage_of: str | None) -> bool:
         """Tell the others of an outcome, as `OutcomeLog.record`; False if it is dropped."""
         if not self.cores.store_text:
             outcome = outcome.without_text(embedding_of)
         fields = outcome.model_dump(mode="json", exclude_none=True)
-        content = {"outcome": fields, "stage_of": stage_of, "selected": selected}
-        return self._relay.send("outcome", content)
+        return self._relay.send("outcome", {"outcome": fields, "stage_of": stage_of})
 
     def send_grade(self, call_id: str, quality: float) -> bool:
         """Tell the others of a grade; False if it is dropped."""
@@ -280,7 +278,7 @@ class KernelSharing:
         if event.kind == "outcome":
             outcome = _outcome(content)
             if outcome is not None:
-                self._on_outcome(outcome, content.get("stage_of"), bool(content.get("selected")))
+                self._on_outcome(outcome, content.get("stage_of"))
         elif event.kind == "grade":
             self._on_grade(str(content["call_id"]), float(content["quality"]))
         elif event.kind == "account":

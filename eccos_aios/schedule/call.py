@@ -162,6 +162,11 @@ class Call:
         return self.stages is not None and not self.stages.given_up
 
     @property
+    def may_be_staged(self) -> bool:
+        """Whether several cores may answer it: its answers can be checked, and nothing has gone wrong yet."""
+        return self.question is not None and self.pinned is None and self.stages is None and not self.failures
+
+    @property
     def unfit(self) -> frozenset[str]:
         """The cores that have rejected it."""
         return frozenset(core for core, outcome in self.failures.items() if not outcome.consequence.again)

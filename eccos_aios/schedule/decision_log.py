@@ -11,6 +11,7 @@ from typing import Any
 from eccos_aios.plans import AnswerPlan
 from eccos_aios.schedule.call import Call, CallResult
 from eccos_aios.schedule.plan import Placement
+from eccos_aios.schedule.plan_rows import promise_of
 
 REMEMBERED_DECISIONS = 1000
 LOG_LINE = (
@@ -111,9 +112,8 @@ def decision_of(
     if row is None:
         raise ValueError("call.row: None: a call needs estimates before it is sent")
     quality, cost = row.quality[column], row.cost[column]
-    if placement.plan is not None and row.plans is not None:
-        option = row.plans.plans.index(placement.plan)
-        quality, cost = row.plans.quality[option], row.plans.cost[option]
+    if placement.plan is not None:
+        quality, cost, _ = promise_of(row, placement.plan, names)
     return Decision(
         call=call.number,
         id=call.id,

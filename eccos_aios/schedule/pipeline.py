@@ -10,13 +10,14 @@ from dataclasses import replace
 import scipy.optimize  # noqa: F401
 
 from eccos_aios.log_once import LogOnce
+from eccos_aios.plans import AnswerPlan
 from eccos_aios.predict import CallText, Estimates
 from eccos_aios.schedule.budget import BudgetLimit
 from eccos_aios.schedule.budgets import explained, limited
 from eccos_aios.schedule.call import Call
 from eccos_aios.schedule.capacity import Capacity, Target
 from eccos_aios.schedule.core_pool import CorePool
-from eccos_aios.schedule.explore import Exploration
+from eccos_aios.schedule.explore import Exploration, PlanExploration
 from eccos_aios.schedule.passes import PASSES, optimise
 from eccos_aios.schedule.plan import (
     CALLS_PER_SLOT,
@@ -55,6 +56,7 @@ class RoundPipeline:
         self._on_degraded = on_degraded
         self._once = LogOnce(logger)
         self._exploration = Exploration(0.0)
+        self._plan_exploration = PlanExploration(0.0)
         self._quality_price = QualityPrice()
 
     def estimate(self, pool: CorePool, calls: Sequence[CallText]) -> Estimates:
@@ -95,6 +97,7 @@ class RoundPipeline:
         now_s: float,
         limits: Callable[[tuple[Call, ...]], tuple[BudgetLimit, ...]] | None = None,
         spare_calls: float | None = None,
+        untried: tuple[AnswerPlan, ...] = (),
     ) -> Dispatch:
         """Stage 2: ECCOS's own passes, exploration, then the settings' passes.
 
@@ -110,6 +113,8 @@ class RoundPipeline:
             What budgets allow each call. Default: there are none.
         spare_calls : float, optional
             Attempts beyond one a call that plans of several cores may add. Default: there are no such plans.
+        untried : tuple of AnswerPlan, optional
+            As in `RoundBatch`.
 
         Notes
         -----
@@ -122,13 +127,13 @@ class RoundPipeline:
         if any(call.in_stages for call in pending):
             stages = place_stages(pending, pool.columns, capacity)
             fresh = [call for call in pending if not call.in_stages]
-            dispatch = self._fresh(pool, settings, fresh, owed, now_s, limits, spare_calls, capacity)
+            dispatch = self._fresh(pool, settings, fresh, owed, now_s, limits, spare_calls, untried, capacity)
             return Dispatch(
                 [*stages.placements, *dispatch.placements],
                 {**stages.waiting_for, **dispatch.waiting_for},
                 dispatch.fell_back,
             )
-        return self._fresh(pool, settings, pending, owed, now_s, limits, spare_calls, capacity)
+        return self._fresh(pool, settings, pending, owed, now_s, limits, spare_calls, untried, capacity)
 
     def _fresh(
         self,
@@ -139,6 +144,7 @@ class RoundPipeline:
         now_s: float,
         limits: Callable[[tuple[Call, ...]], tuple[BudgetLimit, ...]] | None,
         spare_calls: float | None,
+        untried: tuple[AnswerPlan, ...],
         capacity: Capacity,
     ) -> Dispatch:
         """The decisions on calls whose core is open."""
@@ -154,7 +160,8 @@ class RoundPipeline:
         allowed = None if limits is None else limits(batch.calls)
         if allowed is not None:
             batch = limited(batch, allowed)
-        batch = replace(batch, wanted=self._wanted(batch, settings.max_calls_per_query))
+        wanted = self._wanted(batch, settings.max_calls_per_query)
+        batch = replace(batch, wanted=wanted, untried=untried)
         plan = self._plan(batch, settings)
         if allowed is not None:
             plan = explained(plan, allowed)
@@ -183,7 +190,10 @@ class RoundPipeline:
         if self._exploration.share != settings.exploration:
             self._exploration = Exploration(settings.exploration)
         plan, failed = undecided(len(batch)), 0
+        if self._plan_exploration.share != settings.explore_plans:
+            self._plan_exploration = PlanExploration(settings.explore_plans)
         own: tuple[Pass, ...] = (*PASSES, self._exploration) if settings.exploration else PASSES
+        own = (*own, self._plan_exploration) if batch.untried else own
         for step in own:
             passed = self._passed(step, batch, plan)
             failed += passed is None

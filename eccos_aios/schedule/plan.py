@@ -15,7 +15,6 @@ from eccos_aios.plans.plan import FIRST_STAGE
 from eccos_aios.reasons import NEXT_STAGE, PLANNING_FAILED
 from eccos_aios.schedule.call import Call
 from eccos_aios.schedule.capacity import Capacity, IntArray
-from eccos_aios.schedule.plan_rows import PlanOptions
 from eccos_aios.schedule.round_batch import RoundBatch
 
 # A round plans this many calls from the front of the queue, so that each free slot has some choice.
@@ -232,13 +231,22 @@ def checked_plan(batch: RoundBatch, plan: object) -> Plan:
     staged = {
         row: staged
         for row, staged in plan.staged.items()
-        if batch.options is not None and _is_option(batch, batch.options, row, staged, int(chosen[row]))
+        if _may_follow(batch, row, staged, int(chosen[row]))
     }
     return Plan(chosen, reasons, bool(plan.fell_back), staged)
 
 
-def _is_option(batch: RoundBatch, options: PlanOptions, row: int, staged: AnswerPlan, column: int) -> bool:
+def _may_follow(batch: RoundBatch, row: int, staged: AnswerPlan, column: int) -> bool:
     """Whether a call may get this plan, and goes to its first core."""
-    if staged not in options.plans or column == WAITS or batch.names[column] != staged.first:
+    if column == WAITS or batch.names[column] != staged.first:
         return False
-    return bool(options.allowed[row, options.plans.index(staged)])
+    if staged in batch.untried:
+        return bool(
+            batch.candidates.allowed[row, [batch.names.index(core) for core in staged.every_core]].all()
+        )
+    options = batch.options
+    return (
+        options is not None
+        and staged in options.plans
+        and bool(options.allowed[row, options.plans.index(staged)])
+    )

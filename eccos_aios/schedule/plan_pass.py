@@ -12,8 +12,8 @@ from eccos_aios.reasons import OUT_OF_REACH
 from eccos_aios.schedule.capacity import IntArray
 from eccos_aios.schedule.choices import Choices
 from eccos_aios.schedule.plan import Plan
-from eccos_aios.schedule.plan_rows import FloatArray, PlanOptions
-from eccos_aios.schedule.round_batch import RoundBatch
+from eccos_aios.schedule.plan_rows import FloatArray, PlanOptions, promise_of
+from eccos_aios.schedule.round_batch import RoundBatch, estimates_of
 
 # Relative gap to the proven bound at which a plan is good enough: estimates err by a hundred times that.
 CLOSE_ENOUGH = 1e-3
@@ -185,12 +185,8 @@ def promised(batch: RoundBatch, plan: Plan, rows: IntArray) -> tuple[FloatArray,
     """Quality and cost that a plan promises for calls that have a core, both of shape (rows,)."""
     quality = batch.candidates.quality[rows, plan.columns[rows]]
     cost = batch.candidates.cost[rows, plan.columns[rows]]
-    if batch.options is not None and plan.staged:
-        for place, row in enumerate(rows.tolist()):
-            if (staged := plan.staged.get(row)) is not None:
-                option = batch.options.plans.index(staged)
-                quality[place], cost[place] = (
-                    batch.options.quality[row, option],
-                    batch.options.cost[row, option],
-                )
+    for place, row in enumerate(rows.tolist()):
+        if (staged := plan.staged.get(row)) is not None:
+            promise = promise_of(estimates_of(batch.calls[row]), staged, batch.names)
+            quality[place], cost[place] = promise.quality, promise.cost
     return quality, cost

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.plans import AnswerPlan
-from eccos_aios.plans.plan import StageMatrices, stage_matrices
+from eccos_aios.plans.plan import FIRST_STAGE, StageMatrices, stage_matrices
 from eccos_aios.predict import CallText
 from eccos_aios.schedule.call import Call, EstimateRow, PlanRow
 
@@ -23,8 +23,15 @@ BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
 
+UNTRIED_REACHED = 0.5  # probability that the last stage is reached, of a plan that nothing is known of
+
+
 class PlanSource(Protocol):
     """Estimates calls under plans."""
+
+    @property
+    def to_explore(self) -> tuple[AnswerPlan, ...]:
+        """Plans of which too little is known to estimate them; another object after each fit."""
 
     def estimate(self, calls: Sequence[CallText]) -> PlanEstimates | None:
         """Estimates; None where only plans of one core are known."""
@@ -71,6 +78,38 @@ def plan_table(plans: tuple[AnswerPlan, ...], names: tuple[str, ...]) -> PlanTab
     first = np.array([column[plan.first] for plan in staged], dtype=np.int64)
     last = np.array([column[plan.otherwise or ""] for plan in staged], dtype=np.int64)
     return PlanTable(staged, np.array(chosen, dtype=np.int64), stages, position, first, last)
+
+
+class PlanPromise(NamedTuple):
+    """What a call may expect of a plan of several cores: quality, 0 to 1; US dollars; cores asked."""
+
+    quality: float
+    cost: float
+    calls: float
+
+
+def promise_of(row: EstimateRow, plan: AnswerPlan, names: Sequence[str]) -> PlanPromise:
+    """The estimates of a plan for a call; of one that is only explored, a guess from those of its cores.
+
+    Parameters
+    ----------
+    row : EstimateRow
+        Of the call.
+    plan : AnswerPlan
+        Of several cores.
+    names : sequence of str
+        Names of the pool's cores, in the order of the row's columns.
+    """
+    known = row.plans
+    if known is not None and plan in known.plans:
+        option = known.plans.index(plan)
+        found = known.quality[option], known.cost[option], known.calls[option]
+        return PlanPromise(*map(float, found))
+    columns = [names.index(core) for core in plan.every_core]
+    first = columns[: FIRST_STAGE[plan.kind]]
+    quality = (1 - UNTRIED_REACHED) * row.quality[first].mean() + UNTRIED_REACHED * row.quality[columns[-1]]
+    cost = row.cost[first].sum() + UNTRIED_REACHED * row.cost[columns[-1]]
+    return PlanPromise(float(quality), float(cost), len(first) + UNTRIED_REACHED)
 
 
 def attach_plans(calls: Sequence[Call], found: PlanEstimates, names: tuple[str, ...]) -> None:

@@ -139,6 +139,11 @@ class PlanStages:
         return next((stage for stage in self.ended if stage.core == core and stage.check is not None), None)
 
     @property
+    def was_followed(self) -> bool:
+        """Whether the plan has ended by its own rules alone: every core that was asked has answered."""
+        return not self.is_open and not self.given_up and len(self.answered) == len(self.ended) == self.begun
+
+    @property
     def answered(self) -> frozenset[str]:
         """The cores that have answered."""
         return frozenset(stage.core for stage in self.ended if stage.check is not None)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eccos_aios.candidates import Candidates
+from eccos_aios.plans import AnswerPlan
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.capacity import Capacity, IntArray, Target, WaitLimits
 from eccos_aios.schedule.plan_rows import BoolArray, FloatArray, PlanOptions
@@ -65,6 +66,8 @@ class RoundBatch:
         Attempts beyond one a call that the plans of the round may add.
     wanted : Wanted or None
         By the price of quality that outlives rounds; None: the calls have to reach their target alone.
+    untried : tuple of AnswerPlan
+        Plans of several cores that are no options, as too little is known of them, but may be explored.
     """
 
     calls: tuple[Call, ...]
@@ -77,6 +80,7 @@ class RoundBatch:
     options: PlanOptions | None = None
     spare_calls: float = 0.0
     wanted: Wanted | None = None
+    untried: tuple[AnswerPlan, ...] = ()
 
     @classmethod
     def of(

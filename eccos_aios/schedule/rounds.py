@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from eccos_aios.errors import NoCoreError
+from eccos_aios.plans import AnswerPlan
 from eccos_aios.predict.encoded import EncodedCalls
 from eccos_aios.requirements import why_none
 from eccos_aios.schedule.attempts import Attempts
@@ -18,6 +19,7 @@ from eccos_aios.schedule.decision_log import LOG_LINE, Decision, decision_of
 from eccos_aios.schedule.execution import CallFailedError
 from eccos_aios.schedule.pipeline import RoundPipeline
 from eccos_aios.schedule.plan import CALLS_PER_SLOT, SPARE_CALLS, Placement
+from eccos_aios.schedule.plan_rows import promise_of
 from eccos_aios.schedule.plan_stages import PlanStages
 from eccos_aios.schedule.settings import SchedulerSettings
 from eccos_aios.schedule.slot_source import wanted_slots
@@ -161,7 +163,7 @@ class Rounds:
         refused = self._estimate(pool, front)
         pending = [call for call in front if call not in refused and call.row is not None]
         now_s = self._clock.now_s()
-        plan = self._pipeline.plan(pool, settings, pending, owed, now_s, limits, spare_calls)
+        plan = self._pipeline.plan(pool, settings, pending, owed, now_s, limits, spare_calls, self._untried())
         with state.changed:
             for call in pending:
                 if call in state.queue:
@@ -195,7 +197,7 @@ class Rounds:
         refused = {call for call in calls if call.row is not None and not call.row.allowed.any()}
         planner = state.planner
         if planner is not None and state.judge is not None and state.settings.plans != "off":
-            rows = [row for row, call in enumerate(calls) if call not in refused and _may_be_staged(call)]
+            rows = [row for row, call in enumerate(calls) if call not in refused and call.may_be_staged]
             if rows:
                 planned = [calls[row] for row in rows]
                 self._pipeline.estimate_plans(planner, pool, planned, texts.take(rows))
@@ -227,7 +229,7 @@ class Rounds:
         call, slots = placement.call, pool.slots[placement.column]
         decide = partial(self._decide, pool, settings, placement, decision_ms)
         try:
-            decision = self._attempts.send(call, slots, decide, _stages_of(placement))
+            decision = self._attempts.send(call, slots, decide, _stages_of(placement, pool.names))
         except BaseException as error:
             logger.error("a call could not be sent to core %r", slots.core.name, exc_info=error)
             with self._state.changed:
@@ -275,6 +277,13 @@ class Rounds:
         state.budgets.sent(call, decision.core, placement.column, own)
         return decision
 
+    def _untried(self) -> tuple[AnswerPlan, ...]:
+        """Plans of several cores that calls may explore."""
+        state = self._state
+        planner = state.planner
+        may = planner is not None and state.judge is not None and state.settings.plans != "off"
+        return planner.to_explore if planner is not None and may else ()
+
     def _limits(self, calls: tuple[Call, ...]) -> tuple[BudgetLimit, ...]:
         """What budgets allow each call now."""
         with self._state.changed:
@@ -295,14 +304,9 @@ def _is_served(pool: CorePool, free: Set[str]) -> Callable[[Call], bool]:
     return is_served
 
 
-def _may_be_staged(call: Call) -> bool:
-    """Whether several cores may answer a call: its answers can be checked, and nothing has gone wrong yet."""
-    return call.question is not None and call.pinned is None and call.stages is None and not call.failures
-
-
-def _stages_of(placement: Placement) -> PlanStages | None:
+def _stages_of(placement: Placement, names: Sequence[str]) -> PlanStages | None:
     """The plan of several cores that begins with a placement."""
     plan, row = placement.plan, placement.call.row
-    if plan is None or row is None or row.plans is None or placement.call.stages is not None:
+    if plan is None or row is None or placement.call.stages is not None:
         return None
-    return PlanStages(plan, float(row.plans.calls[row.plans.plans.index(plan)]))
+    return PlanStages(plan, promise_of(row, plan, names).calls)

@@ -51,6 +51,7 @@ class SchedulerSettings:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     affinity: Literal["off", "prefer", "strict"] = default_of("affinity")
     exploration: float = default_of("exploration")
+    explore_plans: float = default_of("explore_plans")
     log_text: bool = default_of("log_text")
     plans: Literal["off", "check", "agree"] = default_of("plans")
     max_calls_per_query: float = default_of("max_calls_per_query")

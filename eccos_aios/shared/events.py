@@ -21,7 +21,7 @@ class Event:
         Increases over the events of one kernel. An event may be logged twice, if its answer was lost; the
         second is recognised by this.
     kind : {"outcome", "grade", "core", "account", "figures"}
-        ``outcome``: a `CallOutcome` as ``outcome``, with ``stage_of`` and ``selected`` as in `OutcomeLog`.
+        ``outcome``: a `CallOutcome` as ``outcome``, with ``stage_of`` as in `OutcomeLog`.
         ``grade``: ``call_id`` and ``quality``. ``core``: the ``core``, its ``state`` (``ok``, ``open`` or
         ``paused``), ``seconds`` that this lasts, and ``cause``. ``account``: how the quality debt and the
         budgets have changed. ``figures``: the kernel's calls so far, as `runtime.kernel_figures`.

@@ -23,9 +23,11 @@ from eccos_aios.plans import (
     route_plans,
     select_plans,
 )
+from eccos_aios.plans.answers import FollowedPlans
 from eccos_aios.plans.plan import stages_of
-from eccos_aios.plans.selection import selection_optimism
+from eccos_aios.plans.selection import plans_to_explore, selection_optimism
 from eccos_aios.predict import Estimates, query_text
+from eccos_aios.predict.dataset import outcomes_of
 from eccos_aios.verify import AnswerCheck
 
 NAMES = ("small", "other", "large")
@@ -76,6 +78,7 @@ def test_a_replay_follows_the_rules_of_the_running_plan(row: list[tuple[bool, st
         passes=np.array([[checks[name].passes for name in FOUR]]),
         key=np.array([[numbers.get(checks[name].key or "", -1) for name in FOUR]]),
         known=np.ones((1, 4), dtype=bool),
+        followed=FollowedPlans.of([Record(query="", outputs=())]),
     )
     plans = [*candidate_plans(FOUR, "agree"), AnswerPlan.agree(*FOUR), AnswerPlan.agree(*reversed(FOUR))]
     outcomes = replay_plans(answers, plans)
@@ -168,6 +171,7 @@ def test_a_selection_among_equals_is_lucky() -> None:
         random.random(quality.shape) < 0.8,
         random.integers(0, 3, quality.shape),
         np.ones(quality.shape, dtype=bool),
+        FollowedPlans.of([Record(query="", outputs=())] * 150),
     )
     assert selection_optimism(answers, [None] * 150, "agree") > 0.01
 
@@ -254,3 +258,82 @@ def test_of_a_long_history_the_records_that_compare_cores_are_replayed(
     assert AnswerPlan.agree("small", "other", "large") in predictor.plans_
     found = predictor.predict([query_text("question 7")], ["small", "agree:small+other>large"])
     assert found.quality[0, 1] > found.quality[0, 0]
+
+
+AGREE = AnswerPlan.agree("small", "other", "large")
+
+
+def is_right(name: str, number: int) -> bool:
+    """The small cores err one time in eight, never both at once."""
+    return number % 8 != {"small": 0, "other": 4}.get(name)
+
+
+def graded(name: str, number: int, **more: object) -> Outcome:
+    fields = {"input_token_length": 20, "output_token_length": 20, **more}
+    return Outcome(model_name=name, correctness=is_right(name, number), **fields)  # type: ignore[arg-type]
+
+
+def unanswered(count: int) -> list[Record]:
+    """Grades of every core, and no answers."""
+    return [
+        Record(query=f"question {number}", outputs=tuple(graded(name, number) for name in NAMES))
+        for number in range(count)
+    ]
+
+
+def followed(count: int) -> list[Record]:
+    """What a kernel records of calls that follow a plan: one core's answer each, the last one's the given."""
+    made = []
+    for number in range(count):
+        agree = is_right("small", number) and is_right("other", number)
+        plan = {"plan": AGREE.name, "plan_asked": 2 if agree else 3}
+        given = graded("small", number, **plan) if agree else graded("large", number, selected=True, **plan)
+        stages = [graded("other", number)] if agree else [graded("small", number), graded("other", number)]
+        made += [Record(query=f"followed {number}", outputs=(each,)) for each in (*stages, given)]
+    return made
+
+
+def test_a_plan_that_calls_followed_is_known_by_what_it_gave() -> None:
+    answers = recorded_answers([*unanswered(64), *followed(120)], CORES)
+    known = replay_plans(answers, [AGREE, AnswerPlan.check("small", "large")])
+    assert np.isnan(known.quality[:64]).all()  # no answers are known there
+    assert np.isnan(known.quality[:, 1]).all()  # nor of what another plan would have given
+    assert np.nanmean(known.quality[:, 0]) == 1.0
+    assert np.nanmean(known.last[:, 0]) == 1 / 4
+    assert np.nanmean(known.calls[:, 0]) == 2 + 1 / 4
+    small, other, large = np.nanmean(answers.cost, axis=0)
+    assert np.nanmean(known.cost[:, 0]) == pytest.approx(small + other + large / 4)
+
+
+def test_a_core_is_not_judged_by_the_calls_that_others_could_not_answer() -> None:
+    answers = recorded_answers(followed(120), CORES)
+    assert np.isnan(answers.quality[:, NAMES.index("large")]).all()
+    assert set(outcomes_of(followed(120)).cores) == {"other", "small"}
+
+
+@pytest.mark.parametrize(("calls", "explored", "taken"), [(0, 2, 0), (29, 2, 0), (30, 2, 1), (100, 1, 1)])
+def test_a_plan_is_explored_until_enough_is_known_of_it(calls: int, explored: int, taken: int) -> None:
+    history = [*unanswered(64), *followed(calls)]
+    answers = recorded_answers(history, CORES)
+    left = plans_to_explore(answers, "agree")
+    assert len(left) == explored
+    assert (AGREE in left) == (calls < 100)
+    plans = select_plans(answers, [None] * len(history), "agree")
+    assert plans[len(CORES) :] == [AGREE] * taken
+
+
+def test_nothing_is_explored_where_the_answers_are_known_or_plans_are_off() -> None:
+    assert plans_to_explore(recorded_answers(records(120), CORES), "agree") == ()
+    unknown = recorded_answers(unanswered(128), CORES)
+    assert plans_to_explore(unknown, "off") == ()
+    assert [plan.kind for plan in plans_to_explore(unknown, "check")] == ["check"]
+
+
+def test_a_predictor_learns_a_plan_from_calls_that_followed_it() -> None:
+    history = [*unanswered(128), *followed(150)]
+    fitted = PlanPredictor(CORES, "agree").fit(history)
+    found = fitted.estimate_plans([query_text("followed 7")])
+    place = [plan.name for plan in found.plans].index(AGREE.name)
+    assert found.quality[0, place] == pytest.approx(1.0, abs=0.1)
+    assert found.reached[0, place] == pytest.approx(1 / 4, abs=0.15)
+    assert AGREE not in fitted.explored_

@@ -163,7 +163,8 @@ def test_a_core_that_sees_only_what_others_could_not_answer_is_not_judged_by_tha
     feedback: Feedback, outcomes: OutcomeLog, store: HeldStore, learned: list[Record]
 ) -> None:
     outcomes.record(lambda: stage("cheap", "call/1", passes=False), stage_of="call")
-    outcomes.record(lambda: stage("dear", "call", key="1" * 16), selected=True)
+    given = stage("dear", "call", key="1" * 16).model_copy(update={"selected": True})
+    outcomes.record(lambda: given)
     feedback.give(0.0, call="call")
     assert [record.outputs[0].model_name for record in learned] == ["cheap"]
     assert {outcome.core: outcome.quality for outcome in store.outcomes()} == {"dear": 0.0, "cheap": 0.0}

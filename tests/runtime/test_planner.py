@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from eccos_aios.core import Core, Price
-from eccos_aios.history import HistoryStore, Outcome, Record
+from eccos_aios.history import CallOutcome, HistoryStore, Outcome, Record
 from eccos_aios.plans import PlanPredictor
 from eccos_aios.predict import PredictorSpec, fitted_predictor, record_text
 from eccos_aios.runtime.learner import learner_of
@@ -160,3 +160,46 @@ def test_plans_are_fitted_in_the_process_of_the_fit(tmp_path: Path, fits: list[i
     learner._adopt(history, fitted_predictor(history, SPEC))
     assert learner.planner.has_plans
     assert fits == []  # none in this one
+
+
+def test_answers_are_found_however_long_the_history_before_them_is(tmp_path: Path, fits: list[int]) -> None:
+    history = written(tmp_path / "history.db", [*records(answers=False, count=1_200), *renamed(records())])
+    assert planner(history).has_plans
+
+
+def renamed(given: Sequence[Record]) -> list[Record]:
+    return [record.model_copy(update={"query": f"another {record.query}"}) for record in given]
+
+
+def test_without_answers_the_plans_that_are_worth_exploring_follow_from_the_means(tmp_path: Path) -> None:
+    history = written(tmp_path / "history.db", near(200))
+    names = {"check:one>three", "agree:one+two>three"}
+    assert {plan.name for plan in planner(history).to_explore} == names
+    assert {plan.name for plan in planner(history, "check").to_explore} == {"check:one>three"}
+    assert planner(history, "off").to_explore == ()
+    assert planner(tmp_path / "absent.db").to_explore == ()
+
+
+def near(count: int) -> list[Record]:
+    """Grades alone; the cheap cores are right nine times in ten."""
+    return [
+        Record(
+            query=f"question {number}",
+            outputs=tuple(
+                Outcome(model_name=core.name, quality=float(core.name == "three" or number % 10 > 0))
+                for core in CORES
+            ),
+        )
+        for number in range(count)
+    ]
+
+
+def test_what_is_still_to_be_explored_is_cached(tmp_path: Path, fits: list[int]) -> None:
+    history = written(tmp_path / "history.db", near(200))
+    with HistoryStore(history) as store:
+        store.add(CallOutcome(call_id="call", core="one", query="?", quality=1.0, answer_passes=True))
+    first = planner(history)
+    assert len(fits) == 1
+    assert [plan.name for plan in planner(history).to_explore] == [plan.name for plan in first.to_explore]
+    assert len(first.to_explore) == 2
+    assert len(fits) == 1

@@ -15,6 +15,7 @@ from test_scheduler import Answers, TableOfQualities, call
 from eccos_aios.core import Core, Price
 from eccos_aios.plans import AnswerPlan, PlanEstimates
 from eccos_aios.predict import CallText
+from eccos_aios.reasons import EXPLORED
 from eccos_aios.schedule import (
     ANSWERED,
     AttemptOutcome,
@@ -45,9 +46,15 @@ WAIT_S = 10.0
 class Planner:
     """Every call has the same estimates under each plan."""
 
-    def __init__(self, *plans: AnswerPlan, quality: float = 0.85, reached: float = 0.2) -> None:
+    def __init__(
+        self,
+        *plans: AnswerPlan,
+        quality: float = 0.85,
+        reached: float = 0.2,
+        to_explore: tuple[AnswerPlan, ...] = (),
+    ) -> None:
         self.plans = (*(AnswerPlan.single(core.name) for core in CORES), *plans)
-        self.quality, self.reached = quality, reached
+        self.quality, self.reached, self.to_explore = quality, reached, to_explore
 
     def estimate(self, calls: Sequence[CallText]) -> PlanEstimates:
         n, own = len(calls), len(CORES)
@@ -106,6 +113,7 @@ def running(
     backend: Scripted, *plans: AnswerPlan, clock: FakeClock | None = None, **given: Any
 ) -> Iterator[Scheduler]:
     quality, reached = given.pop("quality", 0.85), given.pop("reached", 0.2)
+    to_explore = given.pop("to_explore", ())
     given = {
         "quality_target": 0.8,
         "grace_s": 0.0,
@@ -121,7 +129,7 @@ def running(
         SchedulerSettings(**given),
         clock=clock or FakeClock(),
         judge=judge,
-        planner=Planner(*plans, quality=quality, reached=reached),
+        planner=Planner(*plans, quality=quality, reached=reached, to_explore=to_explore),
     )
     scheduler.start()
     try:
@@ -186,6 +194,24 @@ def test_two_cores_are_asked_side_by_side_and_accepted_where_they_agree() -> Non
         (result,) = answers.wait(1)
     assert result.core == "a"
     assert sorted(backend.asked) == ["a", "b"]
+
+
+def test_a_plan_of_which_nothing_is_known_is_explored_by_a_share_of_the_calls() -> None:
+    backend, answers = Scripted(a="ok 1", b="ok 2", c="ok 3"), Answers()
+    with running(
+        backend, to_explore=(AGREE,), explore_plans=0.5, max_calls_per_query=3.0, quality_target=0.0
+    ) as scheduler:
+        for _ in range(8):
+            asked = ask(scheduler, answers)
+            answers.wait(1)
+        decision = scheduler.decision(asked.id)
+        totals: Any = scheduler.status()["totals"]
+    assert totals["plans"] == {"single": 4, "check": 0, "agree": 4}
+    assert totals["reasons"][EXPLORED] == 4
+    assert decision is not None
+    assert (decision.plan, decision.reason) == (AGREE.to_dict(), EXPLORED)
+    assert decision.predicted_quality == pytest.approx(0.5 * (0.6 + 0.62) / 2 + 0.5 * 0.9)
+    assert [stage["core"] for stage in decision.stages] in (["a", "b", "c"], ["b", "a", "c"])
 
 
 def test_the_third_decides_where_two_disagree() -> None:

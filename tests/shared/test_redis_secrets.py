@@ -37,7 +37,7 @@ def make_sharing(caplog: pytest.LogCaptureFixture) -> Iterator[MakeSharing]:
             SharedCores(url, "test", lease_s=10.0),
             on_slots=lambda: None,
             on_core=lambda *report: None,
-            on_outcome=lambda outcome, stage_of, selected: None,
+            on_outcome=lambda outcome, stage_of: None,
             on_grade=lambda call_id, quality: None,
             take_account=dict,
             on_account=lambda account: None,
