@@ -197,7 +197,8 @@ def near(count: int) -> list[Record]:
 def test_what_is_still_to_be_explored_is_cached(tmp_path: Path, fits: list[int]) -> None:
     history = written(tmp_path / "history.db", near(200))
     with HistoryStore(history) as store:
-        store.add(CallOutcome(call_id="call", core="one", query="?", quality=1.0, answer_passes=True))
+        checked = CallOutcome(call_id="call", core="one", query="?", quality=1.0, answer_passes=True)
+        store.append_outcomes([checked])
     first = planner(history)
     assert len(fits) == 1
     assert [plan.name for plan in planner(history).to_explore] == [plan.name for plan in first.to_explore]
