@@ -80,11 +80,10 @@ def test_a_call_that_waits_does_not_explore() -> None:
 
 AGREE = AnswerPlan.agree("b", "c", "a")
 CHECK = AnswerPlan.check("c", "a")
+QUESTION = Question("?")
 
 
-def checkable(
-    count: int, *, allowed: np.ndarray = ALL, question: Question | None = Question("?")
-) -> list[Call]:
+def checkable(count: int, *, allowed: np.ndarray = ALL, question: Question | None = QUESTION) -> list[Call]:
     calls = []
     for _ in range(count):
         call = Call(CallText("", 1.0), Requirements(1.0), None, lambda call, result: None, question=question)
