@@ -276,6 +276,29 @@ def test_the_command(ray: Any, files: dict[str, Path], capsys: pytest.CaptureFix
     assert sum(told["targets"][0]["per_core"].values()) == QUERIES == len(read_lines(files["out"]))
 
 
+def test_a_killed_worker_is_not_reported_in_the_output(
+    ray: Any, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plug_in = files["out"].with_name("once_killed.py")
+    plug_in.write_text(ONCE_KILLED.format(owner=os.getpid()))
+    named = {
+        "--history": files["history.jsonl"],
+        "--cores": files["cores.yaml"],
+        "--queries": files["folder"],
+        "--out": files["out"],
+        "--quality-target": 0.5,
+        "--predictor": "retrieval",
+        "--embedder": f"{plug_in}:OnceKilled",
+    }
+    options = [str(part) for pair in named.items() for part in pair]
+    with pytest.raises(SystemExit) as ended:
+        main(["assign", "--engine", "ray", *options, "--json"], prog_name="eccos-aios")
+    printed = capsys.readouterr()
+    assert plug_in.with_name("killed").exists()
+    assert (ended.value.code or 0) == 0, printed.err
+    assert json.loads(printed.out)["queries"] == QUERIES
+
+
 def test_without_ray_the_extra_is_named(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setitem(sys.modules, "ray.data", None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +96,7 @@ def assign(
         raise click.UsageError("--plans needs --engine local", click.get_current_context())
     if "://" not in out:
         _require_writable(Path(out), folder=engine == "ray")
-    with native_stderr_held_back() if engine == "ray" else nullcontext(), show_progress() as on_step:
+    with _ray_kept_off_output() if engine == "ray" else nullcontext(), show_progress() as on_step:
         on_step("starting")
         from eccos_aios.history import ReadReport
 
@@ -145,6 +147,13 @@ def assign(
         click.echo(json.dumps(told))
     else:
         _print_routes(told)
+
+
+@contextmanager
+def _ray_kept_off_output() -> Iterator[None]:
+    """Ray prints to standard output that a worker has died, whatever it is told to log."""
+    with native_stderr_held_back(), redirect_stdout(sys.stderr):
+        yield
 
 
 def _require_writable(out: Path, *, folder: bool) -> None:

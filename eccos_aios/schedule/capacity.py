@@ -32,8 +32,9 @@ class Capacity:
         Expected seconds of a call.
     turn_s : ndarray of float
         Expected seconds between two slots that come free while all are taken: `service_s` / quota. So
-        the n-th call that waits for a core expects to wait n of them. Infinite where the core is down or
-        no core has been measured: no call waits for it to save money.
+        the n-th call that waits for a core expects to wait n of them. Longer where calls of other kernels
+        wait, too. Infinite where the core is down or no core has been measured: no call waits for it to
+        save money.
     """
 
     free: IntArray

@@ -123,7 +123,8 @@ class CorePool:
         seconds = np.array([guess_s if core.service_s is None else core.service_s for core in cores])
         free, slots = np.array([[core.free for core in cores], [core.slots for core in cores]])
         turn_s = np.full(len(cores), np.inf)
-        np.divide(np.maximum(seconds, SHORTEST_SERVICE_S), slots, out=turn_s, where=slots > 0)
+        line_s = np.maximum(seconds, SHORTEST_SERVICE_S) * [core.line for core in cores]
+        np.divide(line_s, slots, out=turn_s, where=slots > 0)
         later = _turns_within(waiting.for_quality_s, turn_s, slots)
         if not measured:  # a guess is no reason to wait for a cheaper core
             turn_s = np.full(len(cores), np.inf)

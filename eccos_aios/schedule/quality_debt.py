@@ -74,7 +74,7 @@ class QualityDebt:
 
     def changed_elsewhere(self, points: float) -> None:
         """Count points that calls of other kernels have added or repaid, where kernels share one debt."""
-        if math.isfinite(points):
+        if points and math.isfinite(points):
             before = self._points
             self._take(_Event(0.0, 0.0, None, 0.0, 0.0, 0, points))
             self._known_elsewhere += self._points - before

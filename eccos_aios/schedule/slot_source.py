@@ -19,7 +19,9 @@ class Share(Protocol):
     free : int
         Slots that a call can take at once.
     slots : int
-        Slots that are this kernel's by need, those in use included.
+        Slots of which its calls can get any, those in use included.
+    line : float
+        How many slots must come free for each call of this kernel that waits, other kernels' calls included.
     """
 
     @property
@@ -27,6 +29,9 @@ class Share(Protocol):
 
     @property
     def slots(self) -> int: ...
+
+    @property
+    def line(self) -> float: ...
 
 
 class SlotSource(Protocol):

@@ -39,12 +39,15 @@ class SlotAvailability(NamedTuple):
         Running mean of the seconds that an answered call took; None before the first answer.
     measured : int
         Answers behind it, at most `MEASURED_CALLS`.
+    line : float
+        How many slots must come free for each call that waits; above 1 where calls of other kernels do, too.
     """
 
     free: int
     slots: int
     service_s: float | None
     measured: int = 0
+    line: float = 1.0
 
 
 class CoreSlots:
@@ -261,8 +264,8 @@ class CoreSlots:
                 return SlotAvailability(free, 0, self._service_s, len(self._measured))
             slots, answers = self.core.slots, len(self._measured)
             if self._source is not None:  # not cached, as other kernels change it at any time
-                slots = min(slots, self._source.share(self.core.name).slots)
-                return SlotAvailability(free, slots, self._service_s, answers)
+                share = self._source.share(self.core.name)
+                return SlotAvailability(free, min(slots, share.slots), self._service_s, answers, share.line)
             self._availability = SlotAvailability(free, slots, self._service_s, answers)
             return self._availability
 

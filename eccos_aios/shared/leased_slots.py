@@ -28,6 +28,7 @@ RETRY_S = 0.1  # seconds until an exchange that failed is tried again
 SHORT_S = 0.25  # seconds until a kernel that is short of slots asks again, should a wakeup be lost
 UNUSED_S = 0.02  # seconds that a recalled lease is held for a call that waits; without a limit, two kernels
 # that are short of slots could pass a lease to and fro without ever using it
+SERVED_FIRST = 0.5  # of other kernels' calls that wait for a core, those that get a slot before one of ours
 JOIN_S = 2.0  # seconds that `stop` waits for each thread
 
 
@@ -39,11 +40,14 @@ class SlotShare(NamedTuple):
     free : int
         Leases that a call can take at once.
     slots : int
-        Slots that are this kernel's by need, those in use included; at least 1.
+        Slots of the core, of which its calls can get any; at least 1. While the table is away, those held.
+    line : float
+        How many slots must come free for each call of this kernel that waits, other kernels' calls included.
     """
 
     free: int
     slots: int
+    line: float = 1.0
 
 
 @dataclass
@@ -183,7 +187,10 @@ class LeasedSlots:
             if held is None:
                 return SlotShare(0, 1)
             free = len(held.idle) if self._trusts_leases() else 0
-            return SlotShare(free, max(1, held.share, len(held.used) + len(held.idle)))
+            if self._away_since_s is not None:
+                return SlotShare(free, max(1, len(held.used) + len(held.idle)))
+            line = 1.0 + SERVED_FIRST * held.waiting / max(1, held.pending)
+            return SlotShare(free, max(1, held.lowest_quota), line)
 
     def holds(self) -> dict[str, int]:
         """Number of leases held, by core."""

@@ -8,7 +8,11 @@ import pytest
 from fake_clock import FakeClock
 
 from eccos_aios.core import Core
+from eccos_aios.predict import HybridPredictor
 from eccos_aios.schedule import AttemptOutcome, CoreSlots, OutcomeKind
+from eccos_aios.schedule.capacity import WaitLimits
+from eccos_aios.schedule.core_pool import CorePool
+from eccos_aios.schedule.outcome_kinds import ANSWERED
 from eccos_aios.shared import SlotShare
 
 CORE = Core(name="core", quota=4)
@@ -21,6 +25,7 @@ class Source:
 
     def __init__(self, *tokens: str) -> None:
         self.tokens = list(tokens)
+        self.line = 1.0
         self.reports: list[tuple[str, str, float]] = []
 
     def configure(self, quotas: Mapping[str, int]) -> None:
@@ -33,7 +38,7 @@ class Source:
         self.tokens.append(token)
 
     def share(self, core: str) -> SlotShare:
-        return SlotShare(len(self.tokens), 2)
+        return SlotShare(len(self.tokens), 2, self.line)
 
     def want(self, pending: Mapping[str, int]) -> None:
         pass
@@ -86,3 +91,14 @@ def test_what_another_kernel_reports_holds_here_and_is_not_reported_again() -> N
     slots.hear("ok", 0.0, "")
     assert slots.availability().free == 2
     assert source.reports == []
+
+
+def test_a_turn_is_longer_where_calls_of_other_kernels_wait() -> None:
+    source = Source("1", "2")
+    pool = CorePool((), HybridPredictor(), source=source).successor((CORE,), HybridPredictor())
+    pool.slots[0].note(1, ANSWERED, service_s=0.4)
+    alone = pool.capacity(WaitLimits())
+    source.line = 3.0
+    crowded = pool.capacity(WaitLimits())
+    assert alone.turn_s.tolist() == pytest.approx([0.2])
+    assert crowded.turn_s.tolist() == pytest.approx([0.6])

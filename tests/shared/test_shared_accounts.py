@@ -54,6 +54,14 @@ def test_a_correction_keeps_what_other_kernels_have_changed() -> None:
     assert debt.points == CREDIT_LIMIT
 
 
+def test_an_account_without_debt_changes_none() -> None:
+    debt = QualityDebt()
+    debt.delivered(0.9, 0.0)
+    before = debt.points
+    debt.changed_elsewhere(0.0)  # the account of a kernel that has only spent money
+    assert debt.points == before
+
+
 def told(budget: Budget) -> dict[str, float]:
     """As it travels."""
     return json.loads(json.dumps(budget.take_change()))
