@@ -64,7 +64,10 @@ class Candidates:
 
     def take(self, rows: IntArray) -> Candidates:
         """The candidates of some of the calls."""
-        return Candidates(self.quality[rows], self.cost[rows], self.allowed[rows])
+        quality, cost, allowed = (
+            array.take(rows, axis=0) for array in (self.quality, self.cost, self.allowed)
+        )
+        return Candidates(quality, cost, allowed)
 
     def problem(
         self,

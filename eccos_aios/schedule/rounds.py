@@ -87,18 +87,29 @@ class Rounds:
         return state.stopping and not (state.held and self._clock.now_s() < state.stop_at_s)
 
     def _gather(self) -> None:
-        """Wait for calls that arrive within the batch window, and estimate those that are there meanwhile."""
+        """Wait for calls that arrive within the batch window, and estimate those that are there meanwhile.
+
+        What is left of the window is used to set the price of quality; what that takes beyond it counts as
+        time of the decision.
+        """
         started_s = self._clock.now_s()
         state = self._state
         with state.changed:
             gathering = state.gathering and not state.stopping
             until_s = started_s + state.settings.batch_window_s
-            pool = state.pool
+            pool, settings, owed = state.pool, state.settings, state.debt.owed
+            spare_calls = None if settings.plans == "off" else state.extra_calls.spare
             arrived = self._first(pool, started_s) if gathering else []
-        self._estimate(pool, arrived)
+            limited = bool(state.budgets)  # a round may refuse some of the calls
+        refused = self._estimate(pool, arrived)
+        estimated_s = self._clock.now_s()
+        if arrived and not limited:
+            pending = [call for call in arrived if call not in refused]
+            self._pipeline.count(pool, settings, pending, owed, spare_calls)
         with state.changed:
             now_s = self._clock.now_s()
-            self._estimate_ms = (now_s - started_s) * 1000 if arrived else 0.0
+            late_s = max(0.0, now_s - max(until_s, estimated_s))
+            self._estimate_ms = (estimated_s - started_s + late_s) * 1000 if arrived else 0.0
             if gathering and now_s < until_s:
                 self._clock.wait_for(state.changed, lambda: state.stopping, until_s)
             state.dirty = state.gathering = False
