@@ -64,10 +64,10 @@ class Candidates:
 
     def take(self, rows: IntArray) -> Candidates:
         """The candidates of some of the calls."""
-        quality, cost, allowed = (
-            array.take(rows, axis=0) for array in (self.quality, self.cost, self.allowed)
+        # `take` takes a third of the time of an index where few are taken after a pause
+        return Candidates(
+            self.quality.take(rows, axis=0), self.cost.take(rows, axis=0), self.allowed.take(rows, axis=0)
         )
-        return Candidates(quality, cost, allowed)
 
     def problem(
         self,

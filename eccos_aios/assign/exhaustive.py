@@ -53,7 +53,7 @@ def choose_cores(
         return None
     possible = allowed & (quota > 0)
     if calls == 1:
-        chosen = choose_core(
+        one = choose_core(
             cost[0].tolist(),
             quality[0].tolist(),
             possible[0].tolist(),
@@ -62,7 +62,7 @@ def choose_cores(
             price_per_second,
             reach_slack,
         )
-        return None if chosen is None else ([chosen[0]], chosen[1])
+        return None if one is None else ([one[0]], one[1])
     price = price_per_second or seconds_weight(cost, seconds)
     value = cost + price * seconds
     each = _assignments(calls, cores)
