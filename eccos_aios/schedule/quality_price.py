@@ -72,19 +72,50 @@ class QualityPrice:
         self._front = frozenset(numbers)
         if not new.size:
             return
-        every = replace(batch, spare_calls=np.inf)
-        choices = (every if len(new) == len(batch) else every.take(new)).choices
-        self._fit(choices.quality.shape[1])
-        at = np.arange(self._calls, self._calls + len(new)) % REMEMBERED_CALLS
+        seen = batch if len(new) == len(batch) else batch.take(new)
+        if len(new) == 1:
+            self._count_one(seen)
+        else:
+            self._count_many(replace(seen, spare_calls=np.inf))
+        self._calls += len(new)
+        self._fresh += len(new)
+
+    def _count_one(self, batch: RoundBatch) -> None:
+        """Take in the only call of a batch; the same as `_count_many` of it, in fewer steps."""
+        at, cores, given, plans = self._calls % REMEMBERED_CALLS, batch.cores, batch.candidates, batch.options
+        width = cores if plans is None else cores + len(plans.plans)
+        self._fit(width)
+        price, seconds = (
+            batch.target.price_per_second,
+            batch.seconds if batch.target.price_per_second else 0.0,
+        )
+        quality, value, extra = self._quality[at], self._value[at], self._extra[at]
+        value.fill(np.inf)
+        extra[:cores] = 0.0
+        quality[:cores] = given.quality[0]
+        np.copyto(value[:cores], given.cost[0] + price * seconds, where=given.allowed[0])
+        if plans is not None:
+            usd = plans.cost[0]
+            if price:
+                here = batch.seconds
+                usd = usd + price * (here.take(plans.first) + plans.reached[0] * here.take(plans.last))
+            quality[cores:width] = plans.quality[0]
+            np.copyto(value[cores:width], usd, where=plans.allowed[0])
+            np.maximum(plans.calls[0] - 1.0, 0.0, out=extra[cores:width])
+        self._target[at] = batch.target.of(batch.calls[0])
+
+    def _count_many(self, batch: RoundBatch) -> None:
+        """Take in all calls of a batch, whose plans may add any number of attempts."""
+        choices = batch.choices
         width = choices.quality.shape[1]
+        self._fit(width)
+        at = np.arange(self._calls, self._calls + len(batch)) % REMEMBERED_CALLS
         value = choices.value(batch.target.price_per_second, 0.0)
         self._quality[at, :width] = choices.quality
         self._value[at, :width] = np.where(choices.allowed, value, np.inf)
         self._value[at, width:] = np.inf
         self._extra[at, :width] = choices.extra
-        self._target[at] = [batch.target.of(batch.calls[row]) for row in new.tolist()]
-        self._calls += len(new)
-        self._fresh += len(new)
+        self._target[at] = [batch.target.of(call) for call in batch.calls]
 
     def wanted(self, batch: RoundBatch, max_calls: float) -> Wanted | None:
         """What the calls of a round get at the price; None where none has been counted.

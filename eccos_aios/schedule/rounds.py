@@ -28,6 +28,7 @@ from eccos_aios.schedule.state import SchedulerState
 logger = logging.getLogger(__name__)
 
 STARVED_S = 0.1  # seconds until a round retries after the process had no thread to spare
+COUNTED_S = 5e-4  # seconds that are left of the batch window, at least, where calls are counted in it
 CRASHES_OF_A_CALL = 3  # rounds that may fail on a call before it is answered with an error
 
 
@@ -103,7 +104,7 @@ class Rounds:
             limited = bool(state.budgets)  # a round may refuse some of the calls
         refused = self._estimate(pool, arrived)
         estimated_s = self._clock.now_s()
-        if arrived and not limited:
+        if arrived and not limited and estimated_s + COUNTED_S < until_s:
             pending = [call for call in arrived if call not in refused]
             self._pipeline.count(pool, settings, pending, owed, spare_calls)
         with state.changed:
