@@ -190,7 +190,6 @@ class CorePool:
         candidates = Candidates.of(estimates, requirements, cores, self.prices, experience)
         unrecorded = None if experience is None else experience.records == 0
         cost, allowed = candidates.cost, candidates.allowed
-        choices = allowed.sum(axis=1).tolist()
         for position, call in enumerate(calls):
             permitted, prices = _untried(allowed[position], call, columns, down), cost[position]
             pinned = columns.get(call.awaited_core or "")
@@ -211,7 +210,7 @@ class CorePool:
                 prices,
                 permitted,
                 estimates.support[position],
-                has_choice=call.awaited_core is None and choices[position] > 1,
+                has_choice=call.awaited_core is None and np.count_nonzero(allowed[position]) > 1,
                 unrecorded=unrecorded,
                 prefix_core=-1 if last is None or (affinity == "off" and not self._caches[last]) else last,
                 prefix_usd=0.0 if last is None else float(cost[position, last] - prices[last]),

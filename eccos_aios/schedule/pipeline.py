@@ -101,7 +101,7 @@ class RoundPipeline:
         """
         capacity = pool.capacity(settings.waiting)
         fresh = [call for call in calls if call.row is not None and not call.in_stages]
-        if fresh and capacity.free.any():
+        if fresh and any(capacity.free.tolist()):
             batch = _batch(pool, settings, fresh, owed, 0.0, spare_calls, capacity)
             self._counted(batch, pool, settings.max_calls_per_query)
 
@@ -138,7 +138,7 @@ class RoundPipeline:
         A call at a later stage of its plan is placed first: it is older, and its core is decided.
         """
         capacity = pool.capacity(settings.waiting)
-        if not pending or not capacity.free.any():
+        if not pending or not any(capacity.free.tolist()):
             return Dispatch([], {})
         if any(call.in_stages for call in pending):
             stages = place_stages(pending, pool.columns, capacity)
@@ -164,7 +164,7 @@ class RoundPipeline:
         capacity: Capacity,
     ) -> Dispatch:
         """The decisions on calls whose core is open."""
-        if not pending or not capacity.free.any():
+        if not pending or not any(capacity.free.tolist()):
             return Dispatch([], {})
         batch = _batch(pool, settings, pending, owed, now_s, spare_calls, capacity)
         self._counted(batch, pool, settings.max_calls_per_query)

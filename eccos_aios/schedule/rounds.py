@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from eccos_aios.errors import NoCoreError
 from eccos_aios.plans import AnswerPlan
 from eccos_aios.predict.encoded import EncodedCalls
@@ -206,7 +208,7 @@ class Rounds:
             pool.attach_estimates(calls, estimates, prefixes, affinity, down)
         except BaseException as error:  # noqa: BLE001 - a call's requirements may hold anything
             return self._estimate_one_by_one(pool, calls, error)
-        refused = {call for call in calls if call.row is not None and not call.row.allowed.any()}
+        refused = {call for call in calls if call.row is not None and not np.count_nonzero(call.row.allowed)}
         planner = state.planner
         if planner is not None and state.judge is not None and state.settings.plans != "off":
             rows = [row for row, call in enumerate(calls) if call not in refused and call.may_be_staged]
