@@ -64,7 +64,10 @@ class Candidates:
 
     def take(self, rows: IntArray) -> Candidates:
         """The candidates of some of the calls."""
-        return Candidates(self.quality[rows], self.cost[rows], self.allowed[rows])
+        # `take` takes a third of the time of an index where few are taken after a pause
+        return Candidates(
+            self.quality.take(rows, axis=0), self.cost.take(rows, axis=0), self.allowed.take(rows, axis=0)
+        )
 
     def problem(
         self,

@@ -392,10 +392,10 @@ def _compared(rows: Sequence[CoreEstimate], quality: float, cost: float, target:
         np.array([[row.quality for row in rows]]),
         np.array([[row.cost for row in rows]]),
         np.array([[row.allowed for row in rows]]),
-        np.array([quality]),
-        np.array([cost]),
-        np.array([target]),
-        full=np.zeros(len(rows), dtype=np.bool_),
+        [quality],
+        [cost],
+        [target],
+        full=[False] * len(rows),
         slack=REACH_SLACK,
     )
     return choice_reasons(given, tuple(row.core for row in rows))[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,11 +74,11 @@ class Alternatives:
     quality, cost : ndarray of shape (N, M)
         Estimates, 0 to 1 and US dollars.
     allowed : ndarray of bool of shape (N, M)
-    promised_quality, promised_cost : ndarray of shape (N,)
+    promised_quality, promised_cost : sequence of float
         Of the core, or the plan of several cores, that each call got.
-    target : ndarray of shape (N,)
+    target : sequence of float
         Each call's quality target.
-    full : ndarray of bool of shape (M,)
+    full : sequence of bool
         Which cores have no slot left.
     owed : float
         Points of quality that a call owes beyond its target; negative: a credit.
@@ -90,10 +91,10 @@ class Alternatives:
     quality: FloatArray
     cost: FloatArray
     allowed: BoolArray
-    promised_quality: FloatArray
-    promised_cost: FloatArray
-    target: FloatArray
-    full: BoolArray
+    promised_quality: Sequence[float]
+    promised_cost: Sequence[float]
+    target: Sequence[float]
+    full: Sequence[bool]
     owed: float = 0.0
     slack: float = 0.0
     missed: bool = False
@@ -111,31 +112,28 @@ def choice_reasons(given: Alternatives, names: tuple[str, ...]) -> list[str]:
     names : tuple of str
         Of the cores, for details.
     """
-    reaches = given.allowed & (given.quality >= given.target[:, None] - ROUNDING)
-    cost = np.where(reaches, given.cost, np.inf)
-    alone = cost.argmin(axis=1)
-    rows = np.arange(len(alone))
-    best = np.where(given.allowed, given.quality, 0.0).max(axis=1)
     columns = zip(
-        alone.tolist(),
-        cost[rows, alone].tolist(),
-        given.quality[rows, alone].tolist(),
-        best.tolist(),
-        given.promised_quality.tolist(),
-        given.promised_cost.tolist(),
-        given.target.tolist(),
+        given.quality.tolist(),
+        given.cost.tolist(),
+        given.allowed.tolist(),
+        given.promised_quality,
+        given.promised_cost,
+        given.target,
         strict=True,
     )
-    full, owed, slack = given.full.tolist(), given.owed, max(given.slack, ROUNDING)
+    full, owed, slack = given.full, given.owed, max(given.slack, ROUNDING)
     below = OUT_OF_REACH if given.missed else CREDIT if owed < -ROUNDING else OFFSET
     found = []
-    for core, least, its_quality, most, quality, usd, target in columns:
-        enough = quality >= target - ROUNDING
-        if least == np.inf:
+    for qualities, costs, allowed, quality, usd, target in columns:
+        enough, open_to = quality >= target - ROUNDING, [core for core, may in enumerate(allowed) if may]
+        reaching = [core for core in open_to if qualities[core] >= target - ROUNDING]
+        core = min(reaching, key=costs.__getitem__, default=None)
+        if core is None:
+            most = max((qualities[core] for core in open_to), default=0.0)
             found.append(OUT_OF_REACH if quality >= most - slack else below)
-        elif usd <= least * (1 + SAME_COST):
+        elif usd <= costs[core] * (1 + SAME_COST):
             found.append(CHEAPEST if enough else below)
-        elif enough and owed > ROUNDING and its_quality < target + owed - ROUNDING:
+        elif enough and owed > ROUNDING and qualities[core] < target + owed - ROUNDING:
             found.append(REPAYS_DEBT)
         elif full[core]:
             found.append(f"{BETTER_FULL} ({names[core]})")

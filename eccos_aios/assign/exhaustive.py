@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
-from eccos_aios.assign.instance import seconds_weight
+from eccos_aios.assign.instance import TIE_SECONDS, seconds_weight
 from eccos_aios.assign.problem import REACH_SLACK, TOLERANCE, BoolArray, FloatArray, IntArray
 
 MOST_ASSIGNMENTS = 4096  # three calls over 16 cores; more of them take longer than the solver
@@ -50,17 +51,20 @@ def choose_cores(
     calls, cores = cost.shape
     if not calls or calls > MOST_CALLS or cores**calls > MOST_ASSIGNMENTS:
         return None
-    price = price_per_second or seconds_weight(cost, seconds)
-    value = cost + price * seconds
     possible = allowed & (quota > 0)
     if calls == 1:
-        return _choose_core(
-            value[0].tolist(),
+        one = choose_core(
+            cost[0].tolist(),
             quality[0].tolist(),
-            possible[0].nonzero()[0].tolist(),
+            possible[0].tolist(),
             required,
-            max(reach_slack, TOLERANCE),
+            seconds.tolist(),
+            price_per_second,
+            reach_slack,
         )
+        return None if one is None else ([one[0]], one[1])
+    price = price_per_second or seconds_weight(cost, seconds)
+    value = cost + price * seconds
     each = _assignments(calls, cores)
     rows = np.arange(calls)[:, None]
     value = np.where(possible, value, np.inf)
@@ -78,18 +82,44 @@ def choose_cores(
     return each[:, chosen].tolist(), met
 
 
-def _choose_core(
-    value: list[float], quality: list[float], possible: list[int], required: float, slack: float
-) -> tuple[list[int], bool] | None:
-    """For one call, where lists are faster than arrays."""
-    if not possible:
+def choose_core(
+    cost: Sequence[float],
+    quality: Sequence[float],
+    possible: Sequence[bool],
+    required: float,
+    seconds: Sequence[float],
+    price_per_second: float = 0.0,
+    reach_slack: float = REACH_SLACK,
+) -> tuple[int, bool] | None:
+    """The same for one call, where lists are faster than arrays.
+
+    Parameters
+    ----------
+    cost, quality, seconds : sequence of float
+        By core.
+    possible : sequence of bool
+        By core, whether it may take the call and has a slot.
+    required, price_per_second, reach_slack : float
+        As in `choose_cores`.
+
+    Returns
+    -------
+    tuple of int and bool, or None
+        The core, and whether it is good enough. None: no core is possible.
+    """
+    open_to = [core for core, may in enumerate(possible) if may]
+    if not open_to:
         return None
-    enough = [core for core in possible if quality[core] >= required - TOLERANCE]
+    enough = [core for core in open_to if quality[core] >= required - TOLERANCE]
     met = bool(enough)
     if not met:
-        most = max(quality[core] for core in possible)
-        enough = [core for core in possible if quality[core] >= most - slack]
-    return [min(enough, key=value.__getitem__)], met
+        most = max(quality[core] for core in open_to) - max(reach_slack, TOLERANCE)
+        enough = [core for core in open_to if quality[core] >= most]
+    longest = max(seconds, default=0.0)
+    # see `seconds_weight`
+    tie = TIE_SECONDS * (sum(cost) / len(cost) or 1.0) / longest if longest else 0.0
+    price = price_per_second or tie
+    return min(enough, key=lambda core: cost[core] + price * seconds[core]), met
 
 
 @lru_cache(maxsize=64)

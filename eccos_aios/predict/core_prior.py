@@ -37,7 +37,7 @@ class CoreExperience:
     def of(cls, priors: CorePriors, known: Sequence[str], cores: Sequence[str]) -> CoreExperience:
         """By the priors over the `known` cores."""
         columns = core_positions(tuple(known), tuple(cores))
-        return cls(priors.records[columns], priors.quality[columns])
+        return cls(priors.records.take(columns), priors.quality.take(columns))
 
     def unrecorded(self, load: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which cores get calls, `load` of shape (M,), without a single recorded outcome."""
@@ -63,10 +63,10 @@ def prior_shift(cores: Sequence[Core], experience: CoreExperience) -> FloatArray
         Of the same cores.
     """
     records = experience.records
-    stated = np.array([core.quality is not None for core in cores], dtype=np.bool_)
-    new = records < NEWCOMER_RECORDS
-    if not (stated | new).any():
+    is_stated = [core.quality is not None for core in cores]
+    if not any(is_stated) and min(records.tolist(), default=NEWCOMER_RECORDS) >= NEWCOMER_RECORDS:
         return None
+    stated = np.array(is_stated, dtype=np.bool_)
     mean = np.array([core.quality.mean if core.quality else 0.0 for core in cores])
     weight = np.array([float(core.quality.records) if core.quality else 0.0 for core in cores])
     guess_weight = PRIOR_STRENGTH * np.maximum(1.0 - records / NEWCOMER_RECORDS, 0.0)

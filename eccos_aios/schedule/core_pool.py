@@ -120,21 +120,32 @@ class CorePool:
         measured = [core.service_s for core in cores if core.service_s is not None]
         # An untried core is taken to be as fast as the others; otherwise it might never be tried.
         guess_s = sum(measured) / len(measured) if measured else FIRST_GUESS_S
-        seconds = np.array([guess_s if core.service_s is None else core.service_s for core in cores])
-        free, slots = np.array([[core.free for core in cores], [core.slots for core in cores]])
-        turn_s = np.full(len(cores), np.inf)
-        line_s = np.maximum(seconds, SHORTEST_SERVICE_S) * [core.line for core in cores]
-        np.divide(line_s, slots, out=turn_s, where=slots > 0)
+        service_s = [guess_s if core.service_s is None else core.service_s for core in cores]
+        each = list(zip(cores, service_s, strict=True))
+        turn_s = np.array(
+            [
+                core.line * max(taken_s, SHORTEST_SERVICE_S) / core.slots if core.slots else np.inf
+                for core, taken_s in each
+            ]
+        )
+        seconds, slots = np.array(service_s), np.array([core.slots for core in cores])
         later = _turns_within(waiting.for_quality_s, turn_s, slots)
-        if not measured:  # a guess is no reason to wait for a cheaper core
-            turn_s = np.full(len(cores), np.inf)
         # The slowest free core allows the longest wait; `passes.use_idle_slots` heeds those that a call has.
         # Shrunk, as a core that seems slow by a few answers would get no calls that show otherwise.
-        answers = np.array([core.measured for core in cores])
-        mean_s = float(answers @ seconds) / max(1, int(answers.sum()))
-        shrunk_s = (answers * seconds + PRIOR_ANSWERS * mean_s) / (answers + PRIOR_ANSWERS)
-        limit_s = waiting.for_price_until_s(shrunk_s[free > 0].max(initial=0.0), seconds)
-        return Capacity(free, _turns_within(limit_s, turn_s, slots), later, seconds, turn_s)
+        answers = sum(core.measured for core in cores)
+        mean_s = sum(core.measured * taken_s for core, taken_s in each) / max(1, answers)
+        slowest_s = max(
+            (
+                (core.measured * taken_s + PRIOR_ANSWERS * mean_s) / (core.measured + PRIOR_ANSWERS)
+                for core, taken_s in each
+                if core.free
+            ),
+            default=0.0,
+        )
+        if not measured:  # a guess is no reason to wait for a cheaper core
+            turn_s = np.array([np.inf] * len(cores))
+        soon = _turns_within(waiting.for_price_until_s(slowest_s, seconds), turn_s, slots)
+        return Capacity(np.array([core.free for core in cores]), soon, later, seconds, turn_s)
 
     def predict(self, calls: Sequence[CallText]) -> Estimates:
         """Stage 1 on a batch of calls."""
@@ -179,7 +190,6 @@ class CorePool:
         candidates = Candidates.of(estimates, requirements, cores, self.prices, experience)
         unrecorded = None if experience is None else experience.records == 0
         cost, allowed = candidates.cost, candidates.allowed
-        choices = allowed.sum(axis=1).tolist()
         for position, call in enumerate(calls):
             permitted, prices = _untried(allowed[position], call, columns, down), cost[position]
             pinned = columns.get(call.awaited_core or "")
@@ -200,7 +210,7 @@ class CorePool:
                 prices,
                 permitted,
                 estimates.support[position],
-                has_choice=call.awaited_core is None and choices[position] > 1,
+                has_choice=call.awaited_core is None and np.count_nonzero(allowed[position]) > 1,
                 unrecorded=unrecorded,
                 prefix_core=-1 if last is None or (affinity == "off" and not self._caches[last]) else last,
                 prefix_usd=0.0 if last is None else float(cost[position, last] - prices[last]),

@@ -13,7 +13,7 @@ from eccos_aios.candidates import Candidates, FloatArray
 from eccos_aios.reasons import BETTER_FULL, OUT_OF_REACH, OVERDUE, SAME_COST
 from eccos_aios.schedule.capacity import IntArray
 from eccos_aios.schedule.plan import PLANNED, Plan
-from eccos_aios.schedule.plan_pass import CLOSE_ENOUGH, optimise_plans, promised
+from eccos_aios.schedule.plan_pass import CLOSE_ENOUGH, optimise_one, optimise_plans, promised
 from eccos_aios.schedule.round_batch import RoundBatch
 
 
@@ -24,7 +24,11 @@ def optimise(batch: RoundBatch, plan: Plan) -> Plan:
     slots that come free soon count too. Where the target is out of reach that way, because the
     good cores are busy, those that come free later count as well. The plan so far is not used.
     """
-    planned = None if batch.options is None else optimise_plans(batch, batch.options)
+    planned = None
+    if len(batch) == 1:
+        planned = optimise_one(batch)
+    elif batch.options is not None:
+        planned = optimise_plans(batch, batch.options)
     if planned is not None:
         return planned
     capacity = batch.capacity
@@ -55,11 +59,14 @@ def use_idle_slots(batch: RoundBatch, plan: Plan) -> Plan:
     already.
     """
     capacity, columns = batch.capacity, plan.columns
-    left = capacity.free - plan.load(len(capacity.free))
-    # A core with less than nothing left is one that calls wait for.
-    if not (left < 0).any() or not (left > 0).any() or batch.target.price_per_second:
+    sent = zip(columns.tolist(), plan.is_sent(capacity.free), strict=True)
+    waiting = [row for row, (column, is_sent) in enumerate(sent) if column != WAITS and not is_sent]
+    if not waiting or batch.target.price_per_second:
         return plan
-    waits = np.flatnonzero((columns != WAITS) & ~np.array(plan.is_sent(capacity.free)))
+    left = capacity.free - plan.load(len(capacity.free))
+    if not (left > 0).any():
+        return plan
+    waits = np.array(waiting, dtype=np.int64)
     here, each, service_s = columns[waits], np.arange(len(waits)), capacity.service_s
     cost, quality = batch.candidates.cost[waits], batch.candidates.quality[waits]
     fits = batch.candidates.allowed[waits] & (left > 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 # Stage 2 imports it where it first needs it, which in a kernel would be while calls wait.
 import scipy.optimize  # noqa: F401
@@ -88,6 +87,24 @@ class RoundPipeline:
             self._on_degraded(0)
             self._log("plans cannot be estimated, calls go to one core", error)
 
+    def count(
+        self,
+        pool: CorePool,
+        settings: SchedulerSettings,
+        calls: Sequence[Call],
+        owed: Callable[[int], float],
+        spare_calls: float | None = None,
+    ) -> None:
+        """Let the price of quality see calls that have just been estimated, before their round begins.
+
+        `plan` does so for calls that this has not seen. Parameters as there.
+        """
+        capacity = pool.capacity(settings.waiting)
+        fresh = [call for call in calls if call.row is not None and not call.in_stages]
+        if fresh and any(capacity.free.tolist()):
+            batch = _batch(pool, settings, fresh, owed, 0.0, spare_calls, capacity)
+            self._counted(batch, pool, settings.max_calls_per_query)
+
     def plan(
         self,
         pool: CorePool,
@@ -121,8 +138,7 @@ class RoundPipeline:
         A call at a later stage of its plan is placed first: it is older, and its core is decided.
         """
         capacity = pool.capacity(settings.waiting)
-        free = int(capacity.free.sum())
-        if not pending or not free:
+        if not pending or not any(capacity.free.tolist()):
             return Dispatch([], {})
         if any(call.in_stages for call in pending):
             stages = place_stages(pending, pool.columns, capacity)
@@ -148,29 +164,25 @@ class RoundPipeline:
         capacity: Capacity,
     ) -> Dispatch:
         """The decisions on calls whose core is open."""
-        free = int(capacity.free.sum())
-        if not pending or not free:
+        if not pending or not any(capacity.free.tolist()):
             return Dispatch([], {})
-        front = pending[: CALLS_PER_SLOT * free + SPARE_CALLS]
-        # Every round plans all waiting calls anew, and would grant all their slack to the few that it sends.
-        slack = settings.reach_slack * min(1.0, free / len(front)) if front else 0.0
-        target = Target(settings.quality_target, owed, settings.price_per_second, slack)
-        batch = RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names, spare_calls)
-        self._counted(batch, pool)
+        batch = _batch(pool, settings, pending, owed, now_s, spare_calls, capacity)
+        self._counted(batch, pool, settings.max_calls_per_query)
         allowed = None if limits is None else limits(batch.calls)
         if allowed is not None:
             batch = limited(batch, allowed)
         wanted = self._wanted(batch, settings.max_calls_per_query)
-        batch = replace(batch, wanted=wanted, untried=untried)
+        batch = batch.wanting(wanted, untried)
         plan = self._plan(batch, settings)
         if allowed is not None:
             plan = explained(plan, allowed)
         return dispatch_of(batch, self._passed(with_reasons, batch, plan) or plan)
 
-    def _counted(self, batch: RoundBatch, pool: CorePool) -> None:
+    def _counted(self, batch: RoundBatch, pool: CorePool, max_calls: float) -> None:
         """Let the price of quality see the calls that are new."""
         try:
             self._quality_price.count(batch, (pool.names, pool.prices.tobytes()))
+            self._quality_price.renew(batch.target, max_calls)
         except BaseException as error:  # noqa: BLE001 - as in `estimate`
             self._quality_price = QualityPrice()
             self._on_degraded(0)
@@ -223,6 +235,24 @@ class RoundPipeline:
     def _log(self, failure: str, error: BaseException) -> None:
         cause = f"{failure}: {type(error).__name__}"
         self._once.warning(cause, "%s: %s", cause, error, exc_info=error)
+
+
+def _batch(
+    pool: CorePool,
+    settings: SchedulerSettings,
+    pending: Sequence[Call],
+    owed: Callable[[int], float],
+    now_s: float,
+    spare_calls: float | None,
+    capacity: Capacity,
+) -> RoundBatch:
+    """The front of the queue as a round sees it; at least one slot is free."""
+    free = sum(capacity.free.tolist())
+    front = pending[: CALLS_PER_SLOT * free + SPARE_CALLS]
+    # Every round plans all waiting calls anew, and would grant all their slack to the few that it sends.
+    slack = settings.reach_slack * min(1.0, free / len(front))
+    target = Target(settings.quality_target, owed, settings.price_per_second, slack)
+    return RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names, spare_calls)
 
 
 def _name(step: Pass) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eccos_aios.assign import WAITS, Assignment, choose_cores, solve
+from eccos_aios.assign import WAITS, Assignment, choose_core, choose_cores, solve
 from eccos_aios.candidates import Candidates
 from eccos_aios.reasons import OUT_OF_REACH
 from eccos_aios.schedule.capacity import IntArray
@@ -20,6 +21,36 @@ CLOSE_ENOUGH = 1e-3
 STEPS = 3  # solutions at most that look for the price of quality
 
 
+def optimise_one(batch: RoundBatch) -> Plan | None:
+    """The cheapest choice of a round's only call that reaches the target; None: no slot is left for it."""
+    options, capacity, target = batch.choices_of_one, batch.capacity, batch.target
+    cost = options.value(0.0, 0.0 if batch.wanted is None else batch.wanted.price_per_call)
+    chosen = None
+    for ahead in (capacity.soon, capacity.later):
+        quota = (capacity.free + ahead).tolist()
+        possible = [
+            may and quota[first] > 0 for may, first in zip(options.allowed, options.first, strict=True)
+        ]
+        chosen = choose_core(
+            cost,
+            options.quality,
+            possible,
+            batch.required,
+            options.seconds,
+            target.price_per_second,
+            target.reach_slack,
+        )
+        if chosen is None or chosen[1]:
+            break
+    if chosen is None:
+        return None
+    option, met = chosen
+    columns = np.array([options.first[option]], dtype=np.int64)
+    if batch.options is None:
+        return Plan(columns, dict.fromkeys(batch.missing(met), OUT_OF_REACH))
+    return _plan(batch, batch.options, columns, [option], met=met)
+
+
 def optimise_plans(batch: RoundBatch, plans: PlanOptions) -> Plan | None:
     """The cheapest choice of cores and plans that reaches the target; None where no plan may be chosen.
 
@@ -28,13 +59,13 @@ def optimise_plans(batch: RoundBatch, plans: PlanOptions) -> Plan | None:
     assignment of calls to cores. Its dual is the next price: at the optimum of the linear relaxation the
     price is its own successor. The cores alone are the first of the solutions that are compared.
     """
-    options = Choices.of(batch)
+    options = batch.choices
     if batch.wanted is not None:
         options = replace(options, cost=options.value(0.0, batch.wanted.price_per_call))
     if not options.allowed[:, batch.cores :].any():
         return None
     few = _choose_few(batch, plans, options)
-    if few is not None or len(batch) == 1:
+    if few is not None:
         return few
     capacity, goal = batch.capacity, _Goal(batch.goal, batch.deficit)
     quota = capacity.free + capacity.soon
@@ -48,7 +79,7 @@ def optimise_plans(batch: RoundBatch, plans: PlanOptions) -> Plan | None:
         near = _search(batch, options, quota, _Goal(max(0.0, solved.quality - batch.target.reach_slack)))
         if near[0].met and near[0].objective < solved.objective:
             solved, choice = near
-    return _plan(batch, plans, solved.core, choice, met=met, fell_back=solved.fell_back)
+    return _plan(batch, plans, solved.core, choice[:, 0].tolist(), met=met, fell_back=solved.fell_back)
 
 
 @dataclass(frozen=True)
@@ -60,9 +91,9 @@ class _Goal:
 
 
 def _choose_few(batch: RoundBatch, plans: PlanOptions, options: Choices) -> Plan | None:
-    """For one call, or a few, every choice is compared; None: there are too many, or slots are short."""
+    """For a few calls every choice is compared; None: there are too many, or slots are short."""
     capacity, target, calls = batch.capacity, batch.target, len(batch)
-    if calls > 1 and target.price_per_second:
+    if target.price_per_second:
         return None
     chosen = None
     for ahead in (capacity.soon, capacity.later):
@@ -85,11 +116,9 @@ def _choose_few(batch: RoundBatch, plans: PlanOptions, options: Choices) -> Plan
     columns = options.first[choice]
     extra = options.extra[np.arange(calls), choice].sum()
     # options that begin at one core share its slots
-    if calls > 1 and (
-        extra > batch.spare_calls or (np.bincount(columns, minlength=batch.cores) > quota).any()
-    ):
+    if extra > batch.spare_calls or (np.bincount(columns, minlength=batch.cores) > quota).any():
         return None
-    return _plan(batch, plans, columns, choice[:, None], met=chosen[1])
+    return _plan(batch, plans, columns, chosen[0], met=chosen[1])
 
 
 def _search(batch: RoundBatch, options: Choices, quota: IntArray, goal: _Goal) -> tuple[Assignment, IntArray]:
@@ -168,23 +197,21 @@ def _plan(
     batch: RoundBatch,
     plans: PlanOptions,
     columns: IntArray,
-    choice: IntArray,
+    choice: Sequence[int],
     *,
     met: bool,
     fell_back: bool = False,
 ) -> Plan:
     staged = {
-        row: plans.plans[option - batch.cores]
-        for row, option in enumerate(choice[:, 0].tolist())
-        if option >= batch.cores
+        row: plans.plans[option - batch.cores] for row, option in enumerate(choice) if option >= batch.cores
     }
     return Plan(columns, dict.fromkeys(batch.missing(met), OUT_OF_REACH), fell_back, staged)
 
 
 def promised(batch: RoundBatch, plan: Plan, rows: IntArray) -> tuple[FloatArray, FloatArray]:
     """Quality and cost that a plan promises for calls that have a core, both of shape (rows,)."""
-    quality = batch.candidates.quality[rows, plan.columns[rows]]
-    cost = batch.candidates.cost[rows, plan.columns[rows]]
+    chosen = rows * batch.cores + plan.columns.take(rows)
+    quality, cost = batch.candidates.quality.take(chosen), batch.candidates.cost.take(chosen)
     for place, row in enumerate(rows.tolist()):
         if (staged := plan.staged.get(row)) is not None:
             promise = promise_of(estimates_of(batch.calls[row]), staged, batch.names)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from eccos_aios.assign import Frontier, best_at
-from eccos_aios.schedule.choices import Choices
+from eccos_aios.assign.frontier import SAME_VALUE
+from eccos_aios.schedule.capacity import Target
 from eccos_aios.schedule.plan_rows import FloatArray
 from eccos_aios.schedule.round_batch import RoundBatch, Wanted
 
@@ -71,19 +72,50 @@ class QualityPrice:
         self._front = frozenset(numbers)
         if not new.size:
             return
-        every = replace(batch, spare_calls=np.inf)
-        choices = Choices.of(every if len(new) == len(batch) else every.take(new))
-        self._fit(choices.quality.shape[1])
-        at = np.arange(self._calls, self._calls + len(new)) % REMEMBERED_CALLS
+        seen = batch if len(new) == len(batch) else batch.take(new)
+        if len(new) == 1:
+            self._count_one(seen)
+        else:
+            self._count_many(replace(seen, spare_calls=np.inf))
+        self._calls += len(new)
+        self._fresh += len(new)
+
+    def _count_one(self, batch: RoundBatch) -> None:
+        """Take in the only call of a batch; the same as `_count_many` of it, in fewer steps."""
+        at, cores, given, plans = self._calls % REMEMBERED_CALLS, batch.cores, batch.candidates, batch.options
+        width = cores if plans is None else cores + len(plans.plans)
+        self._fit(width)
+        price, seconds = (
+            batch.target.price_per_second,
+            batch.seconds if batch.target.price_per_second else 0.0,
+        )
+        quality, value, extra = self._quality[at], self._value[at], self._extra[at]
+        value.fill(np.inf)
+        extra[:cores] = 0.0
+        quality[:cores] = given.quality[0]
+        np.copyto(value[:cores], given.cost[0] + price * seconds, where=given.allowed[0])
+        if plans is not None:
+            usd = plans.cost[0]
+            if price:
+                here = batch.seconds
+                usd = usd + price * (here.take(plans.first) + plans.reached[0] * here.take(plans.last))
+            quality[cores:width] = plans.quality[0]
+            np.copyto(value[cores:width], usd, where=plans.allowed[0])
+            np.maximum(plans.calls[0] - 1.0, 0.0, out=extra[cores:width])
+        self._target[at] = batch.target.of(batch.calls[0])
+
+    def _count_many(self, batch: RoundBatch) -> None:
+        """Take in all calls of a batch, whose plans may add any number of attempts."""
+        choices = batch.choices
         width = choices.quality.shape[1]
+        self._fit(width)
+        at = np.arange(self._calls, self._calls + len(batch)) % REMEMBERED_CALLS
         value = choices.value(batch.target.price_per_second, 0.0)
         self._quality[at, :width] = choices.quality
         self._value[at, :width] = np.where(choices.allowed, value, np.inf)
         self._value[at, width:] = np.inf
         self._extra[at, :width] = choices.extra
-        self._target[at] = [batch.target.of(batch.calls[row]) for row in new.tolist()]
-        self._calls += len(new)
-        self._fresh += len(new)
+        self._target[at] = [batch.target.of(call) for call in batch.calls]
 
     def wanted(self, batch: RoundBatch, max_calls: float) -> Wanted | None:
         """What the calls of a round get at the price; None where none has been counted.
@@ -97,26 +129,58 @@ class QualityPrice:
         """
         if not self._calls:
             return None
-        # Points of quality that each call has to repay, or may spend if negative.
-        settled = batch.target.owed(SETTLED_OVER) / SETTLED_OVER
-        if self._frontier is None or self._fresh >= RENEWED_SHARE * self._size:
-            self._renew(settled, max_calls)
+        if self._frontier is None:
+            self.renew(batch.target, max_calls)
         assert self._frontier is not None
-        target = np.array([batch.target.of(call) for call in batch.calls])
-        most = self._most
+        settled = _settled(batch.target)
+        target = [batch.target.of(call) for call in batch.calls]
         # What is reached by chance in one window and missed in the next is not worth any price.
-        out_of_reach = target > most - self._error
+        out_of_reach = [each > self._most - self._error for each in target]
         # Debt is not repaid at any price: where little is left to gain, it waits.
-        near = max(most - batch.target.reach_slack, 0.0)
-        aim = np.where(out_of_reach, near, np.minimum(target + settled, np.maximum(target, near)))
-        choices = Choices.of(batch)
+        near = max(self._most - batch.target.reach_slack, 0.0)
+        aim = [
+            near if beyond else min(each + settled, max(each, near))
+            for each, beyond in zip(target, out_of_reach, strict=True)
+        ]
+        best = self._best_of_one(batch, aim[0]) if len(aim) == 1 else self._best_of_each(batch, np.array(aim))
+        wanted = _taken_in_turn(*best, target, batch.target.owed(len(batch)))
+        return Wanted(np.array(wanted), np.array(out_of_reach), self._price_per_call)
+
+    def renew(self, target: Target, max_calls: float) -> None:
+        """Set the price anew where enough calls have been counted since.
+
+        It takes as long as the estimates of a call, so rounds do it while they wait for more calls.
+
+        Parameters
+        ----------
+        target : Target
+            Whose debt is to be repaid.
+        max_calls : float
+            As in `wanted`.
+        """
+        if self._calls and (self._frontier is None or self._fresh >= RENEWED_SHARE * self._size):
+            self._renew(_settled(target), max_calls)
+
+    def _best_of_each(self, batch: RoundBatch, aim: FloatArray) -> tuple[list[float], list[float]]:
+        """Least and most quality of the choices of each call that are best at the price of its aim."""
+        assert self._frontier is not None
+        choices, rows = batch.choices, np.arange(len(batch))
         value = choices.value(batch.target.price_per_second, self._price_per_call)
         value = np.where(choices.allowed, value, np.inf)
         lower, upper = best_at(choices.quality, value, self._frontier.price_of(aim))
-        rows = np.arange(len(batch))
-        least, most_of = choices.quality[rows, lower], choices.quality[rows, upper]
-        wanted = _taken_in_turn(least, most_of, target, batch.target.owed(len(batch)))
-        return Wanted(wanted, out_of_reach, self._price_per_call)
+        return choices.quality[rows, lower].tolist(), choices.quality[rows, upper].tolist()
+
+    def _best_of_one(self, batch: RoundBatch, aim: float) -> tuple[list[float], list[float]]:
+        """The same for one call, without arrays."""
+        assert self._frontier is not None
+        choices, price = batch.choices_of_one, self._frontier.price_of_one(aim)
+        usd = choices.value(batch.target.price_per_second, self._price_per_call)
+        columns = [column for column, may in enumerate(choices.allowed) if may]
+        value = [usd[column] - price * choices.quality[column] for column in columns]
+        least = min(value)
+        limit = least + SAME_VALUE * abs(least)
+        same = [choices.quality[at] for at, each in zip(columns, value, strict=True) if each <= limit]
+        return [min(same)], [max(same)]
 
     @property
     def _size(self) -> int:
@@ -162,14 +226,23 @@ class QualityPrice:
                 self._price_per_call = 0.0
 
 
-def _taken_in_turn(least: FloatArray, most: FloatArray, target: FloatArray, owed: float) -> FloatArray:
+def _settled(target: Target) -> float:
+    """Points of quality that each call has to repay, or may spend if negative."""
+    return target.owed(SETTLED_OVER) / SETTLED_OVER
+
+
+def _taken_in_turn(
+    least: Sequence[float], most: Sequence[float], target: Sequence[float], owed: float
+) -> list[float]:
     """The quality of each call where two choices are worth the same: the lesser where credit pays for it.
 
     Many calls may have the same estimates; all of them at one choice would miss the mean.
     """
-    wanted = most.copy()
-    for row in np.flatnonzero(most > least).tolist():
-        if owed + target[row] - least[row] <= ROUNDING:
-            wanted[row] = least[row]
-        owed += float(target[row] - wanted[row])
+    wanted = list(most)
+    for row, (lower, upper) in enumerate(zip(least, most, strict=True)):
+        if upper <= lower:
+            continue
+        if owed + target[row] - lower <= ROUNDING:
+            wanted[row] = lower
+        owed += target[row] - wanted[row]
     return wanted

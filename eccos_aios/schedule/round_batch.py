@@ -14,6 +14,7 @@ from eccos_aios.candidates import Candidates
 from eccos_aios.plans import AnswerPlan
 from eccos_aios.schedule.call import Call, EstimateRow
 from eccos_aios.schedule.capacity import Capacity, IntArray, Target, WaitLimits
+from eccos_aios.schedule.choices import Choices, ChoicesOfOne
 from eccos_aios.schedule.plan_rows import BoolArray, FloatArray, PlanOptions
 
 Scalar = TypeVar("Scalar", np.float64, np.bool_)
@@ -120,6 +121,12 @@ class RoundBatch:
         wanted = None if self.wanted is None else self.wanted.take(rows)
         return replace(self, calls=calls, candidates=candidates, options=options, wanted=wanted)
 
+    def wanting(self, wanted: Wanted | None, untried: tuple[AnswerPlan, ...] = ()) -> RoundBatch:
+        """The same batch with what the lasting price buys; `choices` are not made again."""
+        batch = object.__new__(RoundBatch)
+        batch.__dict__.update(self.__dict__, wanted=wanted, untried=untried)
+        return batch
+
     def lock(self) -> None:
         """Make the arrays read-only: a pass that wrote to them would undo the check of its plan."""
         given, capacity = self.candidates, self.capacity
@@ -139,6 +146,16 @@ class RoundBatch:
         """Mean of the calls' own quality targets."""
         return sum(map(self.target.of, self.calls)) / len(self.calls)
 
+    @cached_property
+    def choices(self) -> Choices:
+        """Cores and plans as columns."""
+        return Choices.of(self)
+
+    @cached_property
+    def choices_of_one(self) -> ChoicesOfOne:
+        """The same where there is one call."""
+        return ChoicesOfOne.of(self)
+
     @property
     def required(self) -> float:
         """The quality that the calls have to reach, as a sum."""
@@ -147,7 +164,7 @@ class RoundBatch:
     @property
     def goal(self) -> float:
         """The mean quality of `required`, without what is owed beyond targets; 0 to 1."""
-        return self.mean_target if self.wanted is None else float(self.wanted.quality.mean())
+        return self.mean_target if self.wanted is None else sum(self.wanted.quality.tolist()) / len(self)
 
     @property
     def deficit(self) -> float:
@@ -158,12 +175,13 @@ class RoundBatch:
         """The rows of the calls whose target is out of reach; `met`: whether a plan reaches `required`."""
         if not met:
             return tuple(range(len(self)))
-        return () if self.wanted is None else tuple(np.flatnonzero(self.wanted.out_of_reach).tolist())
+        missing = () if self.wanted is None else self.wanted.out_of_reach.tolist()
+        return tuple(row for row, is_missing in enumerate(missing) if is_missing)
 
     @property
     def seconds(self) -> FloatArray:
         """Until each core has answered; one without a free slot answers another call first; (cores,)."""
-        return np.where(self.capacity.free > 0, 1.0, 2.0) * self.capacity.service_s
+        return (2.0 - (self.capacity.free > 0)) * self.capacity.service_s
 
     @property
     def weights(self) -> FloatArray:
@@ -180,4 +198,6 @@ def estimates_of(call: Call) -> EstimateRow:
 
 def _stacked(rows: Sequence[NDArray[Scalar]]) -> NDArray[Scalar]:
     """`numpy.stack` of rows, without its checks of each."""
+    if len(rows) == 1:
+        return rows[0].reshape(1, -1)
     return np.concatenate(rows).reshape(len(rows), -1)

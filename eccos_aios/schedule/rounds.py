@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from eccos_aios.errors import NoCoreError
 from eccos_aios.plans import AnswerPlan
 from eccos_aios.predict.encoded import EncodedCalls
@@ -28,6 +30,7 @@ from eccos_aios.schedule.state import SchedulerState
 logger = logging.getLogger(__name__)
 
 STARVED_S = 0.1  # seconds until a round retries after the process had no thread to spare
+COUNTED_S = 5e-4  # seconds that are left of the batch window, at least, where calls are counted in it
 CRASHES_OF_A_CALL = 3  # rounds that may fail on a call before it is answered with an error
 
 
@@ -87,18 +90,29 @@ class Rounds:
         return state.stopping and not (state.held and self._clock.now_s() < state.stop_at_s)
 
     def _gather(self) -> None:
-        """Wait for calls that arrive within the batch window, and estimate those that are there meanwhile."""
+        """Wait for calls that arrive within the batch window, and estimate those that are there meanwhile.
+
+        What is left of the window is used to set the price of quality; what that takes beyond it counts as
+        time of the decision.
+        """
         started_s = self._clock.now_s()
         state = self._state
         with state.changed:
             gathering = state.gathering and not state.stopping
             until_s = started_s + state.settings.batch_window_s
-            pool = state.pool
+            pool, settings, owed = state.pool, state.settings, state.debt.owed
+            spare_calls = None if settings.plans == "off" else state.extra_calls.spare
             arrived = self._first(pool, started_s) if gathering else []
-        self._estimate(pool, arrived)
+            limited = bool(state.budgets)  # a round may refuse some of the calls
+        refused = self._estimate(pool, arrived)
+        estimated_s = self._clock.now_s()
+        if arrived and not limited and estimated_s + COUNTED_S < until_s:
+            pending = [call for call in arrived if call not in refused]
+            self._pipeline.count(pool, settings, pending, owed, spare_calls)
         with state.changed:
             now_s = self._clock.now_s()
-            self._estimate_ms = (now_s - started_s) * 1000 if arrived else 0.0
+            late_s = max(0.0, now_s - max(until_s, estimated_s))
+            self._estimate_ms = (estimated_s - started_s + late_s) * 1000 if arrived else 0.0
             if gathering and now_s < until_s:
                 self._clock.wait_for(state.changed, lambda: state.stopping, until_s)
             state.dirty = state.gathering = False
@@ -194,7 +208,7 @@ class Rounds:
             pool.attach_estimates(calls, estimates, prefixes, affinity, down)
         except BaseException as error:  # noqa: BLE001 - a call's requirements may hold anything
             return self._estimate_one_by_one(pool, calls, error)
-        refused = {call for call in calls if call.row is not None and not call.row.allowed.any()}
+        refused = {call for call in calls if call.row is not None and not np.count_nonzero(call.row.allowed)}
         planner = state.planner
         if planner is not None and state.judge is not None and state.settings.plans != "off":
             rows = [row for row, call in enumerate(calls) if call not in refused and call.may_be_staged]

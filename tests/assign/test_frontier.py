@@ -52,6 +52,7 @@ def test_at_the_price_of_a_quality_the_calls_reach_it_and_would_not_at_less(
     frontier = Frontier.of(quality, cost)
     target = float(frontier.quality[0] + share * (frontier.most - frontier.quality[0]))
     price = frontier.price_of(np.full(calls, target))
+    assert frontier.price_of_one(target) == price[0]
     lower, upper = best_at(quality, cost, price)
     rows = np.arange(calls)
     assert quality[rows, lower].mean() <= target + 1e-6

@@ -107,3 +107,28 @@ def test_plans_ask_no_more_cores_than_there_are_attempts_to_spare() -> None:
     assert extra <= 5.0
     more = optimise(replace(batch, spare_calls=1e9), undecided(40))
     assert len(more.staged) > len(plan.staged)
+
+
+@pytest.mark.parametrize("spare_calls", [0.5, 1e9])
+@pytest.mark.parametrize("price_per_second", [0.0, 2.0])
+def test_one_call_gets_the_cheapest_choice_that_is_good_enough(
+    price_per_second: float, spare_calls: float
+) -> None:
+    rng = np.random.default_rng(0)
+    calls, seconds = batch_of(60, 0.8, spare_calls=spare_calls), np.array([1.0, 3.0, 0.5])
+    for row in range(60):
+        batch = calls.take(np.array([row]))
+        target = replace(
+            batch.target, quality=float(rng.uniform(0.4, 0.95)), price_per_second=price_per_second
+        )
+        free = rng.integers(0, 2, 3) + np.array([0, 0, 1])
+        capacity = Capacity(free, free * 0, free * 0, seconds, seconds)
+        batch = replace(batch, target=target, capacity=capacity)
+        options = batch.choices
+        value = options.cost + price_per_second * options.seconds
+        open_to = options.allowed[0] & (free[options.first] > 0)
+        enough = open_to & (options.quality[0] >= target.quality)
+        if not enough.any():
+            enough = open_to & (options.quality[0] >= options.quality[0, open_to].max() - target.reach_slack)
+        plan = optimise(batch, undecided(1))
+        assert value[0, chosen(batch, plan)[0]] == value[0, enough].min()

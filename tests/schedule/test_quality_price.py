@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from closed_loop import LoopCore, run_loop
 from fake_clock import FakeClock
+from test_plan_pass import batch_of
 
 from eccos_aios.assign import Frontier
 from eccos_aios.core import Core, Price
@@ -53,11 +55,20 @@ class OneByOne:
         ]
         return CorePool((), object(), clock=FakeClock()).successor(cores, object())  # type: ignore[arg-type]
 
-    def ask(self, quality: np.ndarray, target: float | None = None, plan: PlanRow | None = None) -> Placement:
+    def ask(
+        self,
+        quality: np.ndarray,
+        target: float | None = None,
+        plan: PlanRow | None = None,
+        *,
+        counted_before: bool = False,
+    ) -> Placement:
         call = Call(CallText("?", 10), Requirements(10), None, lambda *_: None, quality_target=target)
         cost, allowed = self.pool.prices[0], np.ones(3, dtype=bool)
         call.row = EstimateRow(self.pool, quality, cost, allowed, np.zeros(3), plans=plan)
         spare = None if plan is None else self.extra.spare
+        if counted_before:
+            self.pipeline.count(self.pool, self.settings, [call], self.debt.owed, spare)
         (placed,) = self.pipeline.plan(
             self.pool, self.settings, [call], self.debt.owed, 0.0, spare_calls=spare
         ).placements
@@ -159,3 +170,31 @@ def test_a_fault_of_the_price_leaves_each_call_its_own_target(
     caller = OneByOne(0.8)
     assert [caller.ask(np.array([0.6, 0.65, 0.9])).column for _ in range(2)] == [2, 2]
     assert caller.failures == [0, 0]  # counted as degraded
+
+
+def test_calls_that_are_counted_before_their_round_are_decided_alike_and_count_once() -> None:
+    before, within, quality = OneByOne(0.6), OneByOne(0.6), questions(150)
+    for each in quality:
+        placed = before.ask(each, counted_before=True)
+        assert (placed.column, placed.reason) == ((other := within.ask(each)).column, other.reason)
+
+
+@pytest.mark.parametrize("price_per_second", [0.0, 0.5])
+@pytest.mark.parametrize("target", [0.5, 0.7, 0.84, 0.99])
+def test_calls_that_come_one_by_one_get_what_they_get_together(
+    target: float, price_per_second: float
+) -> None:
+    batch = batch_of(40, target)
+    batch = replace(batch, target=replace(batch.target, price_per_second=price_per_second))
+    together, alone = QualityPrice(), QualityPrice()
+    each = [batch.take(np.array([row])) for row in range(len(batch))]
+    together.count(batch, None)
+    for one in each:
+        alone.count(one, None)
+    wanted = together.wanted(batch, 1.5)
+    assert wanted is not None
+    for row, one in enumerate(each):
+        found = alone.wanted(one, 1.5)
+        assert found is not None
+        assert found.quality[0] == pytest.approx(wanted.quality[row], abs=1e-12)
+        assert found.out_of_reach[0] == wanted.out_of_reach[row]

@@ -173,6 +173,7 @@ def _replay(
         batch = _batch(Candidates(predicted[rows], calls.cost[rows], known[rows]), Target(target, debt.owed))
         if lasting:
             price.count(batch, None)
+            price.renew(batch.target, max_calls=1.0)
             batch = replace(batch, wanted=price.wanted(batch, max_calls=1.0))
         for row, column in zip(
             rows.tolist(), optimise(batch, undecided(len(batch))).columns.tolist(), strict=True
