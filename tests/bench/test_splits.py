@@ -145,6 +145,7 @@ def test_every_curve_has_sixty_levels_at_least_between_least_and_best_promise() 
         assert promised == sorted(promised)
 
 
+@pytest.mark.integration
 def test_splits_depend_on_the_seed_alone() -> None:
     options = Options(names=["eccos", "smart"], targets=(0.7, 0.9))
     first, second = (

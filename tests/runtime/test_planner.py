@@ -151,6 +151,7 @@ def test_plans_can_be_fitted_on_what_a_store_held_before(tmp_path: Path, fits: l
     assert fits == [RECORDS]
 
 
+@pytest.mark.integration
 def test_plans_are_fitted_in_the_process_of_the_fit(tmp_path: Path, fits: list[int]) -> None:
     history = written(tmp_path / "history.db", records())
     refit = Refit(history, SPEC, Planner(CORES, "agree", SPEC))
