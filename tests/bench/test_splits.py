@@ -19,6 +19,8 @@ from eccos_aios.cli.main import main
 from eccos_aios.core import Core, Price
 from eccos_aios.history import Outcome, Record
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 NAMES = ("small", "other", "large")
 CORES = (
     Core(name="small", price=Price(input=0.1, output=0.1)),

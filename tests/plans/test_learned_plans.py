@@ -30,6 +30,8 @@ from eccos_aios.predict import Estimates, query_text
 from eccos_aios.predict.dataset import outcomes_of
 from eccos_aios.verify import AnswerCheck
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 NAMES = ("small", "other", "large")
 FOUR = (*NAMES, "last")
 CORES = (

@@ -32,6 +32,8 @@ from eccos_aios.predict import (
 )
 from eccos_aios.predict import persistence as room
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 CALLS = [query_text("prove the lemma"), query_text("a poem"), query_text("")]
 MAX_MEMORY = 64 * 2**20
 Members = dict[str, bytes]

@@ -19,6 +19,8 @@ from eccos_aios.runtime.learner import learner_of
 from eccos_aios.runtime.planner import Planner
 from eccos_aios.runtime.refit import Refit
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 CORES = [
     Core(name="one", price=Price(input=1, output=1)),
     Core(name="two", price=Price(input=1.2, output=1.2)),

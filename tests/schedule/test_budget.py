@@ -246,7 +246,9 @@ def test_an_exhausted_budget_leaves_the_cheapest_core_and_says_so() -> None:
 # In the scheduler's rounds: three cores of very different prices, two callers, an hour
 
 
-def hour_of(usd: float | None, target: float, when_exhausted: Any = "cheapest") -> LoopResult:
+def hour_of(
+    usd: float | None, target: float, when_exhausted: Any = "cheapest", seconds: float = HOUR_S
+) -> LoopResult:
     difficulty = np.random.default_rng(0).random(1000)
     quality = np.stack([0.97 - 0.1 * difficulty, 0.95 - 0.45 * difficulty, 0.9 - 0.8 * difficulty], axis=1)
     cores = [
@@ -256,7 +258,7 @@ def hour_of(usd: float | None, target: float, when_exhausted: Any = "cheapest") 
     budget = None if usd is None else BudgetConfig(usd=usd, per="hour", when_exhausted=when_exhausted)
     chosen = SchedulerSettings(quality_target=target)
     return run_loop(
-        cores, 2, quality, chosen, seconds=HOUR_S, warm_up_s=0.0, think_s=4.0, seed=1, budget=budget
+        cores, 2, quality, chosen, seconds=seconds, warm_up_s=0.0, think_s=4.0, seed=1, budget=budget
     )
 
 
@@ -273,6 +275,6 @@ def test_a_budget_beats_the_quality_target_and_buys_about_the_most_quality(usd: 
 
 
 def test_a_budget_that_does_not_bind_changes_nothing() -> None:
-    free, bounded = hour_of(None, 0.8), hour_of(1e6, 0.8)
+    free, bounded = (hour_of(usd, 0.8, seconds=HOUR_S / 4) for usd in (None, 1e6))
     assert bounded.mean_quality == free.mean_quality
     assert bounded.cost_usd == free.cost_usd
