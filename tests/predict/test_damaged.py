@@ -152,7 +152,7 @@ def test_any_cut_and_any_flipped_byte_says_the_same_or_is_fitted_anew(history: P
     cache, draw = cache_of(history), random.Random(7)
     whole = cache.read_bytes()
     right = answers(load_predictor(cache))
-    for turn in range(60):
+    for turn in range(45):
         data = bytearray(whole)
         if turn % 3 == 0:
             del data[draw.randrange(len(data)) :]
