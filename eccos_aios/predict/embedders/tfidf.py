@@ -132,7 +132,7 @@ def _projection(weighted: csr_matrix, dimensions: int) -> Vectors:
 
 
 def _exact_projection(weighted: csr_matrix, dimensions: int) -> Vectors:
-    """The same from the eigenvectors of the smaller Gram matrix; an SVD takes forty times as long."""
+    """The same from the eigenvectors of the smaller Gram matrix; an SVD takes many times as long."""
     texts, terms = weighted.shape
     gram = weighted @ weighted.T if texts <= terms else weighted.T @ weighted
     squares, vectors = np.linalg.eigh(gram.toarray())
