@@ -200,11 +200,11 @@ def names(kind: str) -> list[str]:
 
 def _find(kind: str, name: str, source: str, key: str) -> Callable[..., Any]:
     """The class (or factory) that a name stands for."""
-    built_in, declared = KINDS[kind].built_in, _declared(kind)
+    built_in = KINDS[kind].built_in
     try:
-        if name in built_in:
+        if name in built_in:  # looked up first: to find what is declared, all installed packages are read
             found = _attribute(built_in[name])
-        elif name in declared:
+        elif name in (declared := _declared(kind)):
             found = declared[name].load()
         elif ":" in name:
             found = _attribute(name)

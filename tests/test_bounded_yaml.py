@@ -60,6 +60,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.integration
 def test_a_bomb_is_refused_in_one_line_at_little_cost(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.yaml" for name in BOMBS]
     for path, bomb in zip(paths, BOMBS.values(), strict=True):

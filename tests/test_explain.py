@@ -10,6 +10,8 @@ from eccos_aios.history import Outcome, Record
 from eccos_aios.plans import PlanPredictor
 from eccos_aios.reasons import CHEAPEST, NO_HISTORY, OUT_OF_REACH
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 CORES = (
     Core(name="cheap", price=Price(input=0.1, output=0.1)),
     Core(name="dear", price=Price(input=10, output=10)),

@@ -64,6 +64,7 @@ def test_an_unknown_name_is_refused_with_the_package() -> None:
         eccos_aios.Nothing  # type: ignore[attr-defined]  # noqa: B018
 
 
+@pytest.mark.integration
 def test_importing_the_package_imports_nothing_else() -> None:
     program = (
         "import sys; before = set(sys.modules); import eccos_aios, eccos_aios.hooks; "

@@ -15,7 +15,7 @@ from eccos_aios.assign.partitioned import PartedAssignment, PartedProblem
 from eccos_aios.assign.parts import Part
 
 Array = NDArray[Any]
-CALLS, CORES, PARTS = 6_000, 5, 4
+CALLS, CORES, PARTS = 3_000, 5, 4
 MOST_OPEN = 300  # so few that prices place nearly all
 
 

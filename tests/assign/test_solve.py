@@ -104,7 +104,7 @@ def test_quotas_and_limits_hold_and_as_many_calls_as_possible_are_placed(problem
     assert len(rows) == most_calls(problem)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(problems())
 def test_verdict_and_cost_agree_with_the_exact_optimum(problem: AssignmentProblem) -> None:
     assignment = solve(problem)

@@ -26,6 +26,7 @@ def test_the_history_tells_on_which_questions_the_cheap_core_will_do() -> None:
     assert quality[~easy, 1].mean() < 0.3
 
 
+@pytest.mark.integration
 def test_what_the_cores_counted_is_priced() -> None:
     questions = pair_questions(2)
     dear, cheap = PAIR

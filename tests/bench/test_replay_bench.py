@@ -25,6 +25,8 @@ from eccos_aios.cli.main import main
 from eccos_aios.core import Core, Price
 from eccos_aios.history import Outcome, Record
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 CORES = (
     Core(name="cheap", price=Price(input=0.1, output=0.1)),
     Core(name="dear", price=Price(input=10, output=10)),

@@ -19,6 +19,8 @@ from eccos_aios.cli.main import main
 from eccos_aios.core import Core, Price
 from eccos_aios.history import Outcome, Record
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 NAMES = ("small", "other", "large")
 CORES = (
     Core(name="small", price=Price(input=0.1, output=0.1)),
@@ -111,8 +113,17 @@ def test_the_mix_delivers_the_means_of_its_shares() -> None:
     assert middle.delivered.cost.mean() == pytest.approx(fold.truth.cost.mean(axis=0) @ share)
 
 
+@pytest.fixture
+def short_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves of few targets, where their number is not the point."""
+    monkeypatch.setattr("eccos_aios.bench.policy.STEPS", 13)
+
+
+@pytest.mark.usefixtures("short_curves")
 def test_plans_beat_routing_where_answers_tell_more_than_questions() -> None:
-    options = Options(names=["eccos", "smart", "mix", "best-single", "oracle"], plans="agree", max_calls=1.5)
+    options = Options(
+        names=["eccos", "mix", "best-single", "oracle"], quotas=(False,), plans="agree", max_calls=1.5
+    )
     results = results_of(replay_splits(history(240), CORES, 2, options, jobs=1))
     bound, plans = results["plans"]
     assert bound["extra_calls"] <= 0.55
@@ -136,6 +147,7 @@ def test_every_curve_has_sixty_levels_at_least_between_least_and_best_promise() 
         assert promised == sorted(promised)
 
 
+@pytest.mark.integration
 def test_splits_depend_on_the_seed_alone() -> None:
     options = Options(names=["eccos", "smart"], targets=(0.7, 0.9))
     first, second = (
@@ -181,6 +193,7 @@ def test_wrong_schemes_are_refused_in_one_line(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("short_curves")
 def test_the_commands_table_shows_plans_promises_and_the_corner(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

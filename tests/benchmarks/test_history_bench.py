@@ -26,6 +26,7 @@ def test_records_are_seeded_varied_and_have_unknown_cells() -> None:
     assert not stored & {record.query for record in GeneratedHistory(500).unseen(100)}
 
 
+@pytest.mark.integration
 def test_a_small_run_measures_a_fresh_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("eccos_aios.predict.dataset.SAMPLE", 420)
     monkeypatch.setattr("eccos_aios.predict.retrieval.EXACT_UP_TO", 500)

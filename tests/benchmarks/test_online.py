@@ -28,7 +28,7 @@ def history(count: int) -> list[Record]:
 
 
 def test_the_target_holds_over_time_though_the_predictor_errs() -> None:
-    rows = online_bench(history(500), CORES, calls=1200)
+    rows = online_bench(history(500), CORES, calls=600)
     assert {row.bias for row in rows} == {-0.05, 0.0, 0.05}
     for row in rows:
         assert row.delivered == pytest.approx(row.target, abs=0.02)

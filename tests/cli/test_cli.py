@@ -76,6 +76,7 @@ def test_tells_its_version(run: Run) -> None:
     assert __version__ in run("--version").out
 
 
+@pytest.mark.integration
 def test_help_lists_every_command_and_imports_nothing_slow() -> None:
     program = (
         "import sys\n"

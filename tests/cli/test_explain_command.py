@@ -10,6 +10,8 @@ from eccos_aios.cli.explain import LEFT_OUT, explain
 from eccos_aios.history import HistoryStore, Record, import_history
 from eccos_aios.predict import HybridPredictor, embedding_of
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 EASY, HARD = "What is two plus two?", "Prove that every planar graph has a proper colouring."
 
 

@@ -189,6 +189,7 @@ def failure(url: str) -> AttemptError:
     return caught.value
 
 
+@pytest.mark.integration
 def test_a_tunnel_carries_the_credentials_and_keeps_the_key_inside(
     proxy: StartProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +204,7 @@ def test_a_tunnel_carries_the_credentials_and_keeps_the_key_inside(
     assert (error.unreachable, error.may_cost) == (True, False)
 
 
+@pytest.mark.integration
 def test_a_proxy_that_asks_for_credentials_is_named(
     proxy: StartProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +214,7 @@ def test_a_proxy_that_asks_for_credentials_is_named(
 
 
 @pytest.mark.parametrize("line", ["403 Forbidden swordfish", "502 Bad Gateway"])
+@pytest.mark.integration
 def test_a_tunnel_that_fails_is_the_proxys(
     proxy: StartProxy, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
@@ -222,6 +225,7 @@ def test_a_tunnel_that_fails_is_the_proxys(
     assert (error.refused, error.unreachable, error.may_cost) == (False, True, False)
 
 
+@pytest.mark.integration
 def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         place = f"127.0.0.1:{nobody.getsockname()[1]}"
@@ -236,6 +240,7 @@ def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     ("given", "pair"),
     [("me:secret", "me:secret"), ("m%C3%A9:%25", "mé:%"), ("me", "me:"), ("me:p@ss", "me:p@ss")],
 )
+@pytest.mark.integration
 def test_a_plain_request_goes_through_the_proxy_whole(
     proxy: StartProxy, monkeypatch: pytest.MonkeyPatch, given: str, pair: str
 ) -> None:
@@ -251,6 +256,7 @@ def test_a_plain_request_goes_through_the_proxy_whole(
     assert f"Proxy-Authorization: {basic(pair)}\r\n" in head
 
 
+@pytest.mark.integration
 def test_a_plain_request_that_the_proxy_refuses_is_the_proxys(
     proxy: StartProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +267,7 @@ def test_a_plain_request_that_the_proxy_refuses_is_the_proxys(
     assert (error.unreachable, "fish" in str(error)) == (True, False)
 
 
+@pytest.mark.integration
 def test_a_provider_that_repeats_the_key_does_not_show_it(
     proxy: StartProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +279,7 @@ def test_a_provider_that_repeats_the_key_does_not_show_it(
     assert "\n" not in message
 
 
+@pytest.mark.integration
 def test_a_user_in_an_address_is_sent_and_not_shown(
     proxy: StartProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +295,7 @@ def test_a_user_in_an_address_is_sent_and_not_shown(
     assert head.startswith("POST http://llm.example.org/v1/chat/completions ")
 
 
+@pytest.mark.integration
 def test_collect_says_what_the_proxy_wants(
     proxy: StartProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sums: Path
 ) -> None:

@@ -49,6 +49,7 @@ def raw(path: Path, *statements: str) -> None:
             connection.execute(statement)
 
 
+@pytest.mark.integration
 def test_what_was_appended_is_read_in_its_order_by_a_later_process(path: Path) -> None:
     given = [record("b"), record(None, category="sums"), record("a", tools=[{"name": "add"}])]
     with HistoryStore(path) as store:
@@ -380,6 +381,7 @@ def test_a_store_whose_making_was_cut_off_is_empty_and_is_completed(
         assert store.extend([record("a")]).stored
 
 
+@pytest.mark.integration
 def test_a_journal_that_a_killed_writer_left_is_rolled_back_also_by_a_reader(path: Path) -> None:
     with HistoryStore(path) as store:
         store.extend([record("a")])
@@ -470,6 +472,7 @@ def test_a_store_that_another_writer_does_not_let_go_of_says_so(
         assert impatient.extend([record("a")]).stored
 
 
+@pytest.mark.integration
 def test_another_process_sees_what_is_written_after_it_has_closed_the_store(path: Path) -> None:
     """A second opening in this process must not make others believe that nobody uses the store."""
     alias = path.with_suffix("")

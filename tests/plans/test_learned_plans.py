@@ -30,6 +30,8 @@ from eccos_aios.predict import Estimates, query_text
 from eccos_aios.predict.dataset import outcomes_of
 from eccos_aios.verify import AnswerCheck
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 NAMES = ("small", "other", "large")
 FOUR = (*NAMES, "last")
 CORES = (
@@ -182,7 +184,7 @@ def estimates_of(quality: np.ndarray, calls: np.ndarray, cost: np.ndarray) -> Pl
     return PlanEstimates(plans, quality, cost, calls, np.zeros_like(calls), np.zeros_like(calls), cores)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.floats(1.0, 3.0), st.floats(0.0, 1.0))
 def test_the_bound_on_calls_is_kept_and_met_tells_the_truth(seed: int, limit: float, target: float) -> None:
     random = np.random.default_rng(seed)

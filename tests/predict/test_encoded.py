@@ -22,6 +22,8 @@ from eccos_aios.predict.encoded import EncodedCalls
 from eccos_aios.predict.estimates import RANGES, Estimates
 from eccos_aios.predict.kernel_ridge import LandmarkKernel
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 CORES = ("b", "stranger", "a")
 QUERIES = ["prove the lemma with oak 7", "", "write a poem about elm and yew", "zzz unheard of"]
 CALLS = [query_text(query) for query in QUERIES]

@@ -13,6 +13,8 @@ from eccos_aios.predict.blas import FEW_ROWS, product
 from eccos_aios.predict.embedders.tfidf import FEW_TEXTS
 from eccos_aios.predict.terms import BUCKETS, count_terms, few_buckets
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 TOOL = {"function": {"name": "rhyme", "description": "Finds words for a poem", "parameters": {}}}
 QUERIES = ["prove the lemma with oak 7", "", "write a poem about elm and yew", "天气 17", "zzz unheard of"]
 

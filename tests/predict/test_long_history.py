@@ -29,6 +29,8 @@ from eccos_aios.predict import (
 from eccos_aios.predict.dataset import MIN_OF_CORE, outcomes_of, sample_of
 from eccos_aios.predict.features import embed_calls
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 RECORDS = 800
 GENERATED = GeneratedHistory(RECORDS)
 ALL = list(GENERATED)

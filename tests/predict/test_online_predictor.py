@@ -176,7 +176,7 @@ def test_sixty_grades_of_one_call_are_one(fitted: HybridPredictor) -> None:
 
 def test_a_correction_ends_where_the_right_word_would_have(fitted: HybridPredictor) -> None:
     corrected, right = ResidualOnlinePredictor(fitted), ResidualOnlinePredictor(fitted)
-    told = outcomes(300)
+    told = outcomes(160)
     for position, each in enumerate(told):
         outputs = tuple(outcome.model_copy(update={"quality": 0.2}) for outcome in each.outputs)
         corrected.learn([each.model_copy(update={"outputs": outputs})])
@@ -186,7 +186,7 @@ def test_a_correction_ends_where_the_right_word_would_have(fitted: HybridPredict
     right.learn(told)
     np.testing.assert_allclose(estimates(corrected), estimates(right), atol=1e-6)
     assert corrected.shifts == pytest.approx(right.shifts, abs=1e-6)
-    assert corrected.calls == right.calls == 300
+    assert corrected.calls == right.calls == 160
 
 
 def test_what_is_said_of_a_call_and_another_core_is_added(fitted: HybridPredictor) -> None:

@@ -31,6 +31,8 @@ from eccos_aios.predict import (
     save_predictor,
 )
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 HERE = __name__
 CALLS = [query_text("prove the lemma"), query_text("a poem")]
 

@@ -21,6 +21,8 @@ from eccos_aios.predict import (
     save_predictor,
 )
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 CALLS = [query_text("prove the lemma"), query_text("a poem"), query_text("")]
 
 

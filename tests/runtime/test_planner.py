@@ -19,6 +19,8 @@ from eccos_aios.runtime.learner import learner_of
 from eccos_aios.runtime.planner import Planner
 from eccos_aios.runtime.refit import Refit
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 CORES = [
     Core(name="one", price=Price(input=1, output=1)),
     Core(name="two", price=Price(input=1.2, output=1.2)),
@@ -98,13 +100,14 @@ def test_a_store_that_has_grown_much_is_fitted_again(tmp_path: Path, fits: list[
     assert fits == [RECORDS, RECORDS + 60]
 
 
-@pytest.mark.parametrize("file", ["plans.json", "plans.npz", "reached.npz"])
-def test_a_damaged_cache_is_fitted_again(tmp_path: Path, fits: list[int], file: str) -> None:
+def test_a_damaged_cache_is_fitted_again(tmp_path: Path, fits: list[int]) -> None:
     history = written(tmp_path / "history.jsonl", records())
     planner(history)
-    (tmp_path / f"history.jsonl.{file}").write_bytes(b"{}")
-    assert planner(history).has_plans
-    assert fits == [RECORDS, RECORDS]
+    for file in ("plans.json", "plans.npz", "reached.npz"):
+        fits.clear()
+        (tmp_path / f"history.jsonl.{file}").write_bytes(b"{}")
+        assert planner(history).has_plans
+        assert fits == [RECORDS], file
 
 
 def test_where_the_folder_is_read_only_the_plans_are_kept_in_the_users_cache(
@@ -150,6 +153,7 @@ def test_plans_can_be_fitted_on_what_a_store_held_before(tmp_path: Path, fits: l
     assert fits == [RECORDS]
 
 
+@pytest.mark.integration
 def test_plans_are_fitted_in_the_process_of_the_fit(tmp_path: Path, fits: list[int]) -> None:
     history = written(tmp_path / "history.db", records())
     refit = Refit(history, SPEC, Planner(CORES, "agree", SPEC))

@@ -111,7 +111,7 @@ def spend(
     return qualities, dearest
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     calls_per_s=st.sampled_from([0.2, 0.5]),
@@ -133,9 +133,9 @@ def test_under_a_steady_overload_nearly_all_is_spent_and_no_more_and_it_lasts(
 
 def test_the_more_money_the_more_quality() -> None:
     reached = []
-    for usd in (180.0, 400.0, 800.0, 1800.0):
+    for usd in (90.0, 200.0, 400.0, 900.0):
         budget = Budget(BudgetConfig(usd=usd, per="hour"), "the budget", 0.0)
-        qualities, _ = spend(budget, 0.5, HOUR_S - 1, np.random.default_rng(0))
+        qualities, _ = spend(budget, 0.25, HOUR_S - 1, np.random.default_rng(0))
         reached.append(np.mean(qualities))
     assert reached == sorted(reached)
     assert reached[-1] > 0.85
@@ -243,10 +243,12 @@ def test_an_exhausted_budget_leaves_the_cheapest_core_and_says_so() -> None:
     assert budgets.limits((calls[1],)) == (UNLIMITED,)
 
 
-# In the scheduler's rounds: three cores of very different prices, eight callers, an hour
+# In the scheduler's rounds: three cores of very different prices, two callers, an hour
 
 
-def hour_of(usd: float | None, target: float, when_exhausted: Any = "cheapest") -> LoopResult:
+def hour_of(
+    usd: float | None, target: float, when_exhausted: Any = "cheapest", seconds: float = HOUR_S
+) -> LoopResult:
     difficulty = np.random.default_rng(0).random(1000)
     quality = np.stack([0.97 - 0.1 * difficulty, 0.95 - 0.45 * difficulty, 0.9 - 0.8 * difficulty], axis=1)
     cores = [
@@ -256,11 +258,11 @@ def hour_of(usd: float | None, target: float, when_exhausted: Any = "cheapest") 
     budget = None if usd is None else BudgetConfig(usd=usd, per="hour", when_exhausted=when_exhausted)
     chosen = SchedulerSettings(quality_target=target)
     return run_loop(
-        cores, 4, quality, chosen, seconds=HOUR_S, warm_up_s=0.0, think_s=4.0, seed=1, budget=budget
+        cores, 2, quality, chosen, seconds=seconds, warm_up_s=0.0, think_s=4.0, seed=1, budget=budget
     )
 
 
-@pytest.mark.parametrize("usd", [3000.0, 6000.0, 15_000.0])
+@pytest.mark.parametrize("usd", [1500.0, 3000.0, 7500.0])
 def test_a_budget_beats_the_quality_target_and_buys_about_the_most_quality(usd: float) -> None:
     result = hour_of(usd, 0.95)
     assert 0.95 * usd < result.cost_usd <= usd + 4 * 10  # of the calls that were in flight
@@ -273,6 +275,6 @@ def test_a_budget_beats_the_quality_target_and_buys_about_the_most_quality(usd: 
 
 
 def test_a_budget_that_does_not_bind_changes_nothing() -> None:
-    free, bounded = hour_of(None, 0.8), hour_of(1e6, 0.8)
+    free, bounded = (hour_of(usd, 0.8, seconds=HOUR_S / 4) for usd in (None, 1e6))
     assert bounded.mean_quality == free.mean_quality
     assert bounded.cost_usd == free.cost_usd

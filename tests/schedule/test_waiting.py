@@ -199,7 +199,7 @@ def test_a_few_more_callers_than_the_cheap_core_has_slots_cost_no_more() -> None
 
 
 def test_32_callers_use_nearly_all_slots_however_service_times_vary() -> None:
-    busy = [under_load(32, hard=0.0, service=varying, seed=seed).busy_share for seed in range(3)]
+    busy = [under_load(32, hard=0.0, service=varying, seed=seed).busy_share for seed in range(2)]
     assert min(busy) > 0.8
 
 

@@ -17,7 +17,7 @@ WAIT_S = 10.0
 MakeLog = Callable[[], EventLog]
 
 
-@pytest.fixture(params=["local", "redis"])
+@pytest.fixture(params=["local", pytest.param("redis", marks=pytest.mark.integration)])
 def make_log(request: pytest.FixtureRequest) -> Iterator[MakeLog]:
     if request.param == "local":
         log = LocalEventLog()

@@ -10,7 +10,7 @@ from experiments.redis_server import RedisServer
 from eccos_aios.shared import LocalPublication, PredictorPublication, RedisPublication
 
 
-@pytest.fixture(params=["local", "redis"])
+@pytest.fixture(params=["local", pytest.param("redis", marks=pytest.mark.integration)])
 def publication(request: pytest.FixtureRequest) -> Iterator[PredictorPublication]:
     if request.param == "local":
         yield LocalPublication()

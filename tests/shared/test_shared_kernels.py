@@ -211,25 +211,23 @@ def figures(kernel: Kernel) -> dict[str, Any]:
     return kernel.service.status()["shared"]["all"]
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
+def test_a_refresh_that_changes_how_cores_are_shared_is_refused_and_names_the_key(
+    kernels: MakeKernels, tmp_path: Path, cores: Cores
+) -> None:
+    (kernel,) = kernels(1)
+    changes: list[tuple[str, Any]] = [
         ("shared", None),
         ("shared", SecretStr("redis://user:other-word@127.0.0.1:1/0")),
         ("shared_name", "another"),
         ("lease_s", 3.0),
         ("store_text", False),
-        ("history", Path("another.db")),
-    ],
-)
-def test_a_refresh_that_changes_how_cores_are_shared_is_refused_and_names_the_key(
-    kernels: MakeKernels, tmp_path: Path, cores: Cores, key: str, value: Any
-) -> None:
-    (kernel,) = kernels(1)
-    changed = kernel.config.model_copy(update={key: tmp_path / value if isinstance(value, Path) else value})
-    with pytest.raises(EccosError, match=f"scheduler.eccos.{key}: .*restart") as refused:
-        kernel.service.reconfigure(prepare(changed, CORES), Backend(cores.execute, describe))
-    assert "other-word" not in str(refused.value)
+        ("history", tmp_path / "another.db"),
+    ]
+    for key, value in changes:
+        changed = kernel.config.model_copy(update={key: value})
+        with pytest.raises(EccosError, match=f"scheduler.eccos.{key}: .*restart") as refused:
+            kernel.service.reconfigure(prepare(changed, CORES), Backend(cores.execute, describe))
+        assert "other-word" not in str(refused.value)
     kernel.service.reconfigure(prepare(kernel.config, CORES), Backend(cores.execute, describe))
     kernel.ask("still there?")
     kernel.wait(1)

@@ -51,7 +51,7 @@ class Kernel:
         del self.used[:count]
 
 
-@pytest.fixture(params=["local", "redis"])
+@pytest.fixture(params=["local", pytest.param("redis", marks=pytest.mark.integration)])
 def table(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlotTable]:
     if request.param == "local":
         yield LocalSlotTable()
