@@ -93,7 +93,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def few_trees() -> Iterator[None]:
-    """Forests of a fifth of their trees, for modules that fit often and measure no quality of estimates."""
+    """Forests of a fifth of their trees, for modules that fit often and ask for no more than rough estimates."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("eccos_aios.predict.forest.TREES", 12)
         yield
