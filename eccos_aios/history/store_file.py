@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 
 SQLITE_MAGIC = b"SQLite format 3\0"
 
 _files = threading.Lock()  # guards _held, and every opening of a file beside SQLite
-_held: Counter[str] = Counter()  # connections of this process by file
+_held: Counter[str] = Counter()  # connections of this process by file, those in _closed included
+_closed: deque[str] = deque()  # files of connections that have been closed; needs no lock
 
 
 class StoreConnection(sqlite3.Connection):
@@ -27,10 +28,18 @@ class StoreConnection(sqlite3.Connection):
 
     def close(self) -> None:
         super().close()
-        with _files:
-            if self._file is not None:
-                _held[self._file] -= 1
-                self._file = None
+        # Takes no lock: the garbage collector closes what an abandoned iterator holds, in any thread and at
+        # any allocation, thus also while this very thread holds the lock.
+        file, self._file = self._file, None
+        if file is not None:
+            _closed.append(file)
+
+
+def _is_held(file: str) -> bool:
+    """Whether a connection of this process holds a file; the lock is held."""
+    while _closed:
+        _held[_closed.popleft()] -= 1
+    return _held[file] > 0
 
 
 def open_connection(path: Path, mode: str, timeout_s: float) -> StoreConnection:
@@ -77,7 +86,7 @@ def first_bytes(path: Path) -> bytes:
         It cannot be read.
     """
     with _files:
-        if _held[os.path.realpath(path)] > 0:
+        if _is_held(os.path.realpath(path)):
             return SQLITE_MAGIC
         with path.open("rb") as file:
             return file.read(len(SQLITE_MAGIC))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import sqlite3
@@ -17,7 +18,16 @@ from typing import Any
 import pytest
 
 from eccos_aios.errors import HistoryError
-from eccos_aios.history import AddResult, CallOutcome, HistoryStore, Outcome, ReadReport, Record, read_history
+from eccos_aios.history import (
+    AddResult,
+    CallOutcome,
+    HistoryStore,
+    Outcome,
+    ReadReport,
+    Record,
+    read_history,
+    store_file,
+)
 from eccos_aios.history.schema import APPLICATION_ID, STEPS, VERSION, is_store
 from eccos_aios.history.store import BATCH
 
@@ -492,3 +502,26 @@ def test_another_process_sees_what_is_written_after_it_has_closed_the_store(path
         elsewhere("pass")
         store.append_outcomes([call("second")])
         assert elsewhere("print([each.call_id for each in s.outcomes()])") == "['first', 'second']"
+
+
+def test_what_the_garbage_collector_closes_while_a_store_is_opened_stops_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def collecting(*given: Any, **named: Any) -> sqlite3.Connection:
+        gc.collect()  # as any allocation may
+        return connect(*given, **named)
+
+    with HistoryStore(path) as store:
+        store.extend([Record(query="a", outputs=())])
+        monkeypatch.setattr(sqlite3, "connect", collecting)
+        abandoned: list[Any] = [store.records()]
+        next(abandoned[0])
+        abandoned.append(abandoned)
+        del abandoned
+        reading = threading.Thread(target=lambda: list(store.records()), daemon=True)
+        reading.start()
+        reading.join(10.0)
+        assert not reading.is_alive()
+    assert not store_file._is_held(str(path.resolve()))
