@@ -55,10 +55,17 @@ STARTS = {
     "subprocess.Popen": "a process",
     "socket.bind": "a server",
 }
+# Libraries ask others what fonts or processors there are, once and where they have no cache of it.
+PROGRAMS = ("python", "redis", "chrom", "eccos", "bash", "sh")
 started: list[str] = []  # by the current test, its fixtures included
 
 
 def _note_start(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen":
+        command = arguments[1]
+        program = Path(os.fsdecode(command if isinstance(command, (str, bytes)) else command[0])).name
+        if not program.startswith(PROGRAMS):
+            return
     if event in STARTS:
         started.append(f"{STARTS[event]} ({event})")
 
