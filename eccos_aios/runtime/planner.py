@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from eccos_aios.core import Core
-from eccos_aios.history import HistoryStore, Record, StoreMark, read_history
+from eccos_aios.history import HistoryStore, Record, StoreMark, indexed_history, read_history
 from eccos_aios.history.schema import is_store
 from eccos_aios.plans import AnswerPlan, Mode, PlanEstimates, PlanPredictor
 from eccos_aios.plans.answers import recorded_answers
 from eccos_aios.plans.selection import plans_to_explore
 from eccos_aios.predict import CallText, PredictorSpec
-from eccos_aios.predict.dataset import sample_of
+from eccos_aios.predict.dataset import SAMPLE, sample_of
 from eccos_aios.runtime.plan_cache import PlanCache
 
 logger = logging.getLogger(__name__)
@@ -172,10 +172,12 @@ def _fit(unfitted: PlanPredictor, history: Path, cache: PlanCache, until: StoreM
 
 
 @contextmanager
-def _records(history: Path, until: StoreMark | None) -> Iterator[tuple[Sequence[Record], StoreMark | None]]:
-    """The records of a history; of a store, those at a mark, by default as it is now."""
+def _records(
+    history: Path, until: StoreMark | None, read: Callable[[Path], Sequence[Record]] = read_history
+) -> Iterator[tuple[Sequence[Record], StoreMark | None]]:
+    """The records of a history; of a store, those at a mark, by default as it is now. `read` reads a file."""
     if not is_store(history):
-        yield read_history(history), None
+        yield read(history), None
         return
     with HistoryStore(history, read_only=True) as store:
         mark = store.mark() if until is None else until
@@ -186,8 +188,9 @@ def _default_plans(
     history: Path, cores: Sequence[Core], mode: Mode, until: StoreMark | None
 ) -> tuple[AnswerPlan, ...]:
     """The plans to explore where no answers are recorded: by the means of the cores over some records."""
-    with _records(history, until) as (records, _):
-        some = list(islice(records, 0, None, max(1, len(records) // MEANS_OF)))
+    with _records(history, until, indexed_history) as (records, _):
+        read = min(len(records), SAMPLE)  # a kernel's start must not wait for a long history
+        some = list(islice(records, 0, read, max(1, read // MEANS_OF)))
     return plans_to_explore(recorded_answers(some, cores), mode)
 
 

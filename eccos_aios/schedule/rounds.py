@@ -21,7 +21,7 @@ from eccos_aios.schedule.decision_log import LOG_LINE, Decision, decision_of
 from eccos_aios.schedule.execution import CallFailedError
 from eccos_aios.schedule.pipeline import RoundPipeline
 from eccos_aios.schedule.plan import CALLS_PER_SLOT, SPARE_CALLS, Placement
-from eccos_aios.schedule.plan_rows import promise_of
+from eccos_aios.schedule.plan_rows import PlanSource, promise_of
 from eccos_aios.schedule.plan_stages import PlanStages
 from eccos_aios.schedule.settings import SchedulerSettings
 from eccos_aios.schedule.slot_source import wanted_slots
@@ -209,8 +209,8 @@ class Rounds:
         except BaseException as error:  # noqa: BLE001 - a call's requirements may hold anything
             return self._estimate_one_by_one(pool, calls, error)
         refused = {call for call in calls if call.row is not None and not np.count_nonzero(call.row.allowed)}
-        planner = state.planner
-        if planner is not None and state.judge is not None and state.settings.plans != "off":
+        planner = self._planner()
+        if planner is not None:
             rows = [row for row, call in enumerate(calls) if call not in refused and call.may_be_staged]
             if rows:
                 planned = [calls[row] for row in rows]
@@ -291,12 +291,15 @@ class Rounds:
         state.budgets.sent(call, decision.core, placement.column, own)
         return decision
 
+    def _planner(self) -> PlanSource | None:
+        """Who knows plans of several cores; None where no call may follow one."""
+        state = self._state
+        return None if state.judge is None or state.settings.plans == "off" else state.planner
+
     def _untried(self) -> tuple[AnswerPlan, ...]:
         """Plans of several cores that calls may explore."""
-        state = self._state
-        planner = state.planner
-        may = planner is not None and state.judge is not None and state.settings.plans != "off"
-        return planner.to_explore if planner is not None and may else ()
+        planner = self._planner()
+        return () if planner is None else planner.to_explore
 
     def _limits(self, calls: tuple[Call, ...]) -> tuple[BudgetLimit, ...]:
         """What budgets allow each call now."""
