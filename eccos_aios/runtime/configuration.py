@@ -7,21 +7,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from eccos_aios.config import SECTION, EccosConfig
 from eccos_aios.core import Core
-from eccos_aios.history import HistoryStore
+from eccos_aios.errors import HistoryError
+from eccos_aios.history import HistoryStore, indexed_history
 from eccos_aios.history.schema import is_store
 from eccos_aios.plugins import Where
-from eccos_aios.predict import Predictor, PredictorSpec, experience_of, online_predictor, prior_shift
+from eccos_aios.predict import (
+    CallText,
+    Predictor,
+    PredictorSpec,
+    experience_of,
+    online_predictor,
+    prior_shift,
+    record_text,
+)
 from eccos_aios.runtime.budget_file import budget_path
 from eccos_aios.runtime.learner import Learner, learner_of
 from eccos_aios.runtime.outcome_log import open_store
-from eccos_aios.runtime.planner import Planner
+from eccos_aios.runtime.planner import Planner, records_of
 from eccos_aios.runtime.sharing import SharedCores, shared_cores
 from eccos_aios.runtime.telemetry import Mode, check_installed
 from eccos_aios.schedule import SchedulerSettings
 
 logger = logging.getLogger(__name__)
+
+PAST_CALLS = 256  # more move the price of quality hardly
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,8 @@ class ServiceConfiguration:
         Where cores are shared with other kernels; None: they are not.
     telemetry : {"auto", "on", "off"}
         As in `EccosConfig`.
+    past : tuple of CallText
+        Calls of the history, by which quality gets its price before the first call.
     """
 
     cores: tuple[Core, ...]
@@ -54,6 +69,7 @@ class ServiceConfiguration:
     planner: Planner | None = None
     shared: SharedCores | None = None
     telemetry: Mode = "auto"
+    past: tuple[CallText, ...] = ()
 
     def discard(self) -> None:
         """Release what no service has taken over."""
@@ -92,8 +108,29 @@ def prepare(
     shared = shared_cores(config, store)
     budgets = budget_path(config)
     return ServiceConfiguration(
-        tuple(cores), settings, learner, store, budgets, planner, shared, config.telemetry
+        tuple(cores),
+        settings,
+        learner,
+        store,
+        budgets,
+        planner,
+        shared,
+        config.telemetry,
+        past_calls(config.history),
     )
+
+
+def past_calls(history: Path | None) -> tuple[CallText, ...]:
+    """Calls of a history, spread evenly over it; none where they cannot be read."""
+    if history is None or not history.exists():
+        return ()
+    try:
+        with records_of(history, None, indexed_history) as (records, _):
+            places = np.linspace(0, len(records) - 1, min(PAST_CALLS, len(records)))
+            return tuple(record_text(records[int(place)]) for place in places)
+    except HistoryError as error:
+        logger.warning("the first calls set the price of quality, as past ones cannot be read: %s", error)
+        return ()
 
 
 def _warn_of_unrecorded(cores: Sequence[Core], predictor: Predictor, config: EccosConfig) -> None:

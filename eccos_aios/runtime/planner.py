@@ -165,14 +165,14 @@ def fitted_plans(
 
 
 def _fit(unfitted: PlanPredictor, history: Path, cache: PlanCache, until: StoreMark | None) -> PlanPredictor:
-    with _records(history, until) as (records, mark):
+    with records_of(history, until) as (records, mark):
         fitted = unfitted.fit(sample_of(records))
     cache.save(fitted, mark, len(records))
     return fitted
 
 
 @contextmanager
-def _records(
+def records_of(
     history: Path, until: StoreMark | None, read: Callable[[Path], Sequence[Record]] = read_history
 ) -> Iterator[tuple[Sequence[Record], StoreMark | None]]:
     """The records of a history; of a store, those at a mark, by default as it is now. `read` reads a file."""
@@ -188,7 +188,7 @@ def _default_plans(
     history: Path, cores: Sequence[Core], mode: Mode, until: StoreMark | None
 ) -> tuple[AnswerPlan, ...]:
     """The plans to explore where no answers are recorded: by the means of the cores over some records."""
-    with _records(history, until, indexed_history) as (records, _):
+    with records_of(history, until, indexed_history) as (records, _):
         read = min(len(records), SAMPLE)  # a kernel's start must not wait for a long history
         some = list(islice(records, 0, read, max(1, read // MEANS_OF)))
     return plans_to_explore(recorded_answers(some, cores), mode)

@@ -190,6 +190,7 @@ class SchedulingService:
             judge=backend.judge,
             planner=configuration.planner,
             source=self._sharing,
+            past=configuration.past,
         )
         configuration.learner.planner = configuration.planner
         self.suspensions = Suspensions()
@@ -274,6 +275,7 @@ class SchedulingService:
             backend.prober,
             judge=backend.judge,
             planner=configuration.planner,
+            past=configuration.past,
         )
         configuration.learner.planner = configuration.planner
         if not started:

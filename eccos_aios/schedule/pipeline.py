@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
 
 # Stage 2 imports it where it first needs it, which in a kernel would be while calls wait.
 import scipy.optimize  # noqa: F401
@@ -11,6 +13,7 @@ import scipy.optimize  # noqa: F401
 from eccos_aios.log_once import LogOnce
 from eccos_aios.plans import AnswerPlan
 from eccos_aios.predict import CallText, Estimates
+from eccos_aios.requirements import Requirements
 from eccos_aios.schedule.budget import BudgetLimit
 from eccos_aios.schedule.budgets import explained, limited
 from eccos_aios.schedule.call import Call
@@ -57,6 +60,55 @@ class RoundPipeline:
         self._exploration = Exploration(0.0)
         self._plan_exploration = PlanExploration(0.0)
         self._quality_price = QualityPrice()
+        self._primed: Hashable = None  # the cores and prices for which that was last tried
+
+    def prime(
+        self,
+        pool: CorePool,
+        settings: SchedulerSettings,
+        past: Sequence[CallText],
+        planner: PlanSource | None,
+    ) -> None:
+        """Set the price of quality by past calls where no call before these cores has set it yet.
+
+        The price that a few calls give is chance: the first 100 recorded tool calls, decided one by one, cost
+        twice the optimum without this, and 1.0 to 1.1 times with it. They were learned from, so they promise
+        up to a point more than other calls do; calls that come take their places.
+
+        Parameters
+        ----------
+        pool : CorePool
+        settings : SchedulerSettings
+        past : sequence of CallText
+            Of the history.
+        planner : PlanSource or None
+            Estimates plans of several cores.
+        """
+        cores = _cores_of(pool)
+        if not past or cores == self._primed or self._quality_price.is_of(cores):
+            return
+        self._primed = cores
+        try:
+            estimates, sound, fault = pool.predict(past).checked(len(past), pool.names)
+            if not sound.all():
+                raise ValueError(fault)
+            calls = [
+                Call(text, Requirements.of(text), None, lambda *_: None, number=0, id="") for text in past
+            ]
+            pool.attach_estimates(calls, estimates)
+            found = None if planner is None else planner.estimate(past)
+            if found is not None:
+                attach_plans(calls, found, pool.names)
+            possible = [call for call in calls if call.row is not None and call.row.allowed.any()]
+            if possible:
+                capacity, target = pool.capacity(settings.waiting), _target(settings, lambda calls: 0.0)
+                spare = None if found is None else np.inf
+                batch = RoundBatch.of(possible, capacity, target, names=pool.names, spare_calls=spare)
+                self._quality_price.count(batch, cores)
+                self._quality_price.renew(target, settings.max_calls_per_query)
+        except BaseException as error:  # noqa: BLE001 - as in `estimate`
+            self._quality_price = QualityPrice()
+            self._log("past calls cannot be estimated, the first calls set the price of quality", error)
 
     def estimate(self, pool: CorePool, calls: Sequence[CallText]) -> Estimates:
         """Stage 1, checked; wrong estimates are replaced by the prior."""
@@ -181,7 +233,7 @@ class RoundPipeline:
     def _counted(self, batch: RoundBatch, pool: CorePool, max_calls: float) -> None:
         """Let the price of quality see the calls that are new."""
         try:
-            self._quality_price.count(batch, (pool.names, pool.prices.tobytes()))
+            self._quality_price.count(batch, _cores_of(pool))
             self._quality_price.renew(batch.target, max_calls)
         except BaseException as error:  # noqa: BLE001 - as in `estimate`
             self._quality_price = QualityPrice()
@@ -251,8 +303,17 @@ def _batch(
     front = pending[: CALLS_PER_SLOT * free + SPARE_CALLS]
     # Every round plans all waiting calls anew, and would grant all their slack to the few that it sends.
     slack = settings.reach_slack * min(1.0, free / len(front))
-    target = Target(settings.quality_target, owed, settings.price_per_second, slack)
+    target = _target(settings, owed, slack)
     return RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names, spare_calls)
+
+
+def _target(settings: SchedulerSettings, owed: Callable[[int], float], slack: float = 0.0) -> Target:
+    return Target(settings.quality_target, owed, settings.price_per_second, slack)
+
+
+def _cores_of(pool: CorePool) -> Hashable:
+    """What a price of quality holds for: the cores and their prices."""
+    return pool.names, pool.prices.tobytes()
 
 
 def _name(step: Pass) -> str:

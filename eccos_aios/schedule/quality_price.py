@@ -53,6 +53,10 @@ class QualityPrice:
         self._most = 1.0  # the best mean quality that the last calls could get, at any cost
         self._error = 0.0  # its standard error
 
+    def is_of(self, of: Hashable) -> bool:
+        """Whether calls have been counted since the cores and their prices were last changed to these."""
+        return self._calls > 0 and of == self._of
+
     def count(self, batch: RoundBatch, of: Hashable) -> None:
         """Take in the calls that were not in the last round.
 

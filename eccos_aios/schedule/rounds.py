@@ -59,12 +59,20 @@ class Rounds:
 
     def run(self) -> None:
         """Run rounds until it is time to end."""
+        self._prime()
         while self._wait_for_change():
             self.began_s = self._clock.now_s()
+            self._prime()
             self._gather()
             self._round()
             self.began_s = None
         self.began_s = None
+
+    def _prime(self) -> None:
+        """Set the price of quality by past calls, where cores are new."""
+        with self._state.changed:
+            pool, settings, past = self._state.pool, self._state.settings, self._state.past
+        self._pipeline.prime(pool, settings, past, self._planner())
 
     def recover(self, error: BaseException) -> None:
         """Answer the calls that made rounds raise too often."""

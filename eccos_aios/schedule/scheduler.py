@@ -9,7 +9,7 @@ from typing import Any
 
 from eccos_aios.clock import MONOTONIC_CLOCK, Clock
 from eccos_aios.core import Core
-from eccos_aios.predict import Predictor
+from eccos_aios.predict import CallText, Predictor
 from eccos_aios.schedule.affinity import Conversation
 from eccos_aios.schedule.attempts import Attempts
 from eccos_aios.schedule.call import Call, CallResult, CallState
@@ -63,6 +63,9 @@ class Scheduler:
     source : SlotSource, optional
         Where the slots of cores that are shared with other kernels come from. Whoever owns it calls `wake`
         when there are more.
+    past : sequence of CallText, optional
+        Calls like those to come, by which quality gets its price before the first of them. Default: the
+        first calls set it, which costs more until there are some hundred.
     """
 
     def __init__(
@@ -78,12 +81,13 @@ class Scheduler:
         judge: Judge | None = None,
         planner: PlanSource | None = None,
         source: SlotSource | None = None,
+        past: Sequence[CallText] = (),
     ) -> None:
         self._clock = clock
         pool = CorePool((), predictor, probed=prober is not None, clock=clock, source=source)
         pool = pool.successor(cores, predictor)
         self._state = state = SchedulerState(
-            pool, execute, settings or SchedulerSettings(), prober, clock, wall_s, judge, planner
+            pool, execute, settings or SchedulerSettings(), prober, clock, wall_s, judge, planner, past
         )
         self._call_threads = CallThreads(clock=clock)
         attempts = Attempts(state, self._call_threads)
@@ -173,6 +177,7 @@ class Scheduler:
         *,
         judge: Judge | None = None,
         planner: PlanSource | None = None,
+        past: Sequence[CallText] = (),
     ) -> None:
         """Replace the configuration; calls in flight keep their slots, waiting calls are planned anew."""
         state = self._state
@@ -182,7 +187,7 @@ class Scheduler:
             state.settings = settings
             state.prober = prober or state.prober
             state.judge = judge or state.judge
-            state.planner = planner
+            state.planner, state.past = planner, past
             state.extra_calls.max_calls = settings.max_calls_per_query
             state.queue.weights = dict(settings.agent_weights)
             state.queue.max_age_s = settings.max_age_s

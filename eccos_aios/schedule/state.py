@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from eccos_aios.clock import Clock
+from eccos_aios.predict import CallText
 from eccos_aios.schedule.affinity import Affinity
 from eccos_aios.schedule.budgets import Budgets
 from eccos_aios.schedule.call import Call, CallResult, CallState
@@ -48,6 +49,7 @@ class SchedulerState:
         wall_s: Callable[[], float] = time.time,
         judge: Judge | None = None,
         planner: PlanSource | None = None,
+        past: Sequence[CallText] = (),
     ) -> None:
         lock = threading.RLock()
         self.changed = threading.Condition(lock)
@@ -61,6 +63,7 @@ class SchedulerState:
         self.prober = prober
         self.judge = judge
         self.planner = planner
+        self.past = past
         self.queue = FairQueue(settings.agent_weights, settings.max_age_s)
         self.backing_off: set[Call] = set()
         self.held: set[Call] = set()

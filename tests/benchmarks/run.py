@@ -179,8 +179,8 @@ def online(
 ) -> None:
     """Does the quality target hold over time, with a predictor that is wrong by five points?
 
-    Also what small rounds cost over the optimum of all calls at once, with and without a lasting price of
-    quality.
+    Also what small rounds cost over the optimum of all calls at once: without a lasting price of quality, with
+    one, and with one that past calls set before the first.
 
     \b
     Example:
@@ -197,7 +197,8 @@ def online(
     table = make_table("target", "bias", "price", "delivered", "error, points", "US dollars", "/ optimum")
     for row in rows:
         error = f"{100 * (row.delivered - row.target):+.2f}"
-        price, ratio = "lasting" if row.lasting_price else "a round's", row.cost_usd / row.least_usd
+        price = "a round's" if not row.lasting_price else "from past calls" if row.primed else "lasting"
+        ratio = row.cost_usd / row.least_usd
         figures = [f"{row.delivered:.4f}", error, f"{row.cost_usd:.4f}", f"{ratio:.2f}"]
         table.add_row(f"{row.target:.4f}", f"{row.bias:+.2f}", price, *figures)
     print_tables(table)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from eccos_aios.config import EccosConfig
-from eccos_aios.core import Core
+from eccos_aios.core import Core, Price
 from eccos_aios.errors import EccosError, HistoryError
-from eccos_aios.history import CallOutcome, HistoryStore
+from eccos_aios.history import CallOutcome, HistoryStore, Outcome, Record
 from eccos_aios.predict import query_text
 from eccos_aios.runtime.configuration import prepare
 from eccos_aios.runtime.service import Backend, SchedulingService
@@ -290,3 +290,32 @@ def test_a_service_that_was_never_started_holds_no_thread_and_no_file(
     service.stop()
     assert len(stored(later.history)) == 1
     assert json.dumps(service.status())
+
+
+def test_a_kernel_with_a_history_decides_its_first_call_at_the_price_of_the_past_ones(
+    config: EccosConfig, cores: Cores
+) -> None:
+    def right(core: str, hard: bool) -> Outcome:
+        return Outcome(model_name=core, correctness=core == "large" or not hard)
+
+    texts = [f"prove the riddle {n}" if n % 10 == 0 else f"add the numbers {n}" for n in range(60)]
+    with HistoryStore(config.history) as store:
+        store.extend(
+            Record(
+                query=text,
+                outputs=tuple(right(core, text.startswith("prove")) for core in ("small", "large")),
+            )
+            for text in texts
+        )
+    priced = [
+        core.model_copy(update={"price": Price(input=usd, output=usd)})
+        for core, usd in zip(CORES, (1.0, 50.0), strict=True)
+    ]
+    asking = config.model_copy(update={"quality_target": 0.8})
+    service = SchedulingService(prepare(asking, priced), Backend(cores.execute, outcome))
+    service.start()
+    caller = Caller(service)
+    caller.ask("prove the riddle 1000")
+    (result,) = caller.wait(1)
+    service.stop()
+    assert result.core == "small"  # nine of ten past calls are answered well there: that is above the target

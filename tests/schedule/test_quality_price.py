@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +16,10 @@ from test_plan_pass import batch_of
 from eccos_aios.assign import Frontier
 from eccos_aios.core import Core, Price
 from eccos_aios.plans import AnswerPlan
-from eccos_aios.predict import CallText
+from eccos_aios.predict import CallText, Estimates, Predictor
 from eccos_aios.reasons import OUT_OF_REACH
 from eccos_aios.requirements import Requirements
-from eccos_aios.schedule import Call, SchedulerSettings
+from eccos_aios.schedule import Call, CallResult, ExecutionResult, Scheduler, SchedulerSettings
 from eccos_aios.schedule.call import EstimateRow, PlanRow
 from eccos_aios.schedule.core_pool import CorePool
 from eccos_aios.schedule.extra_calls import ExtraCalls
@@ -79,6 +81,72 @@ class OneByOne:
         self.debt.sent(placed.target, got)
         self.extra.sent(asked)
         return placed
+
+
+class KnownQuality(Predictor):
+    """The quality of `questions`, by the number that a call's text is."""
+
+    def __init__(self, quality: np.ndarray) -> None:
+        self.quality = quality
+
+    def fit(self, history: Sequence[Any]) -> KnownQuality:
+        return self
+
+    def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
+        quality = self.quality[[int(call.text) for call in calls]]
+        tokens = np.full(quality.shape, 1e6)  # the unit of prices
+        return Estimates(quality, tokens, tokens, np.full(quality.shape, 100.0))
+
+
+def cost_of_first_calls(target: float, calls: int, past: int) -> float:
+    """Mean cost of the first calls of one caller over the least that their quality costs."""
+    quality = questions(calls + past)
+    caller = OneByOne(target)
+    caller.pool = replace(caller.pool, predictor=KnownQuality(quality))
+    texts = [CallText(str(number), 10) for number in range(calls, calls + past)]
+    caller.pipeline.prime(caller.pool, caller.settings, texts, None)
+    columns = [caller.ask(quality[row]).column for row in range(calls)]
+    frontier = Frontier.of(quality[:calls], np.broadcast_to(PRICES, (calls, 3)))
+    got = quality[np.arange(calls), columns].mean()
+    assert got > target - 0.03  # few calls are harder by chance
+    assert caller.failures == []
+    return float(np.take(PRICES, columns).mean() / np.interp(got, frontier.quality, frontier.cost))
+
+
+@pytest.mark.parametrize("target", [0.5, 0.6, 0.7])
+def test_with_past_calls_the_first_ones_cost_little_more_than_the_optimum(target: float) -> None:
+    assert cost_of_first_calls(target, calls=60, past=200) < 1.01 < cost_of_first_calls(target, 60, past=0)
+
+
+def test_the_first_call_that_a_scheduler_gets_is_decided_at_the_price_of_past_ones() -> None:
+    easy, hard = [0.9, 0.9, 0.9], [0.1, 0.1, 0.9]
+    quality = np.array([hard] + 19 * [easy])
+    asked: list[str] = []
+    for past in ((), [CallText(str(row), 10) for row in range(len(quality))]):
+        done = threading.Event()
+
+        def execute(_: Call, core: str) -> ExecutionResult:
+            asked.append(core)
+            return ExecutionResult(core)
+
+        def on_done(call: Call, result: CallResult, done: threading.Event = done) -> None:
+            done.set()
+
+        cores = OneByOne(0.8).pool.cores
+        settings = SchedulerSettings(quality_target=0.8, batch_window_s=0.0)
+        scheduler = Scheduler(cores, KnownQuality(quality), execute, settings, past=past)
+        scheduler.start()
+        scheduler.submit(Call(CallText("0", 10), Requirements(10), None, on_done))
+        assert done.wait(10)
+        scheduler.stop()
+    assert asked == ["c", "a"]  # the mean of past calls reaches the target without the dear core
+
+
+def test_past_calls_that_cannot_be_estimated_leave_the_price_to_the_first_calls() -> None:
+    caller = OneByOne(0.8)
+    caller.pool = replace(caller.pool, predictor=KnownQuality(np.zeros((0, 3))))
+    caller.pipeline.prime(caller.pool, caller.settings, [CallText("7", 10)], None)
+    assert caller.ask(np.array([0.5, 0.6, 0.9])).column == 2
 
 
 @pytest.mark.parametrize("target", [0.5, 0.6, 0.7])

@@ -13,8 +13,9 @@ from eccos_aios.assign import Frontier
 from eccos_aios.candidates import Candidates
 from eccos_aios.core import Core
 from eccos_aios.history import Record
-from eccos_aios.predict import CallText, HybridPredictor, record_text
+from eccos_aios.predict import CallText, HybridPredictor, Predictor, record_text
 from eccos_aios.requirements import Requirements
+from eccos_aios.runtime.configuration import PAST_CALLS
 from eccos_aios.schedule import Call
 from eccos_aios.schedule.capacity import Capacity, Target
 from eccos_aios.schedule.passes import optimise
@@ -45,6 +46,8 @@ class OnlineRow:
         Mean quality to hold, 0 to 1.
     lasting_price : bool
         Whether quality has a price that outlives rounds; else each round reaches the target alone.
+    primed : bool
+        Whether calls that were learned from set the price before the first call, as in a kernel.
     bias : float
         Added to every predicted quality.
     delivered, promised : float
@@ -58,6 +61,7 @@ class OnlineRow:
 
     target: float
     lasting_price: bool
+    primed: bool
     bias: float
     delivered: float
     promised: float
@@ -68,7 +72,7 @@ class OnlineRow:
 
 @dataclass(frozen=True)
 class Calls:
-    """The calls to replay; arrays of shape (calls, cores), unknown quality is NaN."""
+    """Calls, to replay or past; arrays of shape (calls, cores), unknown quality is NaN."""
 
     predicted: FloatArray
     cost: FloatArray
@@ -109,14 +113,14 @@ def online_bench(
         There are fewer than two different queries.
     """
     on_step(f"learning from {len(history)} records")
-    replayed = _calls(history, cores, calls, seed)
+    replayed, past = _calls(history, cores, calls, seed)
     rows = []
     for target in _targets(replayed):
         for bias in biases:
             on_step(f"target {target:.3f}, bias {bias:+.2f}")
             rows += [
-                _replay(replayed, target, lasting, bias, round_size, feedback_share, seed)
-                for lasting in (False, True)
+                _replay(replayed, before, target, lasting, bias, round_size, feedback_share, seed)
+                for lasting, before in ((False, None), (True, None), (True, past))
             ]
     return rows
 
@@ -126,7 +130,8 @@ def rows_as_json(rows: Sequence[OnlineRow]) -> str:
     return json.dumps({"rows": [asdict(row) for row in rows]})
 
 
-def _calls(history: Sequence[Record], cores: Sequence[Core], calls: int, seed: int) -> Calls:
+def _calls(history: Sequence[Record], cores: Sequence[Core], calls: int, seed: int) -> tuple[Calls, Calls]:
+    """Those to replay, and some of those that the predictor has learned from."""
     draw = np.random.default_rng(seed)
     queries = sorted({record.query for record in history})
     if len(queries) < 2:
@@ -135,10 +140,16 @@ def _calls(history: Sequence[Record], cores: Sequence[Core], calls: int, seed: i
     rest = [record for record in history if record.query not in learned]
     order = np.concatenate([draw.permutation(len(rest)) for _ in range(-(-calls // len(rest)))])[:calls]
     chosen = [rest[position] for position in order]
+    taught = [record for record in history if record.query in learned]
+    predictor = HybridPredictor().fit(taught)
+    past = [taught[place] for place in np.linspace(0, len(taught) - 1, PAST_CALLS).astype(int)]
+    return _estimated(predictor, chosen, cores), _estimated(predictor, past, cores)
+
+
+def _estimated(predictor: Predictor, chosen: Sequence[Record], cores: Sequence[Core]) -> Calls:
     names = [core.name for core in cores]
-    predictor = HybridPredictor().fit([record for record in history if record.query in learned])
     estimates = predictor.predict([record_text(record) for record in chosen], names)
-    outcome = np.full((calls, len(names)), np.nan)
+    outcome = np.full((len(chosen), len(names)), np.nan)
     for row, record in enumerate(chosen):
         for given in record.outputs:
             if given.model_name in names:
@@ -156,6 +167,7 @@ def _targets(calls: Calls) -> list[float]:
 
 def _replay(
     calls: Calls,
+    past: Calls | None,
     target: float,
     lasting: bool,
     bias: float,
@@ -168,6 +180,12 @@ def _replay(
     predicted = np.clip(calls.predicted + bias, 0.0, 1.0)
     known = np.isfinite(calls.outcome)
     chosen = []
+    if past is not None:
+        biased = np.clip(past.predicted + bias, 0.0, 1.0)
+        every = np.ones(past.cost.shape, dtype=np.bool_)
+        before = _batch(Candidates(biased, past.cost, every), Target(target, debt.owed))
+        price.count(before, None)
+        price.renew(before.target, max_calls=1.0)
     for first in range(0, len(predicted), round_size):
         rows = np.arange(first, min(first + round_size, len(predicted)))
         batch = _batch(Candidates(predicted[rows], calls.cost[rows], known[rows]), Target(target, debt.owed))
@@ -187,7 +205,7 @@ def _replay(
     frontier = Frontier.of(predicted, np.where(known, calls.cost, np.inf))
     least = len(chosen) * float(np.interp(promised, frontier.quality, frontier.cost))
     delivered, cost = float(calls.outcome[each].mean()), float(calls.cost[each].sum())
-    return OnlineRow(target, lasting, bias, delivered, promised, cost, least, len(chosen))
+    return OnlineRow(target, lasting, past is not None, bias, delivered, promised, cost, least, len(chosen))
 
 
 def _batch(candidates: Candidates, target: Target) -> RoundBatch:
