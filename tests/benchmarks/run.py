@@ -65,15 +65,24 @@ def recorded(history: Path, cores: Path) -> Iterator[tuple[list[Record], tuple[C
 @click.option("--times", type=options.COUNT, default=5, show_default=True, help="Failures of a drill.")
 @click.option("--calls", type=options.COUNT, default=1600, show_default=True, help="Of a run of cost.")
 @click.option("--callers", type=click.IntRange(min=4), default=8, show_default=True, help="Likewise.")
+@click.option(
+    "--slower",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Likewise: factor on the 0.06 to 0.16 s that its cores take.",
+)
 @options.quality_target()
 @options.seed()
-def shared(what: str, times: int, calls: int, callers: int, quality_target: float, seed: int) -> None:
+def shared(
+    what: str, times: int, calls: int, callers: int, slower: float, quality_target: float, seed: int
+) -> None:
     """What do slots cost that several kernels share, and what do failures do to them? Starts redis-server.
 
     \b
     Example:
       python tests/benchmarks/run.py shared restart --times 20
-      python tests/benchmarks/run.py shared cost --quality-target 0.6 --callers 64
+      python tests/benchmarks/run.py shared cost --quality-target 0.6 --callers 64 --slower 10
     """
     from dataclasses import asdict
 
@@ -90,7 +99,7 @@ def shared(what: str, times: int, calls: int, callers: int, quality_target: floa
         elif what == "kernels":
             result = asdict(run_kernels(server.url, CORES, kernels=4, calls=2000))
         elif what == "cost":
-            runs = compare_cost(server.url, calls, callers, quality_target, seed)
+            runs = compare_cost(server.url, calls, callers, quality_target, seed, slower)
             result = {name: asdict(run) for name, run in runs.items()}
         elif what in FAILURES:
             result = asdict(fail_under_load(what, times))

@@ -18,7 +18,7 @@ from eccos_aios.config import EccosConfig
 from eccos_aios.core import Core, Price
 from eccos_aios.history import Record
 from eccos_aios.predict import CallText, Estimates, Predictor, online_predictor, query_text
-from eccos_aios.runtime.configuration import ServiceConfiguration
+from eccos_aios.runtime.configuration import PAST_CALLS, ServiceConfiguration
 from eccos_aios.runtime.learner import Learner
 from eccos_aios.runtime.service import Backend, SchedulingService
 from eccos_aios.runtime.sharing import shared_cores
@@ -114,7 +114,9 @@ class CostResult:
     over_quota: bool
 
 
-def compare_cost(url: str, calls: int, callers: int, target: float, seed: int) -> dict[str, CostResult]:
+def compare_cost(
+    url: str, calls: int, callers: int, target: float, seed: int, slower: float = 1.0
+) -> dict[str, CostResult]:
     """The same calls before one kernel and before four, and before one with a fourth of the callers.
 
     The last distinguishes what small rounds cost from what sharing costs.
@@ -129,25 +131,37 @@ def compare_cost(url: str, calls: int, callers: int, target: float, seed: int) -
     target : float
         Mean quality to reach.
     seed : int
+    slower : float
+        Factor on the seconds that the cores take.
     """
     part = callers // KERNELS
     return {
-        "one": run_cost(None, "one", 1, calls, callers, target, seed),
-        "four": run_cost(url, f"four-{callers}-{seed}", KERNELS, calls, part, target, seed),
-        "one, a fourth of the callers": run_cost(None, "part", 1, calls, part, target, seed),
+        "one": run_cost(None, "one", 1, calls, callers, target, seed, slower),
+        "four": run_cost(url, f"four-{callers}-{seed}", KERNELS, calls, part, target, seed, slower),
+        "one, a fourth of the callers": run_cost(None, "part", 1, calls, part, target, seed, slower),
     }
 
 
 def run_cost(
-    url: str | None, name: str, kernels: int, calls: int, callers: int, target: float, seed: int
+    url: str | None,
+    name: str,
+    kernels: int,
+    calls: int,
+    callers: int,
+    target: float,
+    seed: int,
+    slower: float = 1.0,
 ) -> CostResult:
     """Ask every call once, each kernel its part; `callers` of each kernel."""
     tally = Tally(QUOTAS, kernels)
     parts = run_kernels_of(
         _kernel,
-        [(url, name, number, kernels, calls, callers, target, seed, tally) for number in range(kernels)],
+        [
+            (url, name, number, kernels, calls, callers, target, seed, slower, tally)
+            for number in range(kernels)
+        ],
     )
-    generated = GeneratedCalls.of(calls, seed)
+    generated = GeneratedCalls.of(calls + PAST_CALLS, seed)
     asked = [answer for part in parts for answer in part["answers"]]
     rows, columns = (np.array([answer[place] for answer in asked]) for place in (0, 1))
     taken = np.array([answer[2] for answer in asked])
@@ -174,11 +188,12 @@ def _kernel(
     callers: int,
     target: float,
     seed: int,
+    slower: float,
     tally: Tally,
     barrier: Any,
     results: Any,
 ) -> None:
-    generated = GeneratedCalls.of(calls, seed)
+    generated = GeneratedCalls.of(calls + PAST_CALLS, seed)
     cores = [
         Core(name=core, quota=quota, price=Price(input=0.0, output=price))
         for (core, quota), price in zip(QUOTAS.items(), PRICES, strict=True)
@@ -187,7 +202,7 @@ def _kernel(
 
     def execute(call: Call, core: str) -> ExecutionResult:
         tally.enter(core, number)
-        time.sleep(generated.service_s[call.payload, columns[core]])
+        time.sleep(slower * generated.service_s[call.payload, columns[core]])
         tally.leave(core, number)
         return ExecutionResult(core)
 
@@ -205,6 +220,7 @@ def _kernel(
                 SchedulerSettings.of(config),
                 Learner(online_predictor(KnownEstimates(generated))),
                 shared=shared_cores(config, None),
+                past=tuple(query_text(f"question {row}") for row in range(calls, calls + PAST_CALLS)),
             ),
             Backend(execute, outcome_of),
         )
