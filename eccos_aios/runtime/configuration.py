@@ -34,7 +34,7 @@ from eccos_aios.schedule import SchedulerSettings
 
 logger = logging.getLogger(__name__)
 
-PAST_CALLS = 256  # enough for means within two points; the start of a kernel waits for their estimates
+PAST_CALLS = 256  # a mean over them errs by three points at most; a start waits for their estimates
 
 
 @dataclass(frozen=True)
