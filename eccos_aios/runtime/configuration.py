@@ -12,7 +12,7 @@ import numpy as np
 from eccos_aios.config import SECTION, EccosConfig
 from eccos_aios.core import Core
 from eccos_aios.errors import HistoryError
-from eccos_aios.history import HistoryStore, indexed_history
+from eccos_aios.history import HistoryStore, Record, indexed_history
 from eccos_aios.history.schema import is_store
 from eccos_aios.plugins import Where
 from eccos_aios.predict import (
@@ -126,11 +126,16 @@ def past_calls(history: Path | None) -> tuple[CallText, ...]:
         return ()
     try:
         with records_of(history, None, indexed_history) as (records, _):
-            places = np.linspace(0, len(records) - 1, min(PAST_CALLS, len(records)))
-            return tuple(record_text(records[int(place)]) for place in places)
+            return tuple(record_text(record) for record in past_records(records))
     except HistoryError as error:
         logger.warning("the first calls set the price of quality, as past ones cannot be read: %s", error)
         return ()
+
+
+def past_records(records: Sequence[Record]) -> list[Record]:
+    """At most `PAST_CALLS` of a history's records, spread evenly over it."""
+    places = np.linspace(0, len(records) - 1, min(PAST_CALLS, len(records)))
+    return [records[int(place)] for place in places]
 
 
 def _warn_of_unrecorded(cores: Sequence[Core], predictor: Predictor, config: EccosConfig) -> None:

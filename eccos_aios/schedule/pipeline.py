@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Sequence
 
-import numpy as np
-
 # Stage 2 imports it where it first needs it, which in a kernel would be while calls wait.
 import scipy.optimize  # noqa: F401
 
 from eccos_aios.log_once import LogOnce
 from eccos_aios.plans import AnswerPlan
 from eccos_aios.predict import CallText, Estimates
+from eccos_aios.predict.encoded import EncodedCalls
 from eccos_aios.requirements import Requirements
 from eccos_aios.schedule.budget import BudgetLimit
 from eccos_aios.schedule.budgets import explained, limited
@@ -60,7 +59,7 @@ class RoundPipeline:
         self._exploration = Exploration(0.0)
         self._plan_exploration = PlanExploration(0.0)
         self._quality_price = QualityPrice()
-        self._primed: Hashable = None  # the cores and prices for which that was last tried
+        self._primed: CorePool | None = None  # the last for which past calls were to set that price
 
     def prime(
         self,
@@ -84,31 +83,34 @@ class RoundPipeline:
         planner : PlanSource or None
             Estimates plans of several cores.
         """
-        cores = _cores_of(pool)
-        if not past or cores == self._primed or self._quality_price.is_of(cores):
+        if pool is self._primed:
             return
-        self._primed = cores
+        self._primed = pool
+        if not past or self._quality_price.is_of(_cores_of(pool)):
+            return
+        texts = EncodedCalls(past)
         try:
-            estimates, sound, fault = pool.predict(past).checked(len(past), pool.names)
+            estimates, sound, fault = pool.predict(texts).checked(len(past), pool.names)
             if not sound.all():
                 raise ValueError(fault)
             calls = [
                 Call(text, Requirements.of(text), None, lambda *_: None, number=0, id="") for text in past
             ]
             pool.attach_estimates(calls, estimates)
-            found = None if planner is None else planner.estimate(past)
+            found = None if planner is None else planner.estimate(texts)
             if found is not None:
                 attach_plans(calls, found, pool.names)
             possible = [call for call in calls if call.row is not None and call.row.allowed.any()]
-            if possible:
-                capacity, target = pool.capacity(settings.waiting), _target(settings, lambda calls: 0.0)
-                spare = None if found is None else np.inf
-                batch = RoundBatch.of(possible, capacity, target, names=pool.names, spare_calls=spare)
-                self._quality_price.count(batch, cores)
-                self._quality_price.renew(target, settings.max_calls_per_query)
         except BaseException as error:  # noqa: BLE001 - as in `estimate`
-            self._quality_price = QualityPrice()
             self._log("past calls cannot be estimated, the first calls set the price of quality", error)
+            return
+        if possible:
+            target = Target(settings.quality_target, lambda calls: 0.0, settings.price_per_second)
+            # 0.0: plans are options, and the price counts them however many attempts they add
+            batch = RoundBatch.of(
+                possible, pool.capacity(settings.waiting), target, names=pool.names, spare_calls=0.0
+            )
+            self._counted(batch, pool, settings.max_calls_per_query)
 
     def estimate(self, pool: CorePool, calls: Sequence[CallText]) -> Estimates:
         """Stage 1, checked; wrong estimates are replaced by the prior."""
@@ -303,12 +305,8 @@ def _batch(
     front = pending[: CALLS_PER_SLOT * free + SPARE_CALLS]
     # Every round plans all waiting calls anew, and would grant all their slack to the few that it sends.
     slack = settings.reach_slack * min(1.0, free / len(front))
-    target = _target(settings, owed, slack)
+    target = Target(settings.quality_target, owed, settings.price_per_second, slack)
     return RoundBatch.of(front, capacity, target, settings.waiting, now_s, pool.names, spare_calls)
-
-
-def _target(settings: SchedulerSettings, owed: Callable[[int], float], slack: float = 0.0) -> Target:
-    return Target(settings.quality_target, owed, settings.price_per_second, slack)
 
 
 def _cores_of(pool: CorePool) -> Hashable:

@@ -32,9 +32,12 @@ def test_the_target_holds_over_time_though_the_predictor_errs() -> None:
     assert {row.bias for row in rows} == {-0.05, 0.0, 0.05}
     for row in rows:
         assert row.delivered == pytest.approx(row.target, abs=0.02)
-    unbiased = [row for row in rows if row.bias == 0 and row.primed]
+    unbiased = [row for row in rows if row.bias == 0 and row.lasting_price and not row.primed]
     assert unbiased[0].cost_usd < unbiased[-1].cost_usd
     assert all(row.cost_usd >= 0.999 * row.least_usd for row in rows)
+    assert sum(row.cost_usd for row in rows if row.lasting_price and not row.primed) < sum(
+        row.cost_usd for row in rows if not row.lasting_price
+    )
     over_optimum = [
         sum(row.cost_usd / row.least_usd for row in rows if (row.lasting_price, row.primed) == kind)
         for kind in ((False, False), (True, False), (True, True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from fake_clock import FakeClock
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from eccos_aios.config import BudgetConfig
 from eccos_aios.core import Core, Price
-from eccos_aios.predict import CallText, Estimates
+from eccos_aios.predict import CallText, Estimates, Predictor
 from eccos_aios.requirements import Requirements
 from eccos_aios.schedule.budgets import Budgets
 from eccos_aios.schedule.call import Call
@@ -77,11 +78,14 @@ class LoopResult:
         return float(np.percentile(self.latencies_s, percent))
 
 
-class _Exact:
+class ExactQuality(Predictor):
     """Knows each question's quality at each core: the text is its number."""
 
     def __init__(self, quality: NDArray[np.float64]) -> None:
         self._quality = quality
+
+    def fit(self, history: Sequence[Any]) -> ExactQuality:
+        return self
 
     def predict(self, texts: Sequence[CallText], names: Sequence[str]) -> Estimates:
         quality = self._quality[[int(text.text) % len(self._quality) for text in texts]]
@@ -115,7 +119,7 @@ def run_loop(
     known = [
         Core(name=core.name, quota=core.quota, price=Price(input=core.usd, output=0.0)) for core in cores
     ]
-    pool = CorePool((), _Exact(quality), clock=clock).successor(known, _Exact(quality))  # type: ignore[arg-type]
+    pool = CorePool((), ExactQuality(quality), clock=clock).successor(known, ExactQuality(quality))
     failures: list[int] = []
     pipeline, debt = RoundPipeline(failures.append), QualityDebt()
     queue: list[Call] = []

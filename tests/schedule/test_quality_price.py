@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from closed_loop import LoopCore, run_loop
+from closed_loop import ExactQuality, LoopCore, run_loop
 from fake_clock import FakeClock
 from test_plan_pass import batch_of
 
 from eccos_aios.assign import Frontier
 from eccos_aios.core import Core, Price
 from eccos_aios.plans import AnswerPlan
-from eccos_aios.predict import CallText, Estimates, Predictor
+from eccos_aios.predict import CallText
 from eccos_aios.reasons import OUT_OF_REACH
 from eccos_aios.requirements import Requirements
 from eccos_aios.schedule import Call, CallResult, ExecutionResult, Scheduler, SchedulerSettings
@@ -83,26 +82,11 @@ class OneByOne:
         return placed
 
 
-class KnownQuality(Predictor):
-    """The quality of `questions`, by the number that a call's text is."""
-
-    def __init__(self, quality: np.ndarray) -> None:
-        self.quality = quality
-
-    def fit(self, history: Sequence[Any]) -> KnownQuality:
-        return self
-
-    def predict(self, calls: Sequence[CallText], cores: Sequence[str]) -> Estimates:
-        quality = self.quality[[int(call.text) for call in calls]]
-        tokens = np.full(quality.shape, 1e6)  # the unit of prices
-        return Estimates(quality, tokens, tokens, np.full(quality.shape, 100.0))
-
-
 def cost_of_first_calls(target: float, calls: int, past: int) -> float:
     """Mean cost of the first calls of one caller over the least that their quality costs."""
     quality = questions(calls + past)
     caller = OneByOne(target)
-    caller.pool = replace(caller.pool, predictor=KnownQuality(quality))
+    caller.pool = replace(caller.pool, predictor=ExactQuality(quality))
     texts = [CallText(str(number), 10) for number in range(calls, calls + past)]
     caller.pipeline.prime(caller.pool, caller.settings, texts, None)
     columns = [caller.ask(quality[row]).column for row in range(calls)]
@@ -134,7 +118,7 @@ def test_the_first_call_that_a_scheduler_gets_is_decided_at_the_price_of_past_on
 
         cores = OneByOne(0.8).pool.cores
         settings = SchedulerSettings(quality_target=0.8, batch_window_s=0.0)
-        scheduler = Scheduler(cores, KnownQuality(quality), execute, settings, past=past)
+        scheduler = Scheduler(cores, ExactQuality(quality), execute, settings, past=past)
         scheduler.start()
         scheduler.submit(Call(CallText("0", 10), Requirements(10), None, on_done))
         assert done.wait(10)
@@ -144,7 +128,7 @@ def test_the_first_call_that_a_scheduler_gets_is_decided_at_the_price_of_past_on
 
 def test_past_calls_that_cannot_be_estimated_leave_the_price_to_the_first_calls() -> None:
     caller = OneByOne(0.8)
-    caller.pool = replace(caller.pool, predictor=KnownQuality(np.zeros((0, 3))))
+    caller.pool = replace(caller.pool, predictor=ExactQuality(np.zeros((0, 3))))
     caller.pipeline.prime(caller.pool, caller.settings, [CallText("7", 10)], None)
     assert caller.ask(np.array([0.5, 0.6, 0.9])).column == 2
 

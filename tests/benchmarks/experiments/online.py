@@ -15,7 +15,7 @@ from eccos_aios.core import Core
 from eccos_aios.history import Record
 from eccos_aios.predict import CallText, HybridPredictor, Predictor, record_text
 from eccos_aios.requirements import Requirements
-from eccos_aios.runtime.configuration import PAST_CALLS
+from eccos_aios.runtime.configuration import past_records
 from eccos_aios.schedule import Call
 from eccos_aios.schedule.capacity import Capacity, Target
 from eccos_aios.schedule.passes import optimise
@@ -142,8 +142,7 @@ def _calls(history: Sequence[Record], cores: Sequence[Core], calls: int, seed: i
     chosen = [rest[position] for position in order]
     taught = [record for record in history if record.query in learned]
     predictor = HybridPredictor().fit(taught)
-    past = [taught[place] for place in np.linspace(0, len(taught) - 1, PAST_CALLS).astype(int)]
-    return _estimated(predictor, chosen, cores), _estimated(predictor, past, cores)
+    return _estimated(predictor, chosen, cores), _estimated(predictor, past_records(taught), cores)
 
 
 def _estimated(predictor: Predictor, chosen: Sequence[Record], cores: Sequence[Core]) -> Calls:
